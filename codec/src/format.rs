@@ -1,0 +1,42 @@
+//! A negotiated payload type.
+
+use crate::def::{self, CodecDef, Kind};
+
+/// One entry of an `m=` line with its `rtpmap` and `fmtp` (RFC 8866 §6.6, §6.15).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PayloadFormat {
+    /// RTP payload type, 0–127.
+    pub payload_type: u8,
+    /// Encoding name as spelled by whoever wrote the SDP.
+    pub name: String,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    /// Channels; 1 when the SDP gave none.
+    pub channels: u8,
+    /// Format parameters, verbatim; empty when there are none.
+    pub fmtp: String,
+}
+
+impl PayloadFormat {
+    /// The codec definition, if the encoding name is known.
+    pub fn def(&self) -> Option<&'static CodecDef> {
+        def::by_name(&self.name)
+    }
+
+    /// What it carries; unknown names count as audio.
+    pub fn kind(&self) -> Kind {
+        self.def().map_or(Kind::Audio, |d| d.kind)
+    }
+
+    /// telephone-event, CN and red.
+    pub fn is_supplemental(&self) -> bool {
+        self.kind().is_supplemental()
+    }
+
+    /// Same name (any case), clock rate and channels.
+    pub fn same_codec(&self, other: &PayloadFormat) -> bool {
+        self.clock_rate == other.clock_rate
+            && self.channels == other.channels
+            && self.name.eq_ignore_ascii_case(&other.name)
+    }
+}

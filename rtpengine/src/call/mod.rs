@@ -1,0 +1,1 @@
+//! The call model and what commands do to it.

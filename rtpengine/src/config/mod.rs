@@ -1,0 +1,182 @@
+//! The daemon's configuration: options and config file → one typed, validated [`Config`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that the rest of the daemon may know about its configuration. Immutable after start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Logical interfaces in the order given; the first is the default. Never empty.
+    pub interfaces: Vec<LogicalInterface>,
+    /// Media ports, both inclusive.
+    pub port_min: u16,
+    /// See `port_min`.
+    pub port_max: u16,
+    /// IPv4 TOS / IPv6 traffic class of media sockets; 0 = leave alone.
+    pub tos: u8,
+    /// Kernel table; `None` = user space only.
+    pub table: Option<u8>,
+    /// ng over UDP.
+    pub listen_ng: Vec<SocketAddr>,
+    /// Media workers, at least 1.
+    pub num_threads: usize,
+    /// No media for this long ends a call.
+    pub timeout: Duration,
+    /// … for a call on hold (nobody is expected to send).
+    pub silent_timeout: Duration,
+    /// Age at which a call ends whatever it does; `None` = never.
+    pub final_timeout: Option<Duration>,
+    /// An offer without answer ends after this long.
+    pub offer_timeout: Duration,
+    /// Grace period of `delete`.
+    pub delete_delay: Duration,
+    /// Default learning mode.
+    pub endpoint_learning: EndpointLearning,
+    /// Use the SIP source address instead of the SDP's.
+    pub sip_source: bool,
+    /// Be the passive side of DTLS when both are possible.
+    pub dtls_passive: bool,
+    /// Text of `s=` and user agent.
+    pub software_id: String,
+    /// An SDP body that ends in an empty line is an error.
+    pub reject_invalid_sdp: bool,
+    /// Greatest number of calls; `None` = no limit.
+    pub max_sessions: Option<u64>,
+    /// Where SSRC statistics go in query replies.
+    pub ssrc_reporting: SsrcReporting,
+    /// Most packets one socket delivers before the worker looks at others.
+    pub max_recv_iters: u32,
+    /// Recording.
+    pub recording: RecordingConfig,
+    /// Session attribute that marks music on hold.
+    pub moh_attr_name: Option<String>,
+    /// Signalling templates: (name, flag string); names in lower case.
+    pub templates: Vec<(String, String)>,
+}
+
+/// `recording-*` options.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordingConfig {
+    /// `recording-dir`; recording is off without it.
+    pub dir: Option<PathBuf>,
+    /// `recording-method`
+    pub method: RecordingMethod,
+    /// `recording-format`
+    pub format: PcapFormat,
+    /// `record-egress`/`record-both`
+    pub direction: RecordDirection,
+}
+
+/// How calls are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordingMethod {
+    /// The daemon writes pcap files.
+    Pcap,
+    /// Metafile plus exposed packets, consumed by rtpengine-recording.
+    Proc,
+    /// Both.
+    All,
+}
+
+/// Link type of pcap files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PcapFormat {
+    /// Packets start with the IP header.
+    Raw,
+    /// A synthetic Ethernet header in front.
+    Ethernet,
+}
+
+/// Which side of the relay is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordDirection {
+    /// What is received (default).
+    Ingress,
+    /// What is sent.
+    Egress,
+    /// Both.
+    Both,
+}
+
+/// `endpoint-learning`: when the source address of packets replaces the signalled one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndpointLearning {
+    /// Three seconds after the first packet the source of the next one is taken.
+    Delayed,
+    /// The first packet's source is taken at once.
+    Immediate,
+    /// Never.
+    Off,
+    /// Best candidate of the first three seconds: exact address and port, then same address, then any.
+    #[default]
+    Heuristic,
+}
+
+/// `ssrc-reporting`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SsrcReporting {
+    Full,
+    Inline,
+    Global,
+    None,
+}
+
+/// A named interface with its addresses, in order of preference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogicalInterface {
+    /// Name; `default` when none was given.
+    pub name: String,
+    /// Local addresses, never empty.
+    pub addresses: Vec<LocalAddress>,
+}
+
+/// `[NAME/]IP[!ADVERTISED]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LocalAddress {
+    /// What sockets are bound to.
+    pub address: IpAddr,
+    /// What is written into SDP.
+    pub advertised: IpAddr,
+    /// Own port range, both inclusive, when it differs from the global one.
+    pub ports: Option<(u16, u16)>,
+}
+
+impl Config {
+    /// A configuration for tests and tools: one interface, user space, defaults everywhere else.
+    pub fn for_address(address: IpAddr, advertised: IpAddr) -> Self {
+        Config {
+            interfaces: vec![LogicalInterface {
+                name: "default".into(),
+                addresses: vec![LocalAddress { address, advertised, ports: None }],
+            }],
+            port_min: 30000,
+            port_max: 39999,
+            tos: 0,
+            table: None,
+            listen_ng: Vec::new(),
+            num_threads: 1,
+            timeout: Duration::from_secs(60),
+            silent_timeout: Duration::from_secs(3600),
+            final_timeout: None,
+            offer_timeout: Duration::from_secs(3600),
+            delete_delay: Duration::from_secs(30),
+            endpoint_learning: EndpointLearning::Heuristic,
+            sip_source: false,
+            dtls_passive: false,
+            software_id: concat!("rtpengine-", env!("CARGO_PKG_VERSION")).replace('.', "-"),
+            reject_invalid_sdp: false,
+            max_sessions: None,
+            ssrc_reporting: SsrcReporting::Full,
+            max_recv_iters: 50,
+            recording: RecordingConfig {
+                dir: None,
+                method: RecordingMethod::Pcap,
+                format: PcapFormat::Raw,
+                direction: RecordDirection::Ingress,
+            },
+            moh_attr_name: None,
+            templates: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The doors through which commands come in.
+pub mod ng;

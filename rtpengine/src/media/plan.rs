@@ -1,0 +1,158 @@
+//! What control tells a worker: streams, edges between them, taps and players. Plain values and socket handles.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use codec::PayloadFormat;
+use codec::graph::TranscodePlan;
+
+use super::port_pool::LocalPort;
+use super::stats::StreamShared;
+use crate::config::EndpointLearning;
+
+/// A call inside the data plane; unique for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey(pub u64);
+
+/// A stream (one local port of one party's media); unique for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(pub u64);
+
+/// A player; unique for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlayerId(pub u64);
+
+/// Everything a worker has to know about a call.
+#[derive(Clone)]
+pub struct CallPlan {
+    pub key: CallKey,
+    pub streams: Vec<StreamPlan>,
+    pub edges: Vec<EdgePlan>,
+    /// Set while the call is being recorded and not paused.
+    pub tap: Option<TapPlan>,
+}
+
+/// One local port: where packets of one party's media come in and where packets to it leave from.
+#[derive(Clone)]
+pub struct StreamPlan {
+    pub id: StreamId,
+    pub expect: Expect,
+    pub socket: Arc<LocalPort>,
+    /// Where to send, and what source to expect, as signalled. `None`: unknown, or unspecified address (hold).
+    pub peer: Option<SocketAddr>,
+    pub learning: EndpointLearning,
+    /// Learning starts anew whenever this number differs from the one of the previous plan.
+    pub learning_epoch: u32,
+    /// Drop packets from other sources than the peer once it is confirmed.
+    pub strict_source: bool,
+    /// Follow a change of source at any time.
+    pub media_handover: bool,
+    /// What this party sends, for the payload type filter, jitter clock rates and recording.
+    pub formats: Arc<[PayloadFormat]>,
+    /// Counters that control reads.
+    pub shared: Arc<StreamShared>,
+    /// Packets from and to this stream are offered to the call's tap.
+    pub recorded: bool,
+}
+
+/// What a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    Rtp,
+    Rtcp,
+    /// RFC 5761 multiplexing.
+    RtpAndRtcp,
+    /// Not RTP at all (T.38, data): datagrams pass unchanged.
+    Datagrams,
+}
+
+/// From the packets that arrive on one stream to the peers of others.
+#[derive(Clone)]
+pub struct EdgePlan {
+    pub from: StreamId,
+    /// Sink of RTP (or datagrams); `None` drops them.
+    pub rtp_to: Option<StreamId>,
+    /// Sink of RTCP; `None` drops it.
+    pub rtcp_to: Option<StreamId>,
+    /// What happens to payload types that are not listed.
+    pub default: Handling,
+    pub by_payload_type: Vec<(u8, Handling)>,
+}
+
+/// What an edge does with a packet of some payload type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Handling {
+    /// Same payload, payload type rewritten if it differs.
+    Forward {
+        /// `None`: keep the payload type.
+        payload_type: Option<u8>,
+    },
+    /// Decode and encode. Companions of a transcoded codec that are `Forward`ed on the same edge get their
+    /// numbering from the same transcoder.
+    Transcode(Arc<TranscodePlan>),
+    Drop(DropReason),
+}
+
+/// Why a packet was not forwarded. Each is counted per stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum DropReason {
+    /// Neither RTP, RTCP, STUN nor DTLS, or malformed.
+    Malformed,
+    /// RTP where only RTCP is expected, or the other way round.
+    Unexpected,
+    /// Source address refused (strict source, learning finished).
+    WrongSource,
+    /// Nobody listens: no edge, or direction is inactive.
+    NoSink,
+    /// The sink's peer address is not known.
+    NoPeer,
+    /// Blocked by command.
+    Blocked,
+    /// Payload type was not negotiated and may not pass.
+    PayloadType,
+    /// The send system call failed.
+    SendFailed,
+    /// STUN or DTLS on a stream that has neither.
+    NotNegotiated,
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = 9;
+}
+
+/// Which packets a worker copies into its tap ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapPlan {
+    /// Identifies the recording to the reader of the ring.
+    pub recording: u64,
+    pub ingress: bool,
+    pub egress: bool,
+}
+
+/// A source of encoded frames with its own SSRC.
+pub struct PlayerPlan {
+    pub id: PlayerId,
+    /// The stream whose peer hears it.
+    pub target: StreamId,
+    pub payload_type: u8,
+    pub ssrc: u32,
+    pub first_sequence: u16,
+    pub first_timestamp: u32,
+    pub clock_rate: u32,
+    /// Frames in order; abandoned producer + empty ring = end of media. An empty ring before that is an
+    /// under-run: the player waits and time goes on.
+    pub frames: rtrb::Consumer<PlayerFrame>,
+    /// Other media towards the target is muted while this plays.
+    pub block_egress: bool,
+}
+
+/// One packet's worth of media.
+#[derive(Clone, Debug)]
+pub struct PlayerFrame {
+    /// Encoded payload, shared between listeners.
+    pub payload: Arc<[u8]>,
+    /// Duration in units of the RTP clock.
+    pub duration: u32,
+}

@@ -1,0 +1,74 @@
+//! Counters of a stream: written by its worker alone (plain relaxed stores), read by anybody.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::plan::DropReason;
+
+/// A counter with one writer: no locked instruction, no lost update.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning worker may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Replaces the value; only the owning worker may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// Present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Packets, octets and errors of one direction. Octets are UDP payload octets.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub packets: Counter,
+    pub octets: Counter,
+    pub errors: Counter,
+}
+
+/// What a worker publishes about one SSRC.
+#[derive(Debug, Default)]
+pub struct SsrcShared {
+    /// 0 = slot unused.
+    pub ssrc: AtomicU32,
+    pub packets: Counter,
+    pub octets: Counter,
+    pub lost: Counter,
+    pub duplicates: Counter,
+    /// Extended highest sequence number.
+    pub last_sequence: Counter,
+    pub last_timestamp: Counter,
+    /// RFC 3550 §6.4.1 interarrival jitter in microseconds.
+    pub jitter_us: Counter,
+    /// Payload type seen last.
+    pub payload_type: AtomicU32,
+}
+
+/// SSRCs remembered per direction; more replace the oldest.
+pub const SSRC_SLOTS: usize = 4;
+
+/// Everything published about one stream.
+#[derive(Debug, Default)]
+pub struct StreamShared {
+    pub ingress: Traffic,
+    pub egress: Traffic,
+    /// RTCP of a multiplexed stream is counted here instead of in `ingress`/`egress`? No: a muxed stream counts
+    /// all its packets above, and RTCP once more here.
+    pub rtcp_ingress: Traffic,
+    /// Microseconds since the Unix epoch of the last packet received, 0 = none.
+    pub last_packet_us: Counter,
+    /// 1 once the source has been confirmed by a packet.
+    pub confirmed: AtomicU32,
+    pub drops: [Counter; DropReason::COUNT],
+    /// Packets that a full tap ring refused.
+    pub tap_lost: Counter,
+    pub ingress_ssrc: [SsrcShared; SSRC_SLOTS],
+    pub egress_ssrc: [SsrcShared; SSRC_SLOTS],
+}

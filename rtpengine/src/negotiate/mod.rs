@@ -1,0 +1,3 @@
+//! Pure negotiation: (what was offered, what was asked for, what stood before) → what to do.
+
+pub mod signal;

@@ -1,0 +1,4 @@
+//! Sans-IO protocol cores: bytes in, values out. No sockets, no clock, no random source.
+
+pub mod sdp;
+pub mod value;

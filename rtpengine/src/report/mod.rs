@@ -1,0 +1,1 @@
+//! CDR, counters and exporters.
