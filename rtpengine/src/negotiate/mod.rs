@@ -1,3 +1,4 @@
 //! Pure negotiation: (what was offered, what was asked for, what stood before) → what to do.
 
+pub mod sdp_attr;
 pub mod signal;

@@ -1,6 +1,20 @@
-//! Session descriptions (RFC 8866): text → [`model`] by [`parse`], model → text by the writers in `render`.
+//! Session descriptions (RFC 8866): text → [`model`] by [`parse`], typed output → text by [`render()`].
 //!
-//! Text is handled as `String`. Octets that are not UTF-8 (Latin-1 session names) are carried through
-//! losslessly: [`text::decode`] maps such a body byte by byte to U+0000…U+00FF and `text::encode` maps it back.
+//! The output is generated from state; no line of the input is copied by position. What the daemon does not
+//! interpret travels as text. Octets that are not UTF-8 (Latin-1 session names) are carried through losslessly:
+//! [`text::decode`] maps each of them to a private character and [`text::encode`] maps it back.
+//!
+//! Nothing here knows calls, ports or flags, and nothing here fails or panics beyond [`SdpError`].
 
+mod attribute;
+pub mod fmtp;
+pub mod inherit;
 pub mod model;
+mod names;
+pub mod parse;
+pub mod render;
+pub mod text;
+
+pub use attribute::crypto::{SUITES, Suite};
+pub use parse::{ParseOptions, SdpError, parse};
+pub use render::{AttributeEdits, MediaSectionOut, SectionBody, SessionOut, render};

@@ -1,0 +1,112 @@
+//! `rtpmap`, `fmtp` and `rtcp-fb` lines, merged with the payload types of the `m=` line.
+
+use codec::{PayloadFormat, def};
+
+use crate::proto::sdp::model::MediaFormat;
+
+/// What the attribute lines say about one payload type.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    map: Option<(String, u32, u8)>,
+    fmtp: Option<String>,
+    feedback: Vec<String>,
+}
+
+/// The lines of one media section, by payload type (0–127, so every look-up is constant).
+#[derive(Debug, Default)]
+pub(crate) struct FormatLines {
+    by_type: Vec<Lines>,
+}
+
+impl FormatLines {
+    /// `<pt> <name>/<clock>[/<channels>]`; without a clock rate it is dropped.
+    pub fn rtpmap(&mut self, text: &str) {
+        let Some((lines, map)) = self.entry(text) else { return };
+        let mut parts = map.trim().split('/');
+        let (Some(name), Some(clock)) = (parts.next(), parts.next()) else { return };
+        let (name, Ok(clock_rate)) = (name.trim(), clock.trim().parse()) else { return };
+        if name.is_empty() || clock_rate == 0 || lines.map.is_some() {
+            return;
+        }
+        let channels = parts.next().and_then(|n| n.trim().parse().ok()).filter(|n| *n != 0).unwrap_or(1);
+        lines.map = Some((name.to_owned(), clock_rate, channels));
+    }
+
+    /// `<pt> <parameters>`.
+    pub fn fmtp(&mut self, text: &str) {
+        let Some((lines, parameters)) = self.entry(text) else { return };
+        lines.fmtp.get_or_insert_with(|| parameters.to_owned());
+    }
+
+    /// `<pt> <feedback>`.
+    pub fn feedback(&mut self, text: &str) {
+        let Some((lines, feedback)) = self.entry(text) else { return };
+        lines.feedback.push(feedback.to_owned());
+    }
+
+    /// The formats of the `m=` line in its order; a number that stands there twice counts once.
+    pub fn into_formats(mut self, payload_types: impl Iterator<Item = u8>) -> Vec<MediaFormat> {
+        self.by_type.resize_with(128, Lines::default);
+        let mut seen = [false; 128];
+        let mut formats = Vec::new();
+        for payload_type in payload_types {
+            let index = usize::from(payload_type);
+            let (Some(lines), Some(seen)) = (self.by_type.get_mut(index), seen.get_mut(index)) else {
+                continue;
+            };
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            let Lines { map, fmtp, feedback } = std::mem::take(lines);
+            let (name, clock_rate, channels) = map.unwrap_or_else(|| {
+                let known = def::static_payload_type(payload_type);
+                known.map_or((String::new(), 0, 1), |(name, clock, channels)| {
+                    (name.to_owned(), clock, channels)
+                })
+            });
+            let format =
+                PayloadFormat { payload_type, name, clock_rate, channels, fmtp: fmtp.unwrap_or_default() };
+            formats.push(MediaFormat { format, feedback });
+        }
+        formats
+    }
+
+    /// Splits off the payload type.
+    fn entry<'t>(&mut self, text: &'t str) -> Option<(&mut Lines, &'t str)> {
+        let (number, rest) = text.trim_start().split_once(' ')?;
+        let index = usize::from(number.parse::<u8>().ok()?);
+        if index > 127 {
+            return None;
+        }
+        if self.by_type.is_empty() {
+            self.by_type.resize_with(128, Lines::default);
+        }
+        Some((self.by_type.get_mut(index)?, rest.trim()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_merged_in_the_order_of_the_m_line() {
+        let mut lines = FormatLines::default();
+        lines.rtpmap("99 rtx/90000");
+        lines.feedback("97 nack");
+        lines.fmtp("97 profile-id=2");
+        lines.feedback("97 nack pli");
+        lines.rtpmap("97 L16/44100/2");
+        lines.rtpmap("98 noclock");
+        lines.rtpmap("200 X/1");
+        lines.fmtp("x y");
+        let formats = lines.into_formats([97, 98, 99, 97].into_iter());
+        let maps: Vec<_> = formats
+            .iter()
+            .map(|f| (f.format.payload_type, f.format.name.as_str(), f.format.clock_rate, f.format.channels))
+            .collect();
+        assert_eq!(maps, [(97, "L16", 44_100, 2), (98, "", 0, 1), (99, "rtx", 90_000, 1)]);
+        assert_eq!(formats[0].feedback, ["nack", "nack pli"]);
+        assert_eq!(formats[0].format.fmtp, "profile-id=2");
+    }
+}

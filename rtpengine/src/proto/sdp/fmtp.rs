@@ -1,0 +1,66 @@
+//! Printing of format parameters: verbatim, but opus in canonical order (RFC 7587 §6.1).
+
+use codec::PayloadFormat;
+
+/// The opus parameters in the order in which they are printed; others are dropped.
+const OPUS: [&str; 9] = [
+    "stereo",
+    "sprop-stereo",
+    "useinbandfec",
+    "usedtx",
+    "cbr",
+    "maxplaybackrate",
+    "maxaveragebitrate",
+    "sprop-maxcapturerate",
+    "minptime",
+];
+
+/// The text of `a=fmtp`; empty when no line is to be printed.
+pub fn printed(format: &PayloadFormat) -> String {
+    if !format.name.eq_ignore_ascii_case("opus") {
+        return format.fmtp.clone();
+    }
+    let parameters: Vec<_> = OPUS
+        .into_iter()
+        .filter_map(|key| {
+            let value: u32 = parameter(&format.fmtp, key)?.parse().ok()?;
+            Some(format!("{key}={value}"))
+        })
+        .collect();
+    parameters.join("; ")
+}
+
+/// The value of `key` (any case) in a `key=value; …` list; the first one counts.
+pub fn parameter<'f>(fmtp: &'f str, key: &str) -> Option<&'f str> {
+    fmtp.split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(name, value)| name.trim().eq_ignore_ascii_case(key).then(|| value.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opus_is_reprinted_in_canonical_order_and_others_verbatim() {
+        for (name, fmtp, expected) in [
+            (
+                "opus",
+                "useinbandfec=1;stereo=1;maxaveragebitrate=20000",
+                "stereo=1; useinbandfec=1; maxaveragebitrate=20000",
+            ),
+            ("OPUS", "minptime=10; unknownparam=3;usedtx = 1;cbr=x", "usedtx=1; minptime=10"),
+            ("opus", "foo=1", ""),
+            ("AMR", "mode-set=0,2;x", "mode-set=0,2;x"),
+        ] {
+            let format = PayloadFormat {
+                payload_type: 96,
+                name: name.into(),
+                clock_rate: 48_000,
+                channels: 2,
+                fmtp: fmtp.into(),
+            };
+            assert_eq!(printed(&format), expected, "{fmtp}");
+        }
+    }
+}

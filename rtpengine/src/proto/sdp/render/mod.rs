@@ -1,0 +1,292 @@
+//! Typed output → text.
+//!
+//! [`SessionOut`] says *what* to print; the order of the lines, their spelling, CRLF line ends and the manipulation of attributes
+//! ([`AttributeEdits`]) are done here. Whoever fills the structs decides nothing about layout.
+//!
+//! Order of a session: `v= o= s= i= u= e= p= b= t=`, rtpengine, music on hold, ice-lite, groups, unknown attributes, additions; then the
+//! sections. Order of a section: `m= i= c= b=`, mid, label, bundle-only, formats, extmap, unknown attributes, direction, rtcp, rtcp-mux,
+//! crypto, setup, fingerprint, tls-id, ptime, maxptime, ICE, additions.
+
+mod edits;
+mod section;
+
+use std::net::IpAddr;
+
+pub use super::attribute::crypto::KeyStyle;
+use super::model::{
+    Bandwidth, Candidate, Crypto, Direction, ExtMap, Fingerprint, Group, MediaFormat, Origin, RtcpAttribute,
+    Setup, Transport,
+};
+pub use edits::{AttributeEdits, SectionEdits};
+use section::Writer;
+
+/// A whole description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOut {
+    /// `o=`
+    pub origin: Origin,
+    /// `s=`; may be empty.
+    pub session_name: String,
+    /// `i=`
+    pub information: Option<String>,
+    /// `u=`
+    pub uri: Option<String>,
+    /// `e=`
+    pub email: Option<String>,
+    /// `p=`
+    pub phone: Option<String>,
+    /// `b=` lines.
+    pub bandwidth: Bandwidth,
+    /// `t=`; `0 0` when `None`.
+    pub timing: Option<String>,
+    /// `a=rtpengine:<id>` (loop protection).
+    pub instance: Option<String>,
+    /// The bare attribute that announces music on hold (its name).
+    pub moh_attribute: Option<String>,
+    /// `a=ice-lite`
+    pub ice_lite: bool,
+    /// `a=group:` lines.
+    pub groups: Vec<Group>,
+    /// Attributes that are passed on, in order, without `a=`.
+    pub unknown: Vec<String>,
+    /// Media sections in order.
+    pub media: Vec<MediaSectionOut>,
+}
+
+/// One media section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaSectionOut {
+    /// `audio`, `video` …
+    pub media_type: String,
+    /// The port in `m=`; 0 for rejected ones and for all but the first of a strict bundle.
+    pub port: u16,
+    /// Transport, printed canonically.
+    pub transport: Transport,
+    /// The `fmt` list. When empty, the payload types of [`GeneratedSection::formats`] are printed.
+    pub format_tokens: Vec<String>,
+    /// `i=`
+    pub information: Option<String>,
+    /// `c=`
+    pub address: IpAddr,
+    /// `b=` lines.
+    pub bandwidth: Bandwidth,
+    /// `a=mid` (not for verbatim sections, whose attributes have it).
+    pub mid: Option<String>,
+    /// `a=label` (same).
+    pub label: Option<String>,
+    /// `a=bundle-only` (same).
+    pub bundle_only: bool,
+    /// What follows.
+    pub body: SectionBody,
+}
+
+/// The attributes of a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SectionBody {
+    /// Generated from state.
+    Generated(Box<GeneratedSection>),
+    /// Refused: nothing but `i= c= b=`, mid, label, bundle-only (and additions). Set the port to 0 and `address` to the unspecified one.
+    Rejected,
+    /// Copied from the source: non-RTP, passthrough, force-relay, `message`.
+    Verbatim(VerbatimSection),
+    /// The `m=` line alone (the other half of an OSRTP legacy pair).
+    Bare,
+}
+
+/// Attributes in typed form; everything optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeneratedSection {
+    /// Payload types in `m=` order; an empty name prints no `rtpmap`, an empty fmtp no `fmtp`.
+    pub formats: Vec<MediaFormat>,
+    /// `a=extmap-allow-mixed`; printed only together with `extmap` lines.
+    pub extmap_allow_mixed: bool,
+    /// `a=extmap` lines.
+    pub extmap: Vec<ExtMap>,
+    /// Attributes that are passed on (with flag `original-sendrecv`: the list that has the directions), or the generated T.38 ones.
+    pub unknown: Vec<String>,
+    /// Direction; `None` with `original-sendrecv`.
+    pub direction: Option<Direction>,
+    /// `a=rtcp`; the address only with flag `full-rtcp-attribute`.
+    pub rtcp: Option<RtcpAttribute>,
+    /// `a=rtcp-mux`
+    pub rtcp_mux: bool,
+    /// `a=crypto` lines.
+    pub crypto: Vec<Crypto>,
+    /// How keys are written.
+    pub key_style: KeyStyle,
+    /// `a=setup`
+    pub setup: Option<Setup>,
+    /// `a=fingerprint`
+    pub fingerprint: Option<Fingerprint>,
+    /// `a=tls-id`
+    pub tls_id: Option<String>,
+    /// `a=ptime`
+    pub ptime_ms: Option<u16>,
+    /// `a=maxptime`
+    pub maxptime_ms: Option<u16>,
+    /// ICE lines.
+    pub ice: Option<IceOut>,
+}
+
+/// ICE lines of a generated section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IceOut {
+    /// `a=ice-ufrag`
+    pub ufrag: String,
+    /// `a=ice-pwd`
+    pub pwd: String,
+    /// `a=ice-options` words: `trickle`, `ice2`.
+    pub options: Vec<String>,
+    /// `a=candidate` lines.
+    pub candidates: Vec<Candidate>,
+    /// `a=remote-candidates`: (component, address, port).
+    pub remote_candidates: Vec<(u32, IpAddr, u16)>,
+    /// `a=end-of-candidates`
+    pub end_of_candidates: bool,
+}
+
+/// A section whose attributes are copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerbatimSection {
+    /// The source's attribute lines in order ([`super::model::MediaDescription::attribute_lines`]). `end-of-candidates` among them is
+    /// printed last.
+    pub attribute_lines: Vec<String>,
+    /// Own candidates, after the copied lines.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Prints a description. Linear in its size.
+pub fn render(session: &SessionOut, edits: &AttributeEdits) -> String {
+    let mut out = String::with_capacity(512 + 512 * session.media.len());
+    let mut writer = Writer::new(&mut out, edits.session());
+    write_session(&mut writer, session);
+    for media in &session.media {
+        let mut writer = Writer::new(&mut out, edits.media(&media.media_type));
+        write_media(&mut writer, media);
+    }
+    out
+}
+
+fn write_session(writer: &mut Writer, session: &SessionOut) {
+    writer.line('v', "0");
+    writer.line('o', &session.origin.to_string());
+    writer.line('s', &session.session_name);
+    let texts =
+        [('i', &session.information), ('u', &session.uri), ('e', &session.email), ('p', &session.phone)];
+    for (letter, text) in texts {
+        if let Some(text) = text {
+            writer.line(letter, text);
+        }
+    }
+    writer.bandwidth(&session.bandwidth);
+    writer.line('t', session.timing.as_deref().unwrap_or("0 0"));
+    writer.value("rtpengine", session.instance.as_deref());
+    if let Some(name) = &session.moh_attribute {
+        writer.generated(name);
+    }
+    writer.flag("ice-lite", session.ice_lite);
+    for group in &session.groups {
+        writer.generated(&format!(
+            "group:{}",
+            [&[group.semantics.clone()], &group.mids[..]].concat().join(" ")
+        ));
+    }
+    session.unknown.iter().for_each(|line| writer.passed_on(line));
+    writer.additions();
+}
+
+fn write_media(writer: &mut Writer, media: &MediaSectionOut) {
+    let formats = match &media.body {
+        SectionBody::Generated(section) if media.format_tokens.is_empty() => {
+            section.formats.iter().map(|f| f.format.payload_type.to_string()).collect()
+        }
+        _ => media.format_tokens.clone(),
+    };
+    let line = format!("{} {} {} {}", media.media_type, media.port, media.transport, formats.join(" "));
+    writer.line('m', line.trim_end());
+    if media.body == SectionBody::Bare {
+        return;
+    }
+    if let Some(text) = &media.information {
+        writer.line('i', text);
+    }
+    writer.connection(media.address);
+    writer.bandwidth(&media.bandwidth);
+    match &media.body {
+        SectionBody::Bare => {}
+        SectionBody::Verbatim(section) => write_verbatim(writer, section),
+        SectionBody::Rejected => write_identity(writer, media),
+        SectionBody::Generated(section) => {
+            write_identity(writer, media);
+            write_generated(writer, section);
+        }
+    }
+    writer.additions();
+}
+
+fn write_identity(writer: &mut Writer, media: &MediaSectionOut) {
+    writer.value("mid", media.mid.as_deref());
+    writer.value("label", media.label.as_deref());
+    writer.flag("bundle-only", media.bundle_only);
+}
+
+fn write_verbatim(writer: &mut Writer, section: &VerbatimSection) {
+    const END: &str = "end-of-candidates";
+    section.attribute_lines.iter().filter(|line| *line != END).for_each(|line| writer.passed_on(line));
+    section.candidates.iter().for_each(|candidate| writer.generated(&format!("candidate:{candidate}")));
+    writer.flag(END, section.attribute_lines.iter().any(|line| line == END));
+}
+
+fn write_generated(writer: &mut Writer, section: &GeneratedSection) {
+    section.formats.iter().for_each(|format| writer.format(format));
+    if !section.extmap.is_empty() {
+        writer.flag("extmap-allow-mixed", section.extmap_allow_mixed);
+    }
+    for ExtMap { id, uri } in &section.extmap {
+        writer.generated(&format!("extmap:{id} {uri}"));
+    }
+    section.unknown.iter().for_each(|line| writer.passed_on(line));
+    if let Some(direction) = section.direction {
+        writer.generated(direction.name());
+    }
+    if let Some(rtcp) = &section.rtcp {
+        writer.rtcp(rtcp);
+    }
+    writer.flag("rtcp-mux", section.rtcp_mux);
+    for crypto in &section.crypto {
+        writer.generated(&format!("crypto:{} {}", crypto.tag, crypto.to_text(section.key_style)));
+    }
+    writer.value("setup", section.setup.map(Setup::name));
+    if let Some(fingerprint) = &section.fingerprint {
+        writer.generated(&format!("fingerprint:{fingerprint}"));
+    }
+    writer.value("tls-id", section.tls_id.as_deref());
+    writer.value("ptime", section.ptime_ms.map(|ms| ms.to_string()).as_deref());
+    writer.value("maxptime", section.maxptime_ms.map(|ms| ms.to_string()).as_deref());
+    if let Some(ice) = &section.ice {
+        write_ice(writer, ice);
+    }
+}
+
+fn write_ice(writer: &mut Writer, ice: &IceOut) {
+    writer.value("ice-ufrag", Some(&ice.ufrag));
+    writer.value("ice-pwd", Some(&ice.pwd));
+    if !ice.options.is_empty() {
+        writer.value("ice-options", Some(&ice.options.join(" ")));
+    }
+    for candidate in &ice.candidates {
+        writer.generated(&format!("candidate:{candidate}"));
+    }
+    if !ice.remote_candidates.is_empty() {
+        let list: Vec<_> = ice
+            .remote_candidates
+            .iter()
+            .map(|(component, address, port)| format!("{component} {address} {port}"))
+            .collect();
+        writer.value("remote-candidates", Some(&list.join(" ")));
+    }
+    writer.flag("end-of-candidates", ice.end_of_candidates);
+}
+
+#[cfg(test)]
+mod tests;
