@@ -1,1 +1,8 @@
-//! media-store
+//! Where media comes from and where it goes: containers, files and databases. Knows nothing of RTP.
+//!
+//! * [`container`] – file formats.
+//! * [`sink`] – files and databases that recordings are written to.
+#![warn(missing_docs)]
+
+pub mod container;
+pub mod sink;

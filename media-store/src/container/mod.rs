@@ -1,0 +1,3 @@
+//! File formats that audio is written in.
+
+pub mod wav;
