@@ -1,0 +1,60 @@
+# What an operator or a developer types. Everything here works from a fresh clone with git, make and Rust.
+CARGO    ?= cargo
+PROFILE  ?= dev
+SHELL    := /bin/bash
+NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update bench load interop clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+install-deps:    ## install the system packages that are missing (apt)
+	@scripts/install-deps
+
+build: install-deps  ## build everything, unoptimised
+	$(CARGO) build --workspace --bins
+
+release: install-deps  ## build both daemons, optimised
+	$(CARGO) build --release --workspace --bins
+
+run: release     ## start both daemons for this machine
+	@scripts/run
+
+demo: release    ## one call, end to end, on loopback, with a report
+	target/release/demo --output target/demo
+
+test: install-deps lint build unit  ## everything that CI checks
+
+lint: install-deps  ## format, clippy, file sizes, committed paths, the map in docs/architecture.md
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	scripts/check-tree
+	scripts/loc --check
+
+unit:
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --no-fail-fast
+	$(CARGO) test --workspace --doc --quiet
+else
+	$(CARGO) test --workspace --no-fail-fast
+endif
+
+conformance: build  ## play the recorded control-protocol corpus, passed/total per area
+	target/debug/conformance
+
+conformance-update: build  ## write down which scenarios fail today (tests/corpus/ng-expected.txt); review the diff
+	target/debug/conformance --update
+
+bench: release   ## CPU per packet and per call beside other daemons, as ratios of one run
+	@scripts/bench
+
+load: release    ## 200 recorded calls for 60 s, recorder killed in the middle
+	target/release/load
+
+interop: release  ## recipes of ../shared/interop with real clients, when that folder exists
+	@scripts/interop
+
+clean:           ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,113 @@
+//! A client of the ng protocol over UDP.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::bencode;
+
+/// How the dictionary of a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `d…e`
+    Bencode,
+    /// `{…}`
+    Json,
+}
+
+/// One client socket. Cookies are unique for the socket and the process.
+#[derive(Debug)]
+pub struct NgClient {
+    socket: UdpSocket,
+    sent: std::cell::Cell<u64>,
+}
+
+impl NgClient {
+    /// A socket that talks to the daemon at `to`.
+    pub fn connect(to: SocketAddr) -> Self {
+        let any: SocketAddr = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }.parse().expect("literal");
+        let socket = UdpSocket::bind(any).expect("a client socket");
+        socket.connect(to).expect("connecting UDP sends nothing");
+        Self { socket, sent: 0.into() }
+    }
+
+    /// Sends a bencode request and waits for its reply.
+    ///
+    /// # Panics
+    /// Without a reply within five seconds, and on a reply that is not one.
+    pub fn request(&self, request: &Value) -> Value {
+        self.request_as(request, Format::Bencode, Duration::from_secs(5))
+            .unwrap_or_else(|| panic!("no reply within 5 s to {request}"))
+    }
+
+    /// Like `request`, and the result must be `ok`.
+    pub fn ok(&self, request: Value) -> Value {
+        let reply = self.request(&request);
+        assert_eq!(reply["result"], "ok", "{request}\nwas answered with {reply}");
+        reply
+    }
+
+    /// Sends a request in the given format; `None` when nothing comes back in time.
+    pub fn request_as(&self, request: &Value, format: Format, wait: Duration) -> Option<Value> {
+        let cookie = self.cookie();
+        let body = match format {
+            Format::Bencode => bencode::encode(request),
+            Format::Json => request.to_string().into_bytes(),
+        };
+        self.exchange(&cookie, &body, wait).map(|reply| {
+            parse_body(&reply)
+                .unwrap_or_else(|e| panic!("{e} in the reply {:?}", String::from_utf8_lossy(&reply)))
+        })
+    }
+
+    /// Sends `cookie body` and returns the body of the reply with that cookie.
+    pub fn exchange(&self, cookie: &str, body: &[u8], wait: Duration) -> Option<Vec<u8>> {
+        self.send(&[cookie.as_bytes(), b" ", body].concat());
+        let prefix = format!("{cookie} ");
+        let deadline = Instant::now() + wait;
+        loop {
+            let reply = self.receive(deadline)?;
+            if let Some(body) = reply.strip_prefix(prefix.as_bytes()) {
+                return Some(body.to_vec());
+            }
+        }
+    }
+
+    /// Sends a datagram as it is.
+    pub fn send(&self, datagram: &[u8]) {
+        // A refused connection (daemon not there yet) shows up here or on receiving; waiting decides.
+        let _ = self.socket.send(datagram);
+    }
+
+    /// The next datagram, or `None` at the deadline.
+    pub fn receive(&self, deadline: Instant) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            self.socket.set_read_timeout(Some(left)).expect("a timeout above zero");
+            if let Ok(length) = self.socket.recv(&mut buffer) {
+                buffer.truncate(length);
+                return Some(buffer);
+            }
+        }
+    }
+
+    /// A cookie that was not used before.
+    pub fn cookie(&self) -> String {
+        let number = self.sent.replace(self.sent.get() + 1);
+        let port = self.socket.local_addr().map_or(0, |address| address.port());
+        format!("{}_{port}_{number}", std::process::id())
+    }
+}
+
+/// Reads the dictionary of a message, in either format.
+pub fn parse_body(body: &[u8]) -> Result<Value, String> {
+    match body.first() {
+        Some(b'{') => serde_json::from_slice(body).map_err(|e| e.to_string()),
+        _ => match bencode::decode(body)? {
+            (value, []) => Ok(value),
+            (_, rest) => Err(format!("{} octets behind the dictionary", rest.len())),
+        },
+    }
+}
