@@ -1,6 +1,9 @@
 //! The relay daemon: signalling comes in through [`control`], becomes plans in [`call`] and [`negotiate`],
 //! and packets flow through [`media`]. A module imports only from the ones below it.
 
+/// Version of the product.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod control;
 
 pub mod call;

