@@ -1,4 +1,6 @@
 //! Sans-IO protocol cores: bytes in, values out. No sockets, no clock, no random source.
 
+pub mod bencode;
+pub mod json;
 pub mod sdp;
 pub mod value;

@@ -1,5 +1,8 @@
 //! The tree that ng messages are made of, whether they travel as bencode or as JSON.
 
+/// How many containers may stand inside each other in a message.
+pub const MAX_DEPTH: usize = 32;
+
 /// A decoded dictionary value. Dictionary order is the order of the message; duplicate keys are kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -87,5 +90,47 @@ impl From<Vec<Value>> for Value {
 impl From<Dict> for Value {
     fn from(v: Dict) -> Self {
         Value::Dict(v)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Dictionaries of moderate size and depth over the given kind of strings.
+    pub(crate) fn any_dict(strings: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Dict> {
+        let leaf = prop_oneof![any::<i64>().prop_map(Value::Int), strings.clone().prop_map(Value::Bytes)];
+        let keys = strings.clone();
+        let value = leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
+                proptest::collection::vec((keys.clone(), inner), 0..6)
+                    .prop_map(|pairs| Value::Dict(Dict(pairs))),
+            ]
+        });
+        proptest::collection::vec((strings, value), 0..8).prop_map(Dict)
+    }
+
+    #[test]
+    fn integers_may_be_decimal_strings() {
+        let cases: &[(Value, Option<i64>)] = &[
+            (Value::Int(5), Some(5)),
+            ("-5".into(), Some(-5)),
+            ("5x".into(), None),
+            ("".into(), None),
+            (Value::List(vec![]), None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(value.as_int(), *expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_wins() {
+        let mut dict = Dict::new();
+        dict.push("a", 1i64).push("a", 2i64);
+        assert_eq!(dict.get("a"), Some(&Value::Int(2)));
     }
 }

@@ -1,0 +1,432 @@
+//! Bencode (BitTorrent, BEP 3) as the ng protocol uses it: a tolerant reader and an order-keeping writer.
+//!
+//! The reader takes keys in any order, keeps duplicate keys, and can be told to forgive a missing final `e`.
+//! It does not recurse, so a datagram full of `l` costs no more than one full of text.
+
+use thiserror::Error;
+
+use super::value::{Dict, MAX_DEPTH, Value};
+
+/// Why bytes are not a bencode dictionary.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BencodeError {
+    /// The input ends inside the dictionary.
+    #[error("dictionary is incomplete")]
+    Incomplete,
+    /// A byte that cannot stand there.
+    #[error("unexpected byte at offset {offset}")]
+    Unexpected {
+        /// Where, from the start of the input.
+        offset: usize,
+    },
+    /// More than [`MAX_DEPTH`] containers inside each other.
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+/// Reads one dictionary at the start of `input`; what follows it is ignored, its final `e` may be missing.
+///
+/// Integers beyond the range of `i64` are clamped to it.
+///
+/// # Errors
+/// See [`BencodeError`].
+pub fn decode(input: &[u8]) -> Result<Dict, BencodeError> {
+    let mut reader = Reader::new(input);
+    build(&mut reader, Ending::MayBeMissing)
+}
+
+/// Reads one complete dictionary at the start of `input` and tells how many bytes it took.
+///
+/// # Errors
+/// [`BencodeError::Incomplete`] if more input may complete the dictionary; everything else is final.
+pub fn decode_prefix(input: &[u8]) -> Result<(Dict, usize), BencodeError> {
+    let mut reader = Reader::new(input);
+    let dict = build(&mut reader, Ending::Required)?;
+    Ok((dict, reader.position))
+}
+
+/// The length of the dictionary at the start of `input`, without building it. For framing on byte streams.
+///
+/// # Errors
+/// [`BencodeError::Incomplete`] if more input may complete the dictionary; everything else is final.
+pub fn dictionary_length(input: &[u8]) -> Result<usize, BencodeError> {
+    let mut reader = Reader::new(input);
+    reader.open_dictionary()?;
+    // Per open container: whether it is a dictionary, and if so whether a key comes next.
+    let mut stack = vec![Position::Key];
+    while let Some(top) = stack.last_mut() {
+        let token_start = reader.position;
+        let token = reader.next_token()?;
+        let unexpected = BencodeError::Unexpected { offset: token_start };
+        match (*top, token) {
+            (Position::Key | Position::Element, Token::End) => {
+                stack.pop();
+                continue;
+            }
+            (Position::Key, Token::Bytes(_)) => {
+                *top = Position::Value;
+                continue;
+            }
+            (Position::Key, _) | (Position::Value, Token::End) => return Err(unexpected),
+            (Position::Value | Position::Element, Token::Int(_) | Token::Bytes(_)) => {
+                if *top == Position::Value {
+                    *top = Position::Key;
+                }
+            }
+            (Position::Value | Position::Element, container @ (Token::List | Token::Dict)) => {
+                if *top == Position::Value {
+                    *top = Position::Key;
+                }
+                if stack.len() >= MAX_DEPTH {
+                    return Err(BencodeError::TooDeep);
+                }
+                stack.push(if container == Token::List { Position::Element } else { Position::Key });
+            }
+        }
+    }
+    Ok(reader.position)
+}
+
+/// Appends the bencode form of a dictionary to `out`, keys in the order of the dictionary.
+pub fn encode_dict(dict: &Dict, out: &mut Vec<u8>) {
+    out.push(b'd');
+    for (key, value) in &dict.0 {
+        encode_bytes(key, out);
+        encode_value(value, out);
+    }
+    out.push(b'e');
+}
+
+fn encode_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Int(number) => {
+            out.push(b'i');
+            out.extend_from_slice(number.to_string().as_bytes());
+            out.push(b'e');
+        }
+        Value::Bytes(bytes) => encode_bytes(bytes, out),
+        Value::List(items) => {
+            out.push(b'l');
+            for item in items {
+                encode_value(item, out);
+            }
+            out.push(b'e');
+        }
+        Value::Dict(dict) => encode_dict(dict, out),
+    }
+}
+
+fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    // Enough for the twenty digits of the greatest length and the colon.
+    let mut prefix = [0u8; 21];
+    let mut start = prefix.len() - 1;
+    prefix[start] = b':';
+    let mut rest = bytes.len();
+    loop {
+        start -= 1;
+        prefix[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&prefix[start..]);
+    out.extend_from_slice(bytes);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Required,
+    MayBeMissing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    Key,
+    Value,
+    Element,
+}
+
+/// A container that is still open.
+enum Open {
+    List(Vec<Value>),
+    Dict { dict: Dict, key: Option<Vec<u8>> },
+}
+
+fn build(reader: &mut Reader<'_>, ending: Ending) -> Result<Dict, BencodeError> {
+    reader.open_dictionary()?;
+    let mut outermost = Open::Dict { dict: Dict::new(), key: None };
+    let mut stack: Vec<Open> = Vec::new();
+    loop {
+        let offset = reader.position;
+        if reader.is_at_end() && ending == Ending::MayBeMissing && stack.is_empty() {
+            return match outermost {
+                Open::Dict { dict, key: None } => Ok(dict),
+                _ => Err(BencodeError::Incomplete),
+            };
+        }
+        let token = reader.next_token()?;
+        let finished = match (stack.last_mut().unwrap_or(&mut outermost), token) {
+            (Open::Dict { key: Some(_), .. }, Token::End) => return Err(BencodeError::Unexpected { offset }),
+            (_, Token::End) => match stack.pop() {
+                None => {
+                    return match outermost {
+                        Open::Dict { dict, .. } => Ok(dict),
+                        Open::List(_) => Err(BencodeError::Unexpected { offset }),
+                    };
+                }
+                Some(Open::List(items)) => Value::List(items),
+                Some(Open::Dict { dict, .. }) => Value::Dict(dict),
+            },
+            (Open::Dict { key: key @ None, .. }, Token::Bytes(bytes)) => {
+                *key = Some(bytes.to_vec());
+                continue;
+            }
+            (Open::Dict { key: None, .. }, _) => return Err(BencodeError::Unexpected { offset }),
+            (_, container @ (Token::List | Token::Dict)) => {
+                // The outermost dictionary is not on the stack.
+                if stack.len() + 1 >= MAX_DEPTH {
+                    return Err(BencodeError::TooDeep);
+                }
+                stack.push(match container {
+                    Token::List => Open::List(Vec::new()),
+                    _ => Open::Dict { dict: Dict::new(), key: None },
+                });
+                continue;
+            }
+            (_, Token::Int(number)) => Value::Int(number),
+            (_, Token::Bytes(bytes)) => Value::Bytes(bytes.to_vec()),
+        };
+        match stack.last_mut().unwrap_or(&mut outermost) {
+            Open::List(items) => items.push(finished),
+            Open::Dict { dict, key } => {
+                let key = key.take().ok_or(BencodeError::Unexpected { offset })?;
+                dict.0.push((key, finished));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+    List,
+    Dict,
+    End,
+}
+
+struct Reader<'a> {
+    input: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(input: &'a [u8]) -> Self {
+        Reader { input, position: 0 }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.position >= self.input.len()
+    }
+
+    fn open_dictionary(&mut self) -> Result<(), BencodeError> {
+        match self.next_token()? {
+            Token::Dict => Ok(()),
+            _ => Err(BencodeError::Unexpected { offset: 0 }),
+        }
+    }
+
+    fn next_byte(&mut self) -> Result<u8, BencodeError> {
+        let byte = *self.input.get(self.position).ok_or(BencodeError::Incomplete)?;
+        self.position += 1;
+        Ok(byte)
+    }
+
+    fn next_token(&mut self) -> Result<Token<'a>, BencodeError> {
+        let offset = self.position;
+        match self.next_byte()? {
+            b'e' => Ok(Token::End),
+            b'l' => Ok(Token::List),
+            b'd' => Ok(Token::Dict),
+            b'i' => self.integer().map(Token::Int),
+            digit @ b'0'..=b'9' => self.string(digit).map(Token::Bytes),
+            _ => Err(BencodeError::Unexpected { offset }),
+        }
+    }
+
+    fn integer(&mut self) -> Result<i64, BencodeError> {
+        let negative = self.input.get(self.position) == Some(&b'-');
+        if negative {
+            self.position += 1;
+        }
+        let first_digit = self.position;
+        let mut number: i64 = 0;
+        loop {
+            let offset = self.position;
+            match self.next_byte()? {
+                b'e' if offset > first_digit => return Ok(number),
+                digit @ b'0'..=b'9' => {
+                    let digit = i64::from(digit - b'0');
+                    number = number.saturating_mul(10);
+                    number =
+                        if negative { number.saturating_sub(digit) } else { number.saturating_add(digit) };
+                }
+                _ => return Err(BencodeError::Unexpected { offset }),
+            }
+        }
+    }
+
+    fn string(&mut self, first_digit: u8) -> Result<&'a [u8], BencodeError> {
+        let mut length = usize::from(first_digit - b'0');
+        loop {
+            let offset = self.position;
+            match self.next_byte()? {
+                b':' => break,
+                digit @ b'0'..=b'9' => {
+                    length = length
+                        .checked_mul(10)
+                        .and_then(|length| length.checked_add(usize::from(digit - b'0')))
+                        .ok_or(BencodeError::Unexpected { offset })?;
+                }
+                _ => return Err(BencodeError::Unexpected { offset }),
+            }
+        }
+        let end = self.position.checked_add(length).ok_or(BencodeError::Incomplete)?;
+        let bytes = self.input.get(self.position..end).ok_or(BencodeError::Incomplete)?;
+        self.position = end;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::value::tests::any_dict;
+
+    fn dict(pairs: &[(&str, Value)]) -> Dict {
+        Dict(pairs.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect())
+    }
+
+    #[test]
+    fn tolerates_what_clients_send() {
+        let ping = dict(&[("command", "ping".into())]);
+        let cases: &[(&str, &str, Dict)] = &[
+            ("plain", "d7:command4:pinge", ping.clone()),
+            ("missing final e", "d7:command4:ping", ping.clone()),
+            ("trailing bytes", "d7:command4:pingetrailing", ping),
+            ("empty", "de", Dict::new()),
+            ("only a d", "d", Dict::new()),
+            ("unsorted keys", "d1:bi1e1:ai-2ee", dict(&[("b", Value::Int(1)), ("a", Value::Int(-2))])),
+            ("duplicate keys", "d1:ai1e1:ai2ee", dict(&[("a", Value::Int(1)), ("a", Value::Int(2))])),
+            ("greatest integer", "d1:ai9223372036854775807ee", dict(&[("a", Value::Int(i64::MAX))])),
+            ("beyond the greatest", "d1:ai99999999999999999999ee", dict(&[("a", Value::Int(i64::MAX))])),
+            ("below the least", "d1:ai-99999999999999999999ee", dict(&[("a", Value::Int(i64::MIN))])),
+            ("leading zeros", "d02:abi007ee", dict(&[("ab", Value::Int(7))])),
+            (
+                "nested",
+                "d1:ald1:b0:eli1eeee",
+                dict(&[(
+                    "a",
+                    Value::List(vec![dict(&[("b", "".into())]).into(), Value::List(vec![Value::Int(1)])]),
+                )]),
+            ),
+        ];
+        for (name, input, expected) in cases {
+            assert_eq!(decode(input.as_bytes()).as_ref(), Ok(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_dictionary() {
+        let cases = [
+            "",
+            "l4:pinge",
+            "4:ping",
+            "i5e",
+            "e",
+            "d7:command",
+            "d7:command4:pin",
+            "d7:commande",
+            "di5e4:pinge",
+            "d1:al4:ping",
+            "d1:aiee",
+            "d1:ai-ee",
+            "d1:ai+5ee",
+            "d1:ai5",
+            "d1:a5",
+            "d1:ax",
+            "d-1:a1:be",
+            "d99999999999999999999999:a",
+            "d18446744073709551615:a",
+            "dle1:ae",
+            "d1:ae",
+        ];
+        for input in cases {
+            assert!(decode(input.as_bytes()).is_err(), "{input}");
+        }
+    }
+
+    #[test]
+    fn tells_incomplete_from_malformed_when_framing() {
+        let message = b"d1:ald1:b0:eli1eee1:ci2ee";
+        for end in 0..message.len() {
+            let part = &message[..end];
+            assert_eq!(dictionary_length(part), Err(BencodeError::Incomplete), "{end}");
+            assert_eq!(decode_prefix(part).map(|(_, n)| n), Err(BencodeError::Incomplete), "{end}");
+        }
+        let followed = [&message[..], b"t2 d7:command"].concat();
+        assert_eq!(dictionary_length(&followed), Ok(message.len()));
+        assert_eq!(decode_prefix(&followed).map(|(_, n)| n), Ok(message.len()));
+        assert_eq!(dictionary_length(b"{}"), Err(BencodeError::Unexpected { offset: 0 }));
+    }
+
+    #[test]
+    fn bounds_nesting() {
+        let nested = |lists: usize| [b"d1:a".as_slice(), &vec![b'l'; lists], &vec![b'e'; lists + 1]].concat();
+        assert!(decode(&nested(MAX_DEPTH - 1)).is_ok());
+        assert!(dictionary_length(&nested(MAX_DEPTH - 1)).is_ok());
+        assert_eq!(decode(&nested(MAX_DEPTH)), Err(BencodeError::TooDeep));
+        assert_eq!(dictionary_length(&nested(MAX_DEPTH)), Err(BencodeError::TooDeep));
+        let flood = [b"d1:a".as_slice(), &vec![b'l'; 65_536]].concat();
+        assert_eq!(decode(&flood), Err(BencodeError::TooDeep));
+    }
+
+    #[test]
+    fn keeps_the_order_of_keys_when_writing() {
+        let mut out = b"c1 ".to_vec();
+        let mut reply = Dict::new();
+        reply.push("result", "ok").push("n", -5i64).push("a", vec![Value::Int(1)]).push("d", Dict::new());
+        encode_dict(&reply, &mut out);
+        assert_eq!(out, b"c1 d6:result2:ok1:ni-5e1:ali1ee1:ddee");
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_reverses_encoding(dict in any_dict(proptest::collection::vec(any::<u8>(), 0..12).boxed())) {
+            let mut bytes = Vec::new();
+            encode_dict(&dict, &mut bytes);
+            prop_assert_eq!(dictionary_length(&bytes), Ok(bytes.len()));
+            prop_assert_eq!(decode_prefix(&bytes), Ok((dict.clone(), bytes.len())));
+            prop_assert_eq!(decode(&bytes), Ok(dict));
+        }
+
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+            prop_assert_eq!(dictionary_length(&bytes), decode_prefix(&bytes).map(|(_, length)| length));
+        }
+
+        #[test]
+        fn no_almost_valid_input_panics(text in "d[delit0-9:a-c]{0,60}") {
+            let _ = decode(text.as_bytes());
+            prop_assert_eq!(
+                dictionary_length(text.as_bytes()),
+                decode_prefix(text.as_bytes()).map(|(_, length)| length)
+            );
+        }
+    }
+}
