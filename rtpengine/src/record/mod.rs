@@ -1,19 +1,65 @@
 //! Recording on the daemon's side: one [`Recorder`] service with a writer thread that owns all files and
 //! sockets; a call holds a [`Recording`] and sends it what happens. Nothing here makes a command or a packet wait.
+//!
+//! ```text
+//! workers ── tap rings ──┐
+//!                        ├─ writer ── session ── pcap + metadata
+//! control ── messages ───┘                   └── metafile + exposed streams ── readers
+//! ```
+//!
+//! The files and what a reader may rely on are described in `docs/recording.md`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod append;
+mod directories;
+mod exposed;
+mod metadata;
+mod metafile;
+mod pcap;
+mod queue;
+mod session;
+mod stats;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use codec::PayloadFormat;
+use spool::names;
 
-use crate::config::RecordingConfig;
+use crate::config::{RecordingConfig, RecordingMethod};
 use crate::media::tap;
 
-/// The recording service.
+pub use stats::RecorderStats;
+
+use directories::Directories;
+use session::Opening;
+use stats::Shared;
+use sys::Poller;
+use writer::{Message, PacketSource, Writer};
+
+/// The recording service. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    _private: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: RecordingConfig,
+    /// `None` when no recording directory is configured.
+    messages: Option<Sender<Message>>,
+    shared: Arc<Shared>,
+    next_id: AtomicU64,
+    /// Guards the right to join the thread.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why the recording service cannot start.
@@ -28,11 +74,19 @@ pub enum RecordError {
         /// Why.
         reason: String,
     },
+    /// No writer thread, or nothing to watch its sockets with.
+    #[error("cannot start the recorder")]
+    Start(#[from] io::Error),
 }
 
 /// One recording of one call. Dropping it without [`Recording::finish`] finishes it as it stands.
 pub struct Recording {
-    _private: (),
+    id: u64,
+    prefix: String,
+    pcap: Option<PathBuf>,
+    messages: Sender<Message>,
+    shared: Arc<Shared>,
+    finished: bool,
 }
 
 /// What a recording is started with.
@@ -126,6 +180,13 @@ pub struct RecordedSdp {
     pub after: Vec<u8>,
 }
 
+/// When a recording ends.
+#[derive(Clone, Copy, Debug)]
+struct CallEnd {
+    first_party_ended: SystemTime,
+    at: SystemTime,
+}
+
 /// How a recording ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordingEnd {
@@ -136,53 +197,212 @@ pub enum RecordingEnd {
 impl Recorder {
     /// Makes the directories, starts the writer thread. `taps` are the other ends of the workers' rings.
     pub fn start(config: &RecordingConfig, taps: Vec<tap::Consumer>) -> Result<Self, RecordError> {
-        let _ = (config, taps);
-        Ok(Self { _private: Arc::new(()) })
+        let taps = taps.into_iter().map(|tap| Box::new(tap) as Box<dyn PacketSource>).collect();
+        Self::start_with(config, taps)
     }
 
-    /// Begins a recording; `None` (and a log line) when no recording directory is configured.
+    /// Begins a recording; `None` (and a log line) when no recording directory is configured. Call
+    /// [`Recording::describe`] before the plan with the tap is installed, so that no packet comes from a stream that is
+    /// not known yet.
     pub fn begin(&self, start: RecordingStart) -> Option<Recording> {
-        let _ = start;
-        None
+        let (Some(messages), Some(dir)) = (&self.inner.messages, &self.inner.config.dir) else {
+            tracing::info!("Call recording requested, but no spool directory configured");
+            return None;
+        };
+        let method = self.inner.config.method;
+        let restored = start.prefix.filter(|prefix| is_usable_prefix(prefix));
+        let is_restored = restored.is_some();
+        let prefix = restored.unwrap_or_else(|| new_prefix(&start.call_id));
+        let pcap = (method != RecordingMethod::Proc).then(|| {
+            let pcaps = dir.join("pcaps");
+            match &start.details.file {
+                // With both methods the recording daemon uses the name as well, for the audio.
+                Some(file) if method == RecordingMethod::All => pcaps.join(format!("{file}.pcap")),
+                Some(file) => pcaps.join(file),
+                None => pcaps.join(format!("{prefix}.pcap")),
+            }
+        });
+        let id = self.inner.next_id.fetch_add(1, Relaxed);
+        let opening = Opening {
+            call_id: start.call_id,
+            prefix: prefix.clone(),
+            created: start.created,
+            restored: is_restored,
+            flags: start.flags,
+            details: start.details,
+            pcap: pcap.clone(),
+            exposed: method != RecordingMethod::Pcap,
+        };
+        let recording = Recording {
+            id,
+            prefix,
+            pcap,
+            messages: messages.clone(),
+            shared: self.inner.shared.clone(),
+            finished: false,
+        };
+        recording.send(Message::Begin(id, Box::new(opening)));
+        Some(recording)
     }
 
-    /// Finishes what is open, flushes, stops the writer thread.
-    pub fn shutdown(&self) {}
+    /// What has been counted so far.
+    pub fn stats(&self) -> RecorderStats {
+        self.inner.shared.snapshot()
+    }
+
+    /// Finishes what is open, flushes, stops the writer thread. Waits for that, at most a few seconds unless the disk
+    /// hangs.
+    pub fn shutdown(&self) {
+        if let Some(messages) = &self.inner.messages {
+            let _ = messages.send(Message::Shutdown);
+        }
+        let thread = self.inner.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread {
+            if thread.join().is_err() {
+                tracing::error!("the recorder's writer thread has failed");
+            }
+        }
+    }
+
+    fn start_with(config: &RecordingConfig, taps: Vec<Box<dyn PacketSource>>) -> Result<Self, RecordError> {
+        let shared = Arc::new(Shared::default());
+        let (mut messages, mut thread) = (None, None);
+        if let Some(dir) = &config.dir {
+            let (sender, receiver) = mpsc::channel();
+            let writer = Writer {
+                directories: Directories::prepare(dir, config.method)?,
+                pcap_format: config.format,
+                messages: receiver,
+                taps,
+                poller: Poller::new()?,
+                shared: shared.clone(),
+                sessions: HashMap::new(),
+                closing: Vec::new(),
+                deferred: VecDeque::new(),
+            };
+            thread = Some(std::thread::Builder::new().name("recorder".into()).spawn(|| writer.run())?);
+            messages = Some(sender);
+        }
+        let inner = Inner {
+            config: config.clone(),
+            messages,
+            shared,
+            next_id: AtomicU64::new(1),
+            thread: Mutex::new(thread),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
 }
 
 impl Recording {
     /// For [`crate::media::plan::TapPlan::recording`].
     pub fn id(&self) -> u64 {
-        0
+        self.id
     }
 
     /// File and directory name part; stored with the call for restore.
     pub fn prefix(&self) -> &str {
-        ""
+        &self.prefix
     }
 
     /// The pcap file, for `recordings` in replies; `None` for the metafile method.
-    pub fn pcap_path(&self) -> Option<&std::path::Path> {
-        None
+    pub fn pcap_path(&self) -> Option<&Path> {
+        self.pcap.as_deref()
     }
 
     /// Parties, media and streams as they are now.
     pub fn describe(&self, description: CallDescription) {
-        let _ = description;
+        if self.may_queue(writer::description_octets(&description)) {
+            self.send(Message::Describe(self.id, description));
+        }
     }
 
     /// An SDP went through.
     pub fn signalled(&self, sdp: RecordedSdp) {
-        let _ = sdp;
+        if self.may_queue(writer::sdp_octets(&sdp)) {
+            self.send(Message::Signalled(self.id, sdp));
+        }
     }
 
-    /// Recording (pause/resume) and forwarding switches, call texts.
+    /// Recording (pause/resume) and forwarding switches, call texts. The texts are announced each time.
     pub fn update(&self, flags: RecordingFlags, details: RecordingDetails) {
-        let _ = (flags, details);
+        self.send(Message::Update(self.id, flags, details, SystemTime::now()));
     }
 
     /// The end. `first_party_ended` is the termination time of the first party.
-    pub fn finish(self, end: RecordingEnd, first_party_ended: SystemTime) {
-        let _ = (end, first_party_ended);
+    pub fn finish(mut self, end: RecordingEnd, first_party_ended: SystemTime) {
+        self.finished = true;
+        let call_end = CallEnd { first_party_ended, at: SystemTime::now() };
+        self.send(Message::Finish(self.id, end, call_end));
+    }
+
+    /// Bounds what waits for a writer thread that is stuck. Descriptions and SDPs may be left out (a later description
+    /// makes up for it); beginnings, switches and ends are small, and never are.
+    fn may_queue(&self, octets: u64) -> bool {
+        let queued = &self.shared.signalling_queued_octets;
+        if queued.load(Relaxed) + octets > MAX_QUEUED_SIGNALLING {
+            if self.shared.signalling_lost.fetch_add(1, Relaxed) % 1000 == 0 {
+                tracing::warn!("recorder does not keep up; signalling is missing from recordings");
+            }
+            return false;
+        }
+        queued.fetch_add(octets, Relaxed);
+        true
+    }
+
+    fn send(&self, message: Message) {
+        // Fails only after shutdown, when everything has been finished.
+        let _ = self.messages.send(message);
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.finished {
+            let now = SystemTime::now();
+            let call_end = CallEnd { first_party_ended: now, at: now };
+            self.send(Message::Finish(self.id, RecordingEnd::Keep, call_end));
+        }
+    }
+}
+
+/// Octets of signalling that may wait for the writer thread.
+const MAX_QUEUED_SIGNALLING: u64 = 64 << 20;
+/// Longest encoded call-ID in a file name. With the random tag and what the methods put around it stays below 255.
+const MAX_ENCODED_CALL_ID: usize = 200;
+
+fn new_prefix(call_id: &str) -> String {
+    let mut prefix = names::prefix(call_id, rand::random());
+    let encoded = prefix.len() - 17;
+    if encoded > MAX_ENCODED_CALL_ID {
+        let mut end = MAX_ENCODED_CALL_ID;
+        // Not within `%XX`.
+        if let Some(percent) = prefix[end - 2..end].find('%') {
+            end = end - 2 + percent;
+        }
+        prefix.replace_range(end..encoded, "");
+    }
+    prefix
+}
+
+/// A stored prefix becomes part of paths.
+fn is_usable_prefix(prefix: &str) -> bool {
+    prefix.len() <= MAX_ENCODED_CALL_ID + 17
+        && names::random_tag(prefix).is_some()
+        && !prefix.starts_with('.')
+        && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte))
+}
+
+/// Removes a regular file or socket that we made; a file that is gone already is fine, a device is left alone.
+fn remove_file(path: &Path) {
+    use std::os::unix::fs::FileTypeExt as _;
+    let removable = |kind: std::fs::FileType| kind.is_file() || kind.is_symlink() || kind.is_socket();
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if removable(metadata.file_type()) => {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove");
+            }
+        }
+        _ => {}
     }
 }

@@ -1,0 +1,229 @@
+//! The writer thread: drains the taps, does what control asks for, feeds readers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::directories::Directories;
+use super::session::{self, Closing, Env, Opening, Session};
+use super::stats::Shared;
+use super::sys::Poller;
+use super::{CallDescription, CallEnd, RecordedSdp, RecordingDetails, RecordingEnd, RecordingFlags};
+use crate::config::PcapFormat;
+use crate::media::tap::{self, TapRecord};
+
+/// What control tells the writer thread about the recording of that number.
+#[derive(Debug)]
+pub(super) enum Message {
+    Begin(u64, Box<Opening>),
+    Describe(u64, CallDescription),
+    Signalled(u64, RecordedSdp),
+    Update(u64, RecordingFlags, RecordingDetails, SystemTime),
+    Finish(u64, RecordingEnd, CallEnd),
+    Shutdown,
+}
+
+/// Where packets come from; a worker's ring, or a test.
+pub(super) trait PacketSource: Send {
+    fn drain(&mut self, handle: &mut dyn FnMut(TapRecord<'_>)) -> usize;
+}
+
+impl PacketSource for tap::Consumer {
+    fn drain(&mut self, handle: &mut dyn FnMut(TapRecord<'_>)) -> usize {
+        tap::Consumer::drain(self, handle)
+    }
+}
+
+pub(super) struct Writer {
+    pub directories: Directories,
+    pub pcap_format: PcapFormat,
+    pub messages: Receiver<Message>,
+    pub taps: Vec<Box<dyn PacketSource>>,
+    pub poller: Poller,
+    pub shared: Arc<Shared>,
+    pub sessions: HashMap<u64, Session>,
+    pub closing: Vec<Closing>,
+    /// Messages that wait for the taps to be drained.
+    pub deferred: VecDeque<Message>,
+}
+
+/// How often rings are emptied while anything is recorded. A ring must hold what a worker relays meanwhile, and as
+/// much again for a disk that is slow for a moment.
+const TICK: Duration = Duration::from_millis(10);
+/// How long the daemon's own end waits for readers.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+impl Writer {
+    /// Runs until it is told to stop, or nobody is left who could tell it.
+    pub fn run(mut self) {
+        loop {
+            let idle = self.sessions.is_empty() && self.closing.is_empty();
+            let first = if idle {
+                self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.messages.recv_timeout(TICK)
+            };
+            let stop = match first {
+                Ok(message) => {
+                    self.receive(message);
+                    self.receive_waiting();
+                    // Packets that were relayed before a message was sent come before it.
+                    self.drain_taps();
+                    self.handle_deferred()
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.drain_taps();
+                    self.handle_deferred()
+                }
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            self.tick();
+            if stop {
+                break self.finish_all();
+            }
+        }
+    }
+
+    /// Beginnings and descriptions take effect at once: packets may already be there. Everything else has its place
+    /// among the packets.
+    fn receive(&mut self, message: Message) {
+        let Self { sessions, poller, directories, shared, .. } = self;
+        let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+        match message {
+            Message::Begin(id, opening) => {
+                sessions.insert(id, Session::open(id, *opening, self.pcap_format, &env));
+            }
+            Message::Describe(id, description) => {
+                shared.signalling_queued_octets.fetch_sub(description_octets(&description), Relaxed);
+                if let Some(session) = sessions.get_mut(&id) {
+                    session.describe(description, &env);
+                }
+            }
+            other => self.deferred.push_back(other),
+        }
+    }
+
+    fn receive_waiting(&mut self) {
+        while let Ok(message) = self.messages.try_recv() {
+            self.receive(message);
+        }
+    }
+
+    fn drain_taps(&mut self) {
+        let mut taps = std::mem::take(&mut self.taps);
+        let now = Instant::now();
+        for tap in &mut taps {
+            tap.drain(&mut |record| {
+                if self.packet(&record, now) {
+                    return;
+                }
+                // Control describes a stream before a worker taps it: the description is waiting by now, unless the
+                // recording is over.
+                self.receive_waiting();
+                if !self.packet(&record, now) {
+                    self.shared.unclaimed_packets.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        self.taps = taps;
+    }
+
+    fn packet(&mut self, record: &TapRecord<'_>, now: Instant) -> bool {
+        let env = Env { root: &self.directories.root, now, poller: &self.poller, shared: &self.shared };
+        self.sessions.get_mut(&record.recording).is_some_and(|session| session.packet(record, &env))
+    }
+
+    /// `true` = stop.
+    fn handle_deferred(&mut self) -> bool {
+        while let Some(message) = self.deferred.pop_front() {
+            if self.handle(message) {
+                return true;
+            }
+        }
+        self.publish_counts();
+        false
+    }
+
+    fn handle(&mut self, message: Message) -> bool {
+        let Self { sessions, poller, directories, shared, closing, .. } = self;
+        let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+        match message {
+            Message::Begin(..) | Message::Describe(..) => self.receive(message),
+            Message::Signalled(id, sdp) => {
+                shared.signalling_queued_octets.fetch_sub(sdp_octets(&sdp), Relaxed);
+                if let Some(session) = sessions.get_mut(&id) {
+                    session.signalled(&sdp, &env);
+                }
+            }
+            Message::Update(id, flags, details, at) => {
+                if let Some(session) = sessions.get_mut(&id) {
+                    session.update(flags, details, at, &env);
+                }
+            }
+            Message::Finish(id, end, call_end) => {
+                if let Some(session) = sessions.remove(&id) {
+                    closing.extend(session.finish(end, &call_end, &env));
+                }
+            }
+            Message::Shutdown => return true,
+        }
+        false
+    }
+
+    fn tick(&mut self) {
+        let Self { sessions, poller, directories, shared, closing, .. } = self;
+        let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+        for key in poller.ready() {
+            let (id, stream) = session::from_poll_key(key);
+            if let Some(session) = sessions.get_mut(&id) {
+                session.accept(stream, &env);
+            } else if let Some(closing) = closing.iter_mut().find(|closing| closing.id() == id) {
+                closing.accept(stream, &env);
+            }
+        }
+        for session in sessions.values_mut() {
+            session.tick(&env);
+        }
+        *closing = std::mem::take(closing).into_iter().filter_map(|closing| closing.tick(&env)).collect();
+        self.publish_counts();
+    }
+
+    fn finish_all(mut self) {
+        self.drain_taps();
+        let now = SystemTime::now();
+        let deadline = Instant::now() + SHUTDOWN_GRACE;
+        let ids: Vec<u64> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let end = CallEnd { first_party_ended: now, at: now };
+            self.handle(Message::Finish(id, RecordingEnd::Keep, end));
+        }
+        for closing in &mut self.closing {
+            closing.shorten(deadline);
+        }
+        loop {
+            self.tick();
+            if self.closing.is_empty() {
+                return;
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn publish_counts(&self) {
+        self.shared.recordings.store(self.sessions.len() as u64, Relaxed);
+        self.shared.closing.store(self.closing.len() as u64, Relaxed);
+    }
+}
+
+/// Memory that a waiting description takes, roughly.
+pub(super) fn description_octets(description: &CallDescription) -> u64 {
+    let entries = description.tags.len() + description.media.len() + description.streams.len();
+    (entries as u64 + 1) * 256
+}
+
+/// Memory that a waiting signalling message takes, roughly.
+pub(super) fn sdp_octets(sdp: &RecordedSdp) -> u64 {
+    (sdp.before.len() + sdp.after.len()) as u64 + 256
+}
