@@ -1,0 +1,108 @@
+//! The recording daemon's option table.
+
+use service::options::common::{GENERAL, LOGGING};
+use service::options::{OptionGroup, OptionSpec, Program};
+
+/// The recording daemon with all its options.
+pub const PROGRAM: Program = Program {
+    name: "rtpengine-recording",
+    summary: "rtpengine recording daemon",
+    config_file: "/etc/rtpengine/rtpengine-recording.conf",
+    config_section: "rtpengine-recording",
+    groups: &[
+        OptionGroup { title: "General", options: GENERAL },
+        OptionGroup { title: "Logging", options: LOGGING },
+        OptionGroup { title: "Input", options: INPUT },
+        OptionGroup { title: "Output", options: OUTPUT },
+        OptionGroup { title: "Database", options: DATABASE },
+        OptionGroup { title: "Forwarding", options: FORWARDING },
+        OptionGroup { title: "Notification", options: NOTIFICATION },
+        OptionGroup { title: "Object storage", options: OBJECTS },
+    ],
+};
+
+type O = OptionSpec;
+
+const INPUT: &[OptionSpec] = &[
+    O::int("table", "Kernel table of the media proxy").short('t').default("0").range(i32::MIN as i64, 63),
+    O::file("spool-dir", "Directory in which the media proxy puts metafiles; its recording-dir")
+        .arg("PATH")
+        .default("/var/spool/rtpengine"),
+    O::int("num-threads", "Worker threads").default_note("number of CPU cores, at least 8"),
+];
+
+const OUTPUT: &[OptionSpec] = &[
+    O::list("output-storage", "file|db|notify|s3|gcs|memory", "Where recordings go").default("file"),
+    O::file("output-dir", "Directory of recordings").arg("PATH").default("/var/lib/rtpengine-recording"),
+    O::text("output-pattern", "STRING", "Names of recordings").default("%c-%r-%t"),
+    O::text("output-format", "wav|mp3|none", "Format of recordings")
+        .default("wav")
+        .words(&["wav", "mp3", "none"]),
+    O::int("resample-to", "Sample rate of recordings in Hz; 0 keeps that of the audio")
+        .default("0")
+        .range(0, 384_000),
+    O::int("mp3-bitrate", "Bits per second of MP3 files").at_least(0).not_yet(),
+    O::flag("output-mixed", "Write one recording for each call"),
+    O::text("mix-method", "direct|channels", "How streams are mixed")
+        .default("direct")
+        .words(&["direct", "channels"])
+        .complaint("Invalid 'mix-method' option"),
+    O::int("mix-num-inputs", "Most streams in a mix").default("4").range(1, 4),
+    O::flag("output-single", "Write one recording for each stream"),
+    O::flag("output-mixed-per-media", "Mix by media description instead of order of appearance"),
+    O::text("output-chmod", "OCTAL", "Mode of files"),
+    O::text("output-chmod-dir", "OCTAL", "Mode of directories").default_note("0700"),
+    O::text("output-chown", "USER|UID", "Owner of files"),
+    O::text("output-chgrp", "GROUP|GID", "Group of files"),
+    O::int("output-buffer", "Octets to keep in memory before writing; 0 for none")
+        .default("262144")
+        .at_least(0),
+    O::flag("flush-packets", "Write out after every packet"),
+];
+
+const DATABASE: &[OptionSpec] = &[
+    O::text("mysql-host", "HOST|IP", "Host of the recording database").not_yet(),
+    O::int("mysql-port", "Port of the recording database").range(0, 65535).not_yet(),
+    O::text("mysql-user", "USERNAME", "User of the recording database").not_yet(),
+    O::text("mysql-pass", "PASSWORD", "Password of the recording database").not_yet(),
+    O::text("mysql-db", "STRING", "Name of the recording database").not_yet(),
+];
+
+const FORWARDING: &[OptionSpec] = &[
+    O::file("forward-to", "Unix socket that gets all packets").arg("PATH").not_yet(),
+    O::text("tcp-send-to", "IP:PORT", "TCP address that gets decoded audio").not_yet(),
+    O::text("tls-send-to", "IP:PORT", "TLS address that gets decoded audio").not_yet(),
+    O::int("tcp-resample", "Sample rate of audio sent in Hz").default("8000").at_least(0).not_yet(),
+    O::int("tls-resample", "Same as tcp-resample").default("8000").at_least(0).not_yet(),
+    O::flag("tcp-mixed", "Send the mix instead of streams").not_yet(),
+    O::flag("tls-mixed", "Same as tcp-mixed").not_yet(),
+];
+
+const NOTIFICATION: &[OptionSpec] = &[
+    O::text("notify-uri", "URI", "HTTP address called for each finished recording").not_yet(),
+    O::flag("notify-post", "Use POST instead of GET").not_yet(),
+    O::flag("notify-no-verify", "Do not verify certificates").not_yet(),
+    O::int("notify-concurrency", "Notifications at once").default("5").not_yet(),
+    O::int("notify-retries", "Repetitions of failed notifications").default("10").not_yet(),
+    O::file("notify-command", "Program run for each finished recording").arg("PATH").not_yet(),
+    O::flag("notify-record", "Add storage 'notify'").not_yet(),
+    O::flag("notify-purge", "Remove storage 'file'").not_yet(),
+];
+
+const OBJECTS: &[OptionSpec] = &[
+    O::text("s3-host", "HOST", "S3 host").not_yet(),
+    O::int("s3-port", "S3 port").default("443").range(1, 65535).not_yet(),
+    O::text("s3-path", "STRING", "S3 path").not_yet(),
+    O::text("s3-access-key", "STRING", "S3 access key").not_yet(),
+    O::text("s3-secret-key", "STRING", "S3 secret key").not_yet(),
+    O::text("s3-region", "STRING", "S3 region").not_yet(),
+    O::flag("s3-no-verify", "Do not verify certificates of S3").not_yet(),
+    O::text("gcs-uri", "STRING", "Google storage address").not_yet(),
+    O::text("gcs-key", "STRING", "Google storage API key").not_yet(),
+    O::file("gcs-service-account", "Google service account file").not_yet(),
+    O::text("gcs-scope", "STRING", "Google storage scope")
+        .default("https://www.googleapis.com/auth/cloud-platform")
+        .not_yet(),
+    O::flag("gcs-no-verify", "Do not verify certificates of Google storage").not_yet(),
+    O::flag("gcs-media-link", "Store the media link of objects").not_yet(),
+];
