@@ -1,6 +1,11 @@
 //! The two traits every codec family implements, and the factory.
+//!
+//! A codec is one file with a type that implements [`Family`], a [`CodecDef`](crate::def::CodecDef)
+//! constant beside it, and one line in the table of [`crate::def`].
 
-use crate::PayloadFormat;
+use std::fmt;
+
+use crate::{PayloadFormat, def};
 
 /// Why a codec could not be made or did not accept what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,12 +19,12 @@ pub enum CodecError {
         /// "encoder" or "decoder".
         direction: &'static str,
     },
-    /// The library behind the codec refused to open.
+    /// The format, an option, or the library behind the codec does not allow it.
     #[error("{name}: {reason}")]
     Open {
         /// Encoding name.
         name: String,
-        /// The library's words.
+        /// The library's words, or what is wrong and what would be right.
         reason: String,
     },
     /// The payload is not valid for this codec.
@@ -41,6 +46,11 @@ pub trait Decoder: Send {
     /// Appends a replacement for `frames` lost samples per channel, when the codec has its own
     /// concealment; appends nothing otherwise.
     fn conceal(&mut self, _frames: usize, _out: &mut Vec<i16>) {}
+    /// Like [`Decoder::conceal`], directly before `next` is decoded: a codec with in-band redundancy
+    /// takes the end of the loss from there.
+    fn recover(&mut self, _next: &[u8], frames: usize, out: &mut Vec<i16>) {
+        self.conceal(frames, out);
+    }
 }
 
 /// Turns samples into RTP payloads. One owner, one thread at a time.
@@ -71,15 +81,186 @@ pub struct EncoderOptions {
     pub source_channels: Option<u8>,
 }
 
-/// A decoder for a payload format.
-pub fn new_decoder(format: &PayloadFormat) -> Result<Box<dyn Decoder>, CodecError> {
-    Err(CodecError::Unsupported { name: format.name.clone(), direction: "decoder" })
+/// What a decoder may be told about whoever takes its samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DecoderOptions {
+    /// Rate that the taker wants, as a hint for codecs with several internal rates (Opus).
+    pub sink_rate: Option<u32>,
+    /// Channels that the taker wants, as a hint for codecs that can fold down themselves (Opus).
+    pub sink_channels: Option<u8>,
 }
 
-/// An encoder for a payload format.
-pub fn new_encoder(
+/// Makes the coders of one codec, and knows whether it can on this machine.
+pub(crate) trait Family: fmt::Debug + Sync {
+    fn can_encode(&self) -> bool;
+    fn can_decode(&self) -> bool;
+    fn new_decoder(
+        &self,
+        format: &PayloadFormat,
+        options: &DecoderOptions,
+    ) -> Result<Box<dyn Decoder>, CodecError>;
+    fn new_encoder(
+        &self,
+        format: &PayloadFormat,
+        options: &EncoderOptions,
+    ) -> Result<Box<dyn Encoder>, CodecError>;
+}
+
+/// A decoder for a payload format.
+///
+/// Errors: [`CodecError::Unsupported`] for unknown, supplemental and video formats and for codecs that this
+/// machine lacks; [`CodecError::Open`] when clock rate, channels or parameters are impossible.
+pub fn new_decoder(format: &PayloadFormat) -> Result<Box<dyn Decoder>, CodecError> {
+    new_decoder_for(format, &DecoderOptions::default())
+}
+
+/// A decoder for a payload format that knows who takes its samples; errors as [`new_decoder`].
+pub fn new_decoder_for(
     format: &PayloadFormat,
-    _options: &EncoderOptions,
-) -> Result<Box<dyn Encoder>, CodecError> {
-    Err(CodecError::Unsupported { name: format.name.clone(), direction: "encoder" })
+    options: &DecoderOptions,
+) -> Result<Box<dyn Decoder>, CodecError> {
+    match def::by_name(&format.name) {
+        Some(def) if def.can_decode() => def.family.new_decoder(format, options),
+        _ => Err(unsupported_decoder(format)),
+    }
+}
+
+/// An encoder for a payload format; errors as [`new_decoder`], also for options it does not know.
+pub fn new_encoder(format: &PayloadFormat, options: &EncoderOptions) -> Result<Box<dyn Encoder>, CodecError> {
+    match def::by_name(&format.name) {
+        Some(def) if def.can_encode() => def.family.new_encoder(format, options),
+        _ => Err(unsupported_encoder(format)),
+    }
+}
+
+/// Packet time that an encoder for `format` uses: the wanted one or the codec's default, between the
+/// codec's minimum and 200 ms (above that a packet would not fit a usual MTU in most codecs).
+pub fn packet_time_ms(format: &PayloadFormat, options: &EncoderOptions) -> u16 {
+    let (default, min) = format.def().map_or((20, 0), |d| (d.default_ptime_ms, d.min_ptime_ms));
+    let default = if default == 0 { 20 } else { default };
+    options.ptime_ms.filter(|&p| p > 0).unwrap_or(default).clamp(min.max(MIN_PTIME_MS), MAX_PTIME_MS)
+}
+
+const MIN_PTIME_MS: u16 = 5;
+const MAX_PTIME_MS: u16 = 200;
+
+pub(crate) fn unsupported_decoder(format: &PayloadFormat) -> CodecError {
+    CodecError::Unsupported { name: format.name.clone(), direction: "decoder" }
+}
+
+pub(crate) fn unsupported_encoder(format: &PayloadFormat) -> CodecError {
+    CodecError::Unsupported { name: format.name.clone(), direction: "encoder" }
+}
+
+pub(crate) fn open_error(format: &PayloadFormat, reason: impl Into<String>) -> CodecError {
+    CodecError::Open { name: format.name.clone(), reason: reason.into() }
+}
+
+/// For codecs without options of their own and with one bit rate only.
+pub(crate) fn refuse_options(format: &PayloadFormat, options: &EncoderOptions) -> Result<(), CodecError> {
+    if options.options.is_empty() {
+        return Ok(());
+    }
+    Err(open_error(format, format!("takes no codec options, got {:?}", options.options)))
+}
+
+/// For codecs that exist at one clock rate and one channel only.
+pub(crate) fn require_clock(format: &PayloadFormat, clock_rate: u32) -> Result<(), CodecError> {
+    if format.clock_rate != clock_rate || format.channels != 1 {
+        let got = format!("{}/{}", format.clock_rate, format.channels);
+        return Err(open_error(format, format!("needs clock rate {clock_rate} and 1 channel, got {got}")));
+    }
+    Ok(())
+}
+
+/// Family of codecs that negotiation knows but that no code here implements.
+#[derive(Debug)]
+pub(crate) struct Missing;
+
+impl Family for Missing {
+    fn can_encode(&self) -> bool {
+        false
+    }
+    fn can_decode(&self) -> bool {
+        false
+    }
+    fn new_decoder(
+        &self,
+        format: &PayloadFormat,
+        _: &DecoderOptions,
+    ) -> Result<Box<dyn Decoder>, CodecError> {
+        Err(unsupported_decoder(format))
+    }
+    fn new_encoder(
+        &self,
+        format: &PayloadFormat,
+        _: &EncoderOptions,
+    ) -> Result<Box<dyn Encoder>, CodecError> {
+        Err(unsupported_encoder(format))
+    }
+}
+
+/// Family of the supplemental types: fully handled in the packet path, but never through samples.
+#[derive(Debug)]
+pub(crate) struct Supplemental;
+
+impl Family for Supplemental {
+    fn can_encode(&self) -> bool {
+        true
+    }
+    fn can_decode(&self) -> bool {
+        true
+    }
+    fn new_decoder(
+        &self,
+        format: &PayloadFormat,
+        _: &DecoderOptions,
+    ) -> Result<Box<dyn Decoder>, CodecError> {
+        Err(unsupported_decoder(format))
+    }
+    fn new_encoder(
+        &self,
+        format: &PayloadFormat,
+        _: &EncoderOptions,
+    ) -> Result<Box<dyn Encoder>, CodecError> {
+        Err(unsupported_encoder(format))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_time_follows_wish_default_and_minimum() {
+        let cases = [
+            ("PCMU", None, 20),
+            ("PCMU", Some(10), 10),
+            ("PCMU", Some(0), 20),
+            ("GSM", Some(10), 20),
+            ("G723", None, 30),
+            ("PCMA", Some(60_000), 200),
+            ("unknown", Some(30), 30),
+        ];
+        for (name, ptime_ms, expected) in cases {
+            let format = PayloadFormat::new(96, name, 8000, 1);
+            let options = EncoderOptions { ptime_ms, ..Default::default() };
+            assert_eq!(packet_time_ms(&format, &options), expected, "{name} {ptime_ms:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_supplemental_formats_have_no_coders() {
+        for name in ["nonsense", "telephone-event", "CN", "red", "EVS"] {
+            let format = PayloadFormat::new(96, name, 8000, 1);
+            assert!(matches!(new_decoder(&format), Err(CodecError::Unsupported { .. })), "{name}");
+            assert!(
+                matches!(
+                    new_encoder(&format, &EncoderOptions::default()),
+                    Err(CodecError::Unsupported { .. })
+                ),
+                "{name}"
+            );
+        }
+    }
 }

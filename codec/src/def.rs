@@ -1,4 +1,12 @@
 //! The codec registry: one definition per encoding name.
+//!
+//! A codec that is implemented here keeps its definition in its own file; this table only says in which
+//! order they are listed.
+
+use std::fmt::Write;
+
+use crate::coder::{Family, Missing, Supplemental};
+use crate::{g711, g722, gsm, l16, opus};
 
 /// What a payload type carries, as far as negotiation is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,31 +68,316 @@ pub struct CodecDef {
     pub default_fmtp: &'static str,
     /// Comparison rule.
     pub fmtp_rule: FmtpRule,
+    /// Octet that fills a payload of silence (PCMU, PCMA, G722), where one octet does.
+    pub silence_octet: Option<u8>,
+    /// Who makes the coders.
+    pub(crate) family: &'static dyn Family,
 }
 
 /// The definition for an encoding name, any case.
-pub fn by_name(_name: &str) -> Option<&'static CodecDef> {
-    None
+pub fn by_name(name: &str) -> Option<&'static CodecDef> {
+    ALL.iter().find(|def| def.name.eq_ignore_ascii_case(name))
 }
 
 /// The static payload types of RFC 3551 §6, also those without a codec here: (name, clock rate, channels).
-pub fn static_payload_type(_pt: u8) -> Option<(&'static str, u32, u8)> {
-    None
+pub fn static_payload_type(pt: u8) -> Option<(&'static str, u32, u8)> {
+    Some(match pt {
+        0 => ("PCMU", 8000, 1),
+        3 => ("GSM", 8000, 1),
+        4 => ("G723", 8000, 1),
+        5 => ("DVI4", 8000, 1),
+        6 => ("DVI4", 16_000, 1),
+        7 => ("LPC", 8000, 1),
+        8 => ("PCMA", 8000, 1),
+        9 => ("G722", 8000, 1),
+        10 => ("L16", 44_100, 2),
+        11 => ("L16", 44_100, 1),
+        12 => ("QCELP", 8000, 1),
+        13 => ("CN", 8000, 1),
+        14 => ("MPA", 90_000, 1),
+        15 => ("G728", 8000, 1),
+        16 => ("DVI4", 11_025, 1),
+        17 => ("DVI4", 22_050, 1),
+        18 => ("G729", 8000, 1),
+        25 => ("CelB", 90_000, 1),
+        26 => ("JPEG", 90_000, 1),
+        28 => ("nv", 90_000, 1),
+        31 => ("H261", 90_000, 1),
+        32 => ("MPV", 90_000, 1),
+        33 => ("MP2T", 90_000, 1),
+        34 => ("H263", 90_000, 1),
+        _ => return None,
+    })
 }
 
 /// All definitions in the order of the `--codecs` listing.
 pub fn all() -> &'static [CodecDef] {
-    &[]
+    &ALL
+}
+
+/// The text of `--codecs`: one line per definition, name right-aligned in 20 columns.
+pub fn listing() -> String {
+    let mut text = String::new();
+    for def in all() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:>20}: {}", def.name, def.status());
+    }
+    text
 }
 
 impl CodecDef {
     /// An encoder exists in this build on this machine.
     pub fn can_encode(&self) -> bool {
-        false
+        self.family.can_encode()
     }
 
     /// A decoder exists in this build on this machine.
     pub fn can_decode(&self) -> bool {
-        false
+        self.family.can_decode()
+    }
+
+    /// What `--codecs` says about it.
+    pub fn status(&self) -> &'static str {
+        match (self.can_encode(), self.can_decode()) {
+            (true, true) if self.clock_rate == 0 || self.channels == 0 => {
+                "codec supported but lacks RTP definition"
+            }
+            (true, true) => "fully supported",
+            (false, true) => "supported for decoding only",
+            (true, false) => "supported for encoding only",
+            (false, false) => "not supported",
+        }
+    }
+
+    /// Mono audio at 8000 Hz in packets of 20 ms, for the definitions to start from.
+    pub(crate) const NARROWBAND: CodecDef = CodecDef {
+        name: "",
+        kind: Kind::Audio,
+        clock_rate: 8000,
+        sample_rate_factor: 1,
+        channels: 1,
+        static_payload_type: None,
+        default_ptime_ms: 20,
+        min_ptime_ms: 0,
+        default_bitrate_bps: 0,
+        default_fmtp: "",
+        fmtp_rule: FmtpRule::Identical,
+        silence_octet: None,
+        family: &Missing,
+    };
+
+    /// Audio without an RTP definition.
+    const NO_RTP: CodecDef =
+        CodecDef { clock_rate: 0, channels: 0, default_ptime_ms: 0, ..CodecDef::NARROWBAND };
+
+    const SUPPLEMENTAL: CodecDef = CodecDef {
+        default_ptime_ms: 0,
+        fmtp_rule: FmtpRule::Ignored,
+        family: &Supplemental,
+        ..CodecDef::NARROWBAND
+    };
+
+    const fn no_rtp(name: &'static str) -> CodecDef {
+        CodecDef { name, ..Self::NO_RTP }
+    }
+
+    const fn g726(name: &'static str, default_bitrate_bps: u32) -> CodecDef {
+        CodecDef { name, min_ptime_ms: 20, default_bitrate_bps, ..Self::NARROWBAND }
+    }
+}
+
+const AMR_FMTP: &str = "octet-align=1;mode-change-capability=2";
+
+static ALL: [CodecDef; 33] = [
+    CodecDef::no_rtp("MP3"),
+    CodecDef::no_rtp("PCM-U8"),
+    l16::L16,
+    l16::X_L16,
+    CodecDef::g726("G726-16", 16_000),
+    CodecDef::g726("G726-24", 24_000),
+    CodecDef::g726("G726-32", 32_000),
+    CodecDef::g726("G726-40", 40_000),
+    CodecDef {
+        name: "telephone-event",
+        kind: Kind::TelephoneEvent,
+        default_fmtp: "0-15",
+        ..CodecDef::SUPPLEMENTAL
+    },
+    CodecDef {
+        name: "CN",
+        kind: Kind::ComfortNoise,
+        static_payload_type: Some(13),
+        default_ptime_ms: 20,
+        ..CodecDef::SUPPLEMENTAL
+    },
+    CodecDef { name: "red", kind: Kind::Redundant, ..CodecDef::SUPPLEMENTAL },
+    CodecDef {
+        name: "AMR",
+        min_ptime_ms: 20,
+        default_bitrate_bps: 6700,
+        default_fmtp: AMR_FMTP,
+        fmtp_rule: FmtpRule::Amr,
+        ..CodecDef::NARROWBAND
+    },
+    CodecDef {
+        name: "AMR-WB",
+        clock_rate: 16_000,
+        min_ptime_ms: 20,
+        default_bitrate_bps: 14_250,
+        default_fmtp: AMR_FMTP,
+        fmtp_rule: FmtpRule::Amr,
+        ..CodecDef::NARROWBAND
+    },
+    CodecDef { name: "EVRC", default_ptime_ms: 20, ..CodecDef::NO_RTP },
+    CodecDef { name: "EVRC0", channels: 0, ..CodecDef::NARROWBAND },
+    CodecDef { name: "EVRC1", channels: 0, ..CodecDef::NARROWBAND },
+    CodecDef { name: "ATRAC3", default_ptime_ms: 20, ..CodecDef::NO_RTP },
+    CodecDef { name: "ATRAC-X", default_ptime_ms: 20, ..CodecDef::NO_RTP },
+    CodecDef::no_rtp("ac3"),
+    CodecDef::no_rtp("eac3"),
+    CodecDef::no_rtp("vorbis"),
+    CodecDef {
+        name: "EVS",
+        clock_rate: 16_000,
+        sample_rate_factor: 3,
+        default_bitrate_bps: 16_400,
+        default_fmtp: "dtx=0;dtx-recv=0",
+        fmtp_rule: FmtpRule::Evs,
+        ..CodecDef::NARROWBAND
+    },
+    opus::OPUS,
+    CodecDef { name: "iLBC", default_ptime_ms: 30, default_fmtp: "mode=30", ..CodecDef::NARROWBAND },
+    gsm::GSM,
+    CodecDef {
+        name: "speex",
+        clock_rate: 16_000,
+        min_ptime_ms: 20,
+        default_bitrate_bps: 11_000,
+        ..CodecDef::NARROWBAND
+    },
+    CodecDef {
+        name: "G729",
+        static_payload_type: Some(18),
+        min_ptime_ms: 20,
+        default_fmtp: "annexb=yes",
+        fmtp_rule: FmtpRule::Ignored,
+        ..CodecDef::NARROWBAND
+    },
+    CodecDef {
+        name: "G729a",
+        static_payload_type: Some(18),
+        min_ptime_ms: 20,
+        default_fmtp: "annexb=no",
+        fmtp_rule: FmtpRule::Ignored,
+        ..CodecDef::NARROWBAND
+    },
+    // The table gives QCELP no channel count; its clock rate is the one of payload type 12.
+    CodecDef {
+        name: "QCELP",
+        channels: 0,
+        static_payload_type: Some(12),
+        min_ptime_ms: 20,
+        ..CodecDef::NARROWBAND
+    },
+    g722::G722,
+    CodecDef {
+        name: "G723",
+        static_payload_type: Some(4),
+        default_ptime_ms: 30,
+        min_ptime_ms: 30,
+        default_bitrate_bps: 6300,
+        ..CodecDef::NARROWBAND
+    },
+    g711::PCMA,
+    g711::PCMU,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listing_keeps_order_and_columns() {
+        let text = listing();
+        let names: Vec<&str> = text.lines().map(|line| line[..20].trim_start()).collect();
+        assert_eq!(
+            names,
+            [
+                "MP3",
+                "PCM-U8",
+                "L16",
+                "X-L16",
+                "G726-16",
+                "G726-24",
+                "G726-32",
+                "G726-40",
+                "telephone-event",
+                "CN",
+                "red",
+                "AMR",
+                "AMR-WB",
+                "EVRC",
+                "EVRC0",
+                "EVRC1",
+                "ATRAC3",
+                "ATRAC-X",
+                "ac3",
+                "eac3",
+                "vorbis",
+                "EVS",
+                "opus",
+                "iLBC",
+                "GSM",
+                "speex",
+                "G729",
+                "G729a",
+                "QCELP",
+                "G722",
+                "G723",
+                "PCMA",
+                "PCMU"
+            ]
+        );
+        for line in [
+            "                PCMU: fully supported",
+            "                 L16: fully supported",
+            "     telephone-event: fully supported",
+            "                opus: fully supported",
+            "                 EVS: not supported",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line:?} in\n{text}");
+        }
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_are_unique() {
+        for def in all() {
+            let found = by_name(&def.name.to_ascii_lowercase()).unwrap();
+            assert!(std::ptr::eq(found, def), "{}", def.name);
+        }
+        assert!(by_name("nonsense").is_none());
+    }
+
+    #[test]
+    fn static_payload_types_follow_rfc_3551() {
+        let cases = [
+            (0, Some(("PCMU", 8000, 1))),
+            (9, Some(("G722", 8000, 1))),
+            (10, Some(("L16", 44_100, 2))),
+            (11, Some(("L16", 44_100, 1))),
+            (34, Some(("H263", 90_000, 1))),
+            (1, None),
+            (35, None),
+            (96, None),
+        ];
+        for (pt, expected) in cases {
+            assert_eq!(static_payload_type(pt), expected, "{pt}");
+        }
+        for def in all() {
+            let Some(pt) = def.static_payload_type else { continue };
+            let (name, clock_rate, _) = static_payload_type(pt).unwrap();
+            assert!(def.name.starts_with(name) && def.clock_rate == clock_rate, "{}", def.name);
+        }
     }
 }

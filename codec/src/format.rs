@@ -1,5 +1,7 @@
 //! A negotiated payload type.
 
+use std::fmt;
+
 use crate::def::{self, CodecDef, Kind};
 
 /// One entry of an `m=` line with its `rtpmap` and `fmtp` (RFC 8866 §6.6, §6.15).
@@ -18,6 +20,23 @@ pub struct PayloadFormat {
 }
 
 impl PayloadFormat {
+    /// A format without parameters.
+    pub fn new(payload_type: u8, name: impl Into<String>, clock_rate: u32, channels: u8) -> Self {
+        Self { payload_type, name: name.into(), clock_rate, channels, fmtp: String::new() }
+    }
+
+    /// The format that a static payload type stands for when the SDP gives no `rtpmap`.
+    pub fn from_static(payload_type: u8) -> Option<Self> {
+        let (name, clock_rate, channels) = def::static_payload_type(payload_type)?;
+        Some(Self::new(payload_type, name, clock_rate, channels))
+    }
+
+    /// The same with format parameters.
+    pub fn with_fmtp(mut self, fmtp: impl Into<String>) -> Self {
+        self.fmtp = fmtp.into();
+        self
+    }
+
     /// The codec definition, if the encoding name is known.
     pub fn def(&self) -> Option<&'static CodecDef> {
         def::by_name(&self.name)
@@ -38,5 +57,13 @@ impl PayloadFormat {
         self.clock_rate == other.clock_rate
             && self.channels == other.channels
             && self.name.eq_ignore_ascii_case(&other.name)
+    }
+}
+
+/// The text of an `rtpmap`: `opus/48000/2`, channels only when there are several.
+impl fmt::Display for PayloadFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.clock_rate)?;
+        if self.channels > 1 { write!(f, "/{}", self.channels) } else { Ok(()) }
     }
 }

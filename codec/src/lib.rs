@@ -8,10 +8,21 @@
 
 pub mod coder;
 pub mod def;
+pub mod fmtp;
 pub mod format;
+pub mod g711;
+mod g722;
 pub mod graph;
+mod gsm;
+mod l16;
+mod libav;
+mod opus;
 pub mod rtp;
 pub mod sequencer;
 
-pub use coder::{CodecError, Decoder, Encoder, EncoderOptions, new_decoder, new_encoder};
+pub use coder::{
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, new_decoder, new_decoder_for, new_encoder,
+    packet_time_ms,
+};
+pub use fmtp::formats_compatible;
 pub use format::PayloadFormat;

@@ -1,0 +1,140 @@
+//! The only place that talks to libavcodec: mono 16-bit coders with one frame and one packet each, reused.
+
+use std::sync::Once;
+
+use ffmpeg_next as ffmpeg;
+
+use ffmpeg::codec::{Context, Id, packet};
+use ffmpeg::format::Sample;
+use ffmpeg::format::sample::Type;
+use ffmpeg::util::frame::Audio;
+
+/// Initialises the library once and keeps it from printing to stderr.
+fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        if let Err(error) = ffmpeg::init() {
+            tracing::error!(%error, "libav cannot be initialised");
+        }
+        ffmpeg::util::log::set_level(ffmpeg::util::log::Level::Quiet);
+    });
+}
+
+/// The library has an encoder of that name (the lists differ between packages of the same version).
+pub(crate) fn has_encoder(name: &str) -> bool {
+    init();
+    ffmpeg::encoder::find_by_name(name).is_some()
+}
+
+/// The library has a decoder of that name.
+pub(crate) fn has_decoder(name: &str) -> bool {
+    init();
+    ffmpeg::decoder::find_by_name(name).is_some()
+}
+
+/// A mono encoder of 16-bit samples.
+pub(crate) struct LibavEncoder {
+    encoder: ffmpeg::codec::encoder::Audio,
+    frame: Audio,
+    packet: packet::Packet,
+    frame_samples: usize,
+    position: i64,
+}
+
+impl LibavEncoder {
+    /// Opens `name` for frames of `frame_samples`.
+    pub(crate) fn open(name: &str, sample_rate: u32, frame_samples: usize) -> Result<Self, String> {
+        init();
+        let codec = ffmpeg::encoder::find_by_name(name).ok_or("no such encoder")?;
+        let mut audio = Context::new_with_codec(codec).encoder().audio().map_err(|e| e.to_string())?;
+        let format = Sample::I16(Type::Packed);
+        audio.set_rate(sample_rate as i32);
+        audio.set_format(format);
+        audio.set_channel_layout(ffmpeg::ChannelLayout::MONO);
+        audio.set_time_base((1, sample_rate as i32));
+        // SAFETY: the context is valid and not opened yet, and nobody else has it; encoders with a free
+        // frame size read this field when they are opened.
+        unsafe { (*audio.as_mut_ptr()).frame_size = frame_samples as i32 };
+        let encoder = audio.open_as(codec).map_err(|e| e.to_string())?;
+        let wanted = encoder.frame_size() as usize;
+        if wanted != 0 && wanted != frame_samples {
+            return Err(format!("wants frames of {wanted} samples, not {frame_samples}"));
+        }
+        let mut frame = Audio::new(format, frame_samples, ffmpeg::ChannelLayout::MONO);
+        frame.set_rate(sample_rate);
+        Ok(Self { encoder, frame, packet: packet::Packet::empty(), frame_samples, position: 0 })
+    }
+
+    pub(crate) fn frame_samples(&self) -> usize {
+        self.frame_samples
+    }
+
+    /// Encodes exactly one frame and appends its octets.
+    pub(crate) fn encode(&mut self, samples: &[i16], out: &mut Vec<u8>) -> Result<(), ffmpeg::Error> {
+        if samples.len() != self.frame_samples {
+            return Err(ffmpeg::Error::InvalidData);
+        }
+        // SAFETY: the frame was allocated with buffers; the library copies them only if it still holds a
+        // reference of its own from the previous call.
+        let writable = unsafe { ffmpeg::ffi::av_frame_make_writable(self.frame.as_mut_ptr()) };
+        if writable < 0 {
+            return Err(ffmpeg::Error::from(writable));
+        }
+        self.frame.plane_mut::<i16>(0)[..samples.len()].copy_from_slice(samples);
+        self.frame.set_pts(Some(self.position));
+        self.position += samples.len() as i64;
+        self.encoder.send_frame(&self.frame)?;
+        while self.encoder.receive_packet(&mut self.packet).is_ok() {
+            if let Some(octets) = self.packet.data() {
+                out.extend_from_slice(octets);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A mono decoder to 16-bit samples.
+pub(crate) struct LibavDecoder {
+    decoder: ffmpeg::codec::decoder::Audio,
+    frame: Audio,
+}
+
+impl LibavDecoder {
+    /// Opens `name`.
+    pub(crate) fn open(name: &str, sample_rate: u32) -> Result<Self, String> {
+        init();
+        let codec = ffmpeg::decoder::find_by_name(name).ok_or("no such decoder")?;
+        let mut context = Context::new_with_codec(codec);
+        // SAFETY: the context is valid and not opened yet, and nobody else has it; raw formats carry neither
+        // rate nor channels, so the decoder takes them from here.
+        unsafe {
+            let raw = context.as_mut_ptr();
+            (*raw).sample_rate = sample_rate as i32;
+        }
+        let mut audio = context.decoder();
+        audio.set_packet_time_base((1, sample_rate as i32));
+        let mut audio = audio.open_as(codec).and_then(|opened| opened.audio()).map_err(|e| e.to_string())?;
+        audio.set_channel_layout(ffmpeg::ChannelLayout::MONO);
+        if audio.id() == Id::None
+            || audio.format() != Sample::I16(Type::Packed) && audio.format() != Sample::I16(Type::Planar)
+        {
+            return Err(format!("decodes to {:?}, not to 16 bit", audio.format()));
+        }
+        Ok(Self { decoder: audio, frame: Audio::empty() })
+    }
+
+    /// Decodes one packet of the codec and appends its samples.
+    pub(crate) fn decode(&mut self, octets: &[u8], out: &mut Vec<i16>) -> Result<(), ffmpeg::Error> {
+        if octets.is_empty() {
+            // An empty packet would mean "end of stream" to the library.
+            return Err(ffmpeg::Error::InvalidData);
+        }
+        self.decoder.send_packet(&packet::Packet::borrow(octets))?;
+        while self.decoder.receive_frame(&mut self.frame).is_ok() {
+            if self.frame.channels() == 1 && matches!(self.frame.format(), Sample::I16(_)) {
+                out.extend_from_slice(self.frame.plane::<i16>(0));
+            }
+        }
+        Ok(())
+    }
+}
