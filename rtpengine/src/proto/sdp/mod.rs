@@ -18,3 +18,8 @@ pub mod text;
 pub use attribute::crypto::{SUITES, Suite};
 pub use parse::{ParseOptions, SdpError, parse};
 pub use render::{AttributeEdits, MediaSectionOut, SectionBody, SessionOut, render};
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+pub(crate) use corpus::corpus_directory;

@@ -163,18 +163,16 @@ impl Parser {
         if self.versions == 0 && !self.options.fragment {
             return Err(SdpError::Version);
         }
+        if self.media.is_some() && matches!(letter, 'o' | 's' | 't' | 'u' | 'e' | 'p') {
+            return Err(SdpError::Line { line });
+        }
+        if let Some(slot) = self.text_line(letter) {
+            // A line that counts once.
+            slot.get_or_insert_with(|| value.to_owned());
+            return Ok(());
+        }
         match letter {
-            'o' | 's' | 't' | 'u' | 'e' | 'p' if self.media.is_some() => Err(SdpError::Line { line }),
             'o' => self.origin(value).ok_or(SdpError::Origin { line }),
-            's' => Ok(first(&mut self.session.session_name, value)),
-            't' => Ok(first(&mut self.session.timing, value)),
-            'u' => Ok(first(&mut self.session.uri, value)),
-            'e' => Ok(first(&mut self.session.email, value)),
-            'p' => Ok(first(&mut self.session.phone, value)),
-            'i' => {
-                let media = self.media.as_mut().map(|open| &mut open.description.information);
-                Ok(first(media.unwrap_or(&mut self.session.information), value))
-            }
             'c' => self.connection(value).ok_or(SdpError::Connection { line }),
             'b' => {
                 let media = self.media.as_mut().map(|open| &mut open.description.bandwidth);
@@ -188,6 +186,20 @@ impl Parser {
                 Ok(())
             }
             _ => Err(SdpError::Line { line }),
+        }
+    }
+
+    /// Where the text of a line without structure goes.
+    fn text_line(&mut self, letter: char) -> Option<&mut Option<String>> {
+        match (letter, &mut self.media) {
+            ('i', Some(open)) => Some(&mut open.description.information),
+            ('i', None) => Some(&mut self.session.information),
+            ('s', None) => Some(&mut self.session.session_name),
+            ('t', None) => Some(&mut self.session.timing),
+            ('u', None) => Some(&mut self.session.uri),
+            ('e', None) => Some(&mut self.session.email),
+            ('p', None) => Some(&mut self.session.phone),
+            _ => None,
         }
     }
 
@@ -308,11 +320,6 @@ impl Parser {
         self.finish_session()?;
         Ok(self.session)
     }
-}
-
-/// Sets a line that counts once.
-fn first(slot: &mut Option<String>, value: &str) {
-    slot.get_or_insert_with(|| value.to_owned());
 }
 
 /// `IN IP4|IP6 <address>[/…]`

@@ -137,7 +137,7 @@ fn parse_mki(text: &str) -> Option<(Vec<u8>, u8)> {
         return None;
     }
     for digit in value.bytes() {
-        let mut carry = u32::from(char::from(digit).to_digit(10)?);
+        let mut carry = char::from(digit).to_digit(10)?;
         for octet in octets.iter_mut().rev() {
             carry += u32::from(*octet) * 10;
             *octet = (carry & 0xff) as u8;

@@ -185,11 +185,9 @@ fn write_session(writer: &mut Writer, session: &SessionOut) {
         writer.generated(name);
     }
     writer.flag("ice-lite", session.ice_lite);
-    for group in &session.groups {
-        writer.generated(&format!(
-            "group:{}",
-            [&[group.semantics.clone()], &group.mids[..]].concat().join(" ")
-        ));
+    for Group { semantics, mids } in &session.groups {
+        let mids: String = mids.iter().map(|mid| format!(" {mid}")).collect();
+        writer.generated(&format!("group:{semantics}{mids}"));
     }
     session.unknown.iter().for_each(|line| writer.passed_on(line));
     writer.additions();

@@ -1,0 +1,159 @@
+//! The list towards the offerer.
+
+use codec::PayloadFormat;
+
+use super::compare::{any_matches, compatible};
+use super::{CodecState, Registry};
+use crate::negotiate::signal::CodecOptions;
+use crate::proto::sdp::fmtp::parameter;
+use crate::proto::sdp::model::MediaFormat;
+
+/// Result of [`answer`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnsweredCodecs {
+    /// The list to print; the first is what the offerer should send.
+    pub towards_offerer: Vec<MediaFormat>,
+    /// Replaces the state; handlers of both directions derive from it. It can be answered again.
+    pub state: CodecState,
+}
+
+/// What the offerer gets when the answerer sends a codec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TargetFormat {
+    /// The same packets.
+    Same,
+    /// This one of the offerer's, by transcoding.
+    Other(MediaFormat),
+}
+
+/// Makes the list for the offerer from the answer.
+pub fn answer(
+    state: &CodecState,
+    received: &[MediaFormat],
+    options: &CodecOptions,
+    registry: &Registry,
+) -> AnsweredCodecs {
+    let mut state = state.clone();
+    state.answerer = answerer_list(&state, received, options, registry);
+    state.force_transcoding |= options.force_transcoding;
+    let mut ordinary: Vec<MediaFormat> = Vec::new();
+    let mut transcoding = false;
+    for sent in state.answerer.iter().filter(|f| !registry.is_supplemental(&f.format)) {
+        let format = match state.target(&sent.format, registry) {
+            TargetFormat::Same => sent.clone(),
+            TargetFormat::Other(target) => {
+                transcoding = true;
+                made_by_us(&target, &sent.format)
+            }
+        };
+        // The answerer's own words count more than ours for the same payload type.
+        match ordinary.iter_mut().find(|f| f.format.payload_type == format.format.payload_type) {
+            Some(present) if format == *sent => *present = format,
+            Some(_) => {}
+            None => ordinary.push(format),
+        }
+    }
+    if options.single_codec {
+        ordinary.truncate(1);
+    }
+    let companions = state.companions_for(&ordinary, transcoding, registry);
+    state.towards_offerer = ordinary.into_iter().chain(companions).collect();
+    AnsweredCodecs { towards_offerer: state.towards_offerer.clone(), state }
+}
+
+/// What the answerer may send: what it was offered under that number, minus `strip`, plus `offer`.
+fn answerer_list(
+    state: &CodecState,
+    received: &[MediaFormat],
+    options: &CodecOptions,
+    registry: &Registry,
+) -> Vec<MediaFormat> {
+    let was_offered = |answered: &&MediaFormat| {
+        state.offered.iter().any(|offered| {
+            let same_number = offered.format.payload_type == answered.format.payload_type;
+            (same_number || options.allow_asymmetric_codecs)
+                && compatible(&offered.format, &answered.format, registry)
+        })
+    };
+    let known: Vec<_> = received.iter().filter(was_offered).cloned().collect();
+    let stays = |f: &MediaFormat| {
+        let all = options.strip_all && !any_matches(&options.except, &f.format, registry);
+        !all && !any_matches(&options.strip, &f.format, registry)
+    };
+    let mut list: Vec<_> = known.iter().filter(|f| stays(f)).cloned().collect();
+    for spec in &options.offer {
+        for format in known.iter().filter(|f| any_matches(std::slice::from_ref(spec), &f.format, registry)) {
+            if !list.contains(format) {
+                let supplemental = |f: &MediaFormat| registry.is_supplemental(&f.format);
+                let end = list.iter().rposition(|f| !supplemental(f)).map_or(0, |last| last + 1);
+                let at = if supplemental(format) { list.len() } else { end };
+                list.insert(at, format.clone());
+            }
+        }
+    }
+    if list.is_empty() { received.to_vec() } else { list }
+}
+
+impl CodecState {
+    /// The offerer's first ordinary codec that we can encode, and whether it wants to be used in any case.
+    fn preferred(&self, registry: &Registry) -> Option<(&MediaFormat, bool)> {
+        let mut usable = self.offerer.iter().filter(|f| registry.encodes(&f.format.format));
+        usable.next().map(|f| (&f.format, f.accepted))
+    }
+
+    /// What the offerer gets when the answerer sends this ordinary codec.
+    pub(super) fn target(&self, sent: &PayloadFormat, registry: &Registry) -> TargetFormat {
+        let fits = |f: &&MediaFormat| compatible(&f.format, sent, registry);
+        let offerer = || self.offerer.iter().map(|f| &f.format);
+        let same = offerer()
+            .find(|f| fits(f) && f.format.payload_type == sent.payload_type)
+            .or_else(|| offerer().find(fits));
+        let preferred = self.preferred(registry);
+        let Some((preferred, insisted)) = preferred.filter(|_| registry.decodes(sent)) else {
+            return TargetFormat::Same;
+        };
+        match same {
+            Some(same) if !insisted || same == preferred => TargetFormat::Same,
+            _ => TargetFormat::Other(preferred.clone()),
+        }
+    }
+
+    /// telephone-event, CN and red for these codecs, in the offerer's order.
+    fn companions_for(
+        &self,
+        ordinary: &[MediaFormat],
+        transcoding: bool,
+        registry: &Registry,
+    ) -> Vec<MediaFormat> {
+        let mut companions = Vec::new();
+        for offerer in self.offerer.iter().filter(|f| registry.is_supplemental(&f.format.format)) {
+            let format = &offerer.format.format;
+            let same_rate = ordinary.iter().any(|f| f.format.clock_rate == format.clock_rate);
+            let answered = self.answerer.iter().find(|f| {
+                f.format.payload_type == format.payload_type && compatible(format, &f.format, registry)
+            });
+            let kind = registry.kind(format);
+            let convertible = transcoding && self.answerer.iter().any(|f| registry.kind(&f.format) == kind);
+            match answered {
+                Some(answered) if same_rate || !transcoding => companions.push(answered.clone()),
+                None if same_rate && (offerer.accepted || convertible) => {
+                    companions.push(offerer.format.clone())
+                }
+                _ => {}
+            }
+        }
+        companions
+    }
+}
+
+/// The offerer's codec as the answer to it describes it. Opus says what we send: channels of the source, FEC.
+fn made_by_us(target: &MediaFormat, source: &PayloadFormat) -> MediaFormat {
+    let mut made = target.clone();
+    if made.format.name.eq_ignore_ascii_case("opus") {
+        let stereo = u8::from(source.channels > 1);
+        let mirrored = parameter(&target.format.fmtp, "stereo");
+        let mirrored = mirrored.map_or(String::new(), |value| format!("sprop-stereo={value};"));
+        made.format.fmtp = format!("stereo={stereo};{mirrored}useinbandfec=1");
+    }
+    made
+}

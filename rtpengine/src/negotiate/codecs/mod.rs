@@ -1,0 +1,70 @@
+//! Which payload types each side sees, and what has to be done between them.
+//!
+//! One [`CodecState`] stands for one media of one offer/answer pair. [`offer`] makes it, [`answer`] completes it; the caller keeps it
+//! as a value. Sides are called *offerer* and *answerer* of the present exchange; a re-offer from the other side starts with
+//! [`offer`] again (codecs are negotiated from scratch, numbers of codecs shown before are kept).
+//!
+//! ```text
+//! offerer's list ──strip, mask, offer, transcode──▶ offered ──▶ answerer
+//! towards_offerer ◀──targets of what the answerer sends── answerer's list ◀──
+//! ```
+
+mod answering;
+mod compare;
+mod handler;
+mod offering;
+mod registry;
+
+pub use answering::{AnsweredCodecs, answer};
+pub use compare::compatible;
+pub use handler::{Handler, PacketTimes, PayloadHandler};
+pub use offering::{OfferedCodecs, offer};
+pub use registry::Registry;
+
+use super::signal::CodecSpec;
+use crate::proto::sdp::model::MediaFormat;
+
+/// What is known about the codecs of one media between two parties.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CodecState {
+    /// What the offerer sent, without the ignored ones.
+    pub offerer: Vec<OffererFormat>,
+    /// What the answerer was shown.
+    pub offered: Vec<MediaFormat>,
+    /// What the answerer answered, restricted to what it was offered; empty before the answer.
+    pub answerer: Vec<MediaFormat>,
+    /// What the offerer was shown; empty before the answer.
+    pub towards_offerer: Vec<MediaFormat>,
+    /// Encoder settings by `set` and by `transcode` with parameters; the first match counts.
+    pub encoder_specs: Vec<CodecSpec>,
+    /// Flag `force-transcoding` of either message.
+    pub force_transcoding: bool,
+}
+
+impl CodecState {
+    /// The answerer's list as the next exchange starts from it: what it answered, before that what it was offered.
+    pub fn receiver_list(&self) -> &[MediaFormat] {
+        if self.answerer.is_empty() { &self.offered } else { &self.answerer }
+    }
+
+    /// The offerer's list, when the answerer makes the next offer: what it was shown, before that what it sent.
+    pub fn offerer_list(&self) -> Vec<MediaFormat> {
+        if self.towards_offerer.is_empty() {
+            self.offerer.iter().map(|f| f.format.clone()).collect()
+        } else {
+            self.towards_offerer.clone()
+        }
+    }
+}
+
+/// A payload type of the offerer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffererFormat {
+    /// As received.
+    pub format: MediaFormat,
+    /// accept, consume or always-transcode: the offerer gets it even if the answerer does not want it.
+    pub accepted: bool,
+}
+
+#[cfg(test)]
+mod tests;

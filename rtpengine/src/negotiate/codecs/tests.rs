@@ -1,0 +1,166 @@
+//! Every offer and answer of the recorded codec scenarios, and single rules.
+
+mod corpus;
+mod registry;
+
+use codec::PayloadFormat;
+
+use super::*;
+use crate::negotiate::signal::CodecOptions;
+use registry::TEST;
+
+/// `0 96:opus/48000/2:stereo=1` …
+fn formats(text: &str) -> Vec<MediaFormat> {
+    let one = |word: &str| {
+        let mut parts = word.splitn(3, ':');
+        let payload_type: u8 = parts.next().unwrap().parse().unwrap();
+        let map =
+            parts.next().map(str::to_owned).unwrap_or_else(|| registry::static_map(payload_type).to_owned());
+        let fmtp = parts.next().unwrap_or_default().to_owned();
+        let mut map = map.split('/');
+        let name = map.next().unwrap().to_owned();
+        let clock_rate = map.next().unwrap().parse().unwrap();
+        let channels = map.next().map_or(1, |n| n.parse().unwrap());
+        MediaFormat {
+            format: PayloadFormat { payload_type, name, clock_rate, channels, fmtp },
+            feedback: vec![],
+        }
+    };
+    text.split_whitespace().map(one).collect()
+}
+
+fn numbers(formats: &[MediaFormat]) -> Vec<u8> {
+    formats.iter().map(|f| f.format.payload_type).collect()
+}
+
+fn specs(names: &[&str]) -> Vec<CodecSpec> {
+    names.iter().map(|name| CodecSpec { name: (*name).to_owned(), ..CodecSpec::default() }).collect()
+}
+
+fn exchange(offered: &str, options: &CodecOptions, answered: &str) -> AnsweredCodecs {
+    let offer = offer(&formats(offered), "audio", None, options, &TEST);
+    answer(&offer.state, &formats(answered), &CodecOptions::default(), &TEST)
+}
+
+fn summary(handlers: &[PayloadHandler]) -> Vec<String> {
+    let one = |h: &PayloadHandler| match &h.handler {
+        Handler::Pass { payload_type: None } => format!("{} pass", h.payload_type),
+        Handler::Pass { payload_type: Some(other) } => format!("{} pass as {other}", h.payload_type),
+        Handler::Transcode(plan) => format!("{} to {}", h.payload_type, plan.sink.payload_type),
+        Handler::Drop => format!("{} drop", h.payload_type),
+    };
+    handlers.iter().map(one).collect()
+}
+
+#[test]
+fn handlers_follow_the_answer_in_both_directions() {
+    let transcode_opus = CodecOptions { transcode: specs(&["opus"]), ..CodecOptions::default() };
+    let accept_opus = CodecOptions { accept: specs(&["opus"]), ..CodecOptions::default() };
+    let always = CodecOptions { always_transcode: true, ..CodecOptions::default() };
+    let plain = CodecOptions::default();
+    for (offered, options, answered, from_offerer, from_answerer) in [
+        ("0 8", &plain, "0", &["0 pass", "8 to 0"][..], &["0 pass"][..]),
+        ("0 8", &transcode_opus, "96:opus/48000/2", &["0 to 96", "8 to 96"], &["96 to 0"]),
+        ("96:opus/48000/2 0", &accept_opus, "0", &["96 to 0", "0 pass"], &["0 to 96"]),
+        (
+            "96:opus/48000/2 0",
+            &accept_opus,
+            "96:opus/48000/2 0",
+            &["96 pass", "0 pass"],
+            &["96 pass", "0 to 96"],
+        ),
+        ("97:VP8/90000 98:X-weird/8000", &plain, "97:VP8/90000", &["97 pass", "98 pass"], &["97 pass"]),
+        (
+            "0 101:telephone-event/8000",
+            &transcode_opus,
+            "96:opus/48000/2",
+            &["0 to 96", "101 drop"],
+            &["96 to 0"],
+        ),
+        (
+            "0 101:telephone-event/8000",
+            &always,
+            "0 101:telephone-event/8000",
+            &["0 pass", "101 pass"],
+            &["0 pass", "101 pass"],
+        ),
+    ] {
+        let state = exchange(offered, options, answered).state;
+        let times = PacketTimes::default();
+        assert_eq!(
+            summary(&state.handlers_from_offerer(times, &TEST)),
+            from_offerer,
+            "{offered} → {answered}"
+        );
+        assert_eq!(
+            summary(&state.handlers_from_answerer(times, &TEST)),
+            from_answerer,
+            "{answered} → {offered}"
+        );
+    }
+}
+
+#[test]
+fn an_override_of_the_packet_time_repacketises_equal_codecs() {
+    let state = exchange("0", &CodecOptions::default(), "0").state;
+    for (source_ms, sink_ms, overridden, expected) in [
+        (Some(20), Some(40), true, "0 to 0"),
+        (None, Some(40), true, "0 to 0"),
+        (Some(40), Some(40), true, "0 pass"),
+        (Some(20), Some(40), false, "0 pass"),
+    ] {
+        let times = PacketTimes { source_ms, sink_ms, overridden };
+        assert_eq!(summary(&state.handlers_from_offerer(times, &TEST)), [expected], "{times:?}");
+    }
+}
+
+#[test]
+fn forced_transcoding_transcodes_equal_codecs_but_not_what_nobody_can_decode() {
+    let options = CodecOptions { force_transcoding: true, ..CodecOptions::default() };
+    let state = exchange("9 98:X-weird/8000", &options, "9 98:X-weird/8000").state;
+    let handlers = state.handlers_from_answerer(PacketTimes::default(), &TEST);
+    assert_eq!(summary(&handlers), ["9 to 9", "98 pass"]);
+}
+
+#[test]
+fn encoder_settings_come_from_the_first_specification_that_fits() {
+    let set = CodecSpec {
+        bitrate_bps: Some(16_000),
+        options: Some("complexity=5".into()),
+        ..specs(&["opus"])[0].clone()
+    };
+    let options = CodecOptions { transcode: specs(&["opus"]), set: vec![set], ..CodecOptions::default() };
+    let state = exchange("0", &options, "96:opus/48000/2").state;
+    let handlers =
+        state.handlers_from_offerer(PacketTimes { sink_ms: Some(60), ..PacketTimes::default() }, &TEST);
+    let Handler::Transcode(plan) = &handlers[0].handler else { panic!("{handlers:?}") };
+    assert_eq!((plan.options.bitrate_bps, plan.options.ptime_ms), (Some(16_000), Some(60)));
+    assert_eq!((plan.options.options.as_str(), plan.options.source_rate), ("complexity=5", Some(8000)));
+}
+
+#[test]
+fn re_offers_keep_numbers_and_follow_reuse_and_static() {
+    let options = CodecOptions { transcode: specs(&["opus"]), ..CodecOptions::default() };
+    let first = offer(&formats("0 96:speex/16000"), "audio", None, &options, &TEST);
+    assert_eq!(numbers(&first.towards_receiver), [0, 96, 97]);
+    let again = offer(&formats("0"), "audio", Some(&first.towards_receiver), &options, &TEST);
+    assert_eq!(numbers(&again.towards_receiver), [0, 97]);
+
+    let previous = formats("8 0");
+    let reuse = CodecOptions { reuse_codecs: true, ..CodecOptions::default() };
+    let list = offer(&formats("9 0"), "audio", Some(&previous), &reuse, &TEST).towards_receiver;
+    assert_eq!(numbers(&list), [0, 9]);
+    let fixed = CodecOptions { static_codecs: true, ..CodecOptions::default() };
+    let list = offer(&formats("9 0"), "audio", Some(&previous), &fixed, &TEST).towards_receiver;
+    assert_eq!(numbers(&list), [8, 0]);
+}
+
+#[test]
+fn an_empty_list_is_restored_or_rejects_the_media() {
+    let strip = CodecOptions { strip_all: true, ..CodecOptions::default() };
+    let restored = offer(&formats("0 8"), "audio", None, &strip, &TEST);
+    assert_eq!((numbers(&restored.towards_receiver), restored.rejected), (vec![0, 8], false));
+    let options = CodecOptions { allow_no_codec_media: true, ..strip };
+    let refused = offer(&formats("0 8"), "audio", None, &options, &TEST);
+    assert_eq!((numbers(&refused.towards_receiver), refused.rejected), (vec![], true));
+}
