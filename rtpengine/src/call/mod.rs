@@ -1,1 +1,37 @@
 //! The call model and what commands do to it.
+//!
+//! A [`Call`] is found by its call-id and locked once per command. It has [`Party`]s, known by tag; a party has numbered
+//! [`Media`]; offer and answer associate two parties. A command works on copies of the two parties it is about and puts
+//! them back only when everything succeeded: an offer that fails leaves the call as it was, ports included, because
+//! the ports that it opened go with the copies.
+//!
+//! ```text
+//! engine (command) → dialogue (who talks to whom) → exchange (media by media) → output (SDP) → compile (CallPlan)
+//! ```
+
+mod coding;
+mod compile;
+mod delete;
+mod dialogue;
+mod engine;
+mod error;
+mod exchange;
+mod interfaces;
+mod model;
+mod origin;
+mod output;
+mod playback;
+mod ports;
+mod recording;
+mod snapshot;
+mod store;
+mod timers;
+
+pub use delete::Deletion;
+pub use engine::{Deleted, Engine, SdpReply, Services};
+pub use error::CommandError;
+pub use model::{Call, Media, Party, PartyId};
+pub use recording::RecordingCommand;
+pub use snapshot::{
+    CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot, TrafficSnapshot,
+};

@@ -1,0 +1,195 @@
+//! What the call model keeps of codec negotiation, and what the data plane is to do with each payload type.
+
+use std::sync::Arc;
+
+use codec::PayloadFormat;
+
+use super::model::Media;
+use crate::media::plan::{DropReason, Handling};
+use crate::negotiate::codecs::{self, CodecState, Handler, PacketTimes, PayloadHandler, Registry};
+use crate::negotiate::ptime::{self, PtimeState};
+use crate::negotiate::signal::Signal;
+use crate::proto::sdp::model::{MediaDescription, MediaFormat};
+
+/// The negotiation of one media between two parties; both point at the same one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Negotiated {
+    pub codecs: CodecState,
+    pub ptime: PtimeState,
+    /// `a=ptime` for whoever is printed to next.
+    pub printed_ptime_ms: Option<u16>,
+    /// No codec is left and the section is to be printed as rejected.
+    pub without_codecs: bool,
+}
+
+/// A party's side of [`Negotiated`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Coding {
+    pub side: Side,
+    pub negotiated: Arc<Negotiated>,
+}
+
+/// Which half of the last exchange a party was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    #[default]
+    Offerer,
+    Answerer,
+}
+
+impl Coding {
+    fn ptime_as_offerer(&self) -> PtimeState {
+        match self.side {
+            Side::Offerer => self.negotiated.ptime,
+            Side::Answerer => self.negotiated.ptime.swapped(),
+        }
+    }
+
+    /// The list that this party was shown last.
+    pub fn shown(&self) -> &[MediaFormat] {
+        match self.side {
+            Side::Offerer => &self.negotiated.codecs.towards_offerer,
+            Side::Answerer => &self.negotiated.codecs.offered,
+        }
+    }
+
+    fn is_ptime_overridden(&self) -> bool {
+        match self.side {
+            Side::Offerer => self.negotiated.ptime.offerer_override_ms.is_some(),
+            Side::Answerer => self.negotiated.ptime.answerer_override_ms.is_some(),
+        }
+    }
+}
+
+/// An offer: makes the list for `to`.
+pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, signal: &Signal) {
+    let options = &signal.codecs;
+    let offered = codecs::offer(
+        &described.formats,
+        &described.media_type,
+        Some(to.coding.shown()).filter(|shown| !shown.is_empty()),
+        options,
+        &Registry::BUILD,
+    );
+    let previous = to.coding.ptime_as_offerer().swapped();
+    let (printed_ptime_ms, ptime) =
+        ptime::offer(previous, described.attributes.ptime_ms, options.ptime_ms, options.ptime_reverse_ms);
+    let negotiated = Arc::new(Negotiated {
+        codecs: offered.state,
+        ptime,
+        printed_ptime_ms,
+        without_codecs: offered.rejected,
+    });
+    from.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
+    to.coding = Coding { side: Side::Answerer, negotiated };
+}
+
+/// An answer of `from`: makes the list for `to`, from what `from` was offered.
+pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, signal: &Signal) {
+    let before = if from.coding.side == Side::Answerer { &from.coding } else { &to.coding };
+    let mut negotiated = (*before.negotiated).clone();
+    if negotiated.codecs.offered.is_empty() && !described.formats.is_empty() {
+        // An answer to an offer that we never saw: it stands for itself.
+        negotiated.codecs = codecs::offer(
+            &described.formats,
+            &described.media_type,
+            None,
+            &Default::default(),
+            &Registry::BUILD,
+        )
+        .state;
+    }
+    let answered = codecs::answer(&negotiated.codecs, &described.formats, &signal.codecs, &Registry::BUILD);
+    negotiated.codecs = answered.state;
+    (negotiated.printed_ptime_ms, negotiated.ptime) =
+        ptime::answer(negotiated.ptime, described.attributes.ptime_ms);
+    negotiated.without_codecs = false;
+    let negotiated = Arc::new(negotiated);
+    from.coding = Coding { side: Side::Answerer, negotiated: negotiated.clone() };
+    to.coding = Coding { side: Side::Offerer, negotiated };
+}
+
+/// The formats to print to a party.
+pub fn printed(to: &Media) -> Vec<MediaFormat> {
+    to.coding.shown().to_vec()
+}
+
+/// `a=ptime` to print to a party in the present exchange.
+pub fn printed_ptime(to: &Media) -> Option<u16> {
+    to.coding.negotiated.printed_ptime_ms
+}
+
+/// Flag `allow-no-codec-media` left nothing.
+pub fn is_without_codecs(to: &Media) -> bool {
+    to.coding.negotiated.without_codecs
+}
+
+/// `ptime` or `ptime-reverse` was given for this party.
+pub fn is_ptime_overridden(media: &Media) -> bool {
+    media.coding.is_ptime_overridden()
+}
+
+/// What happens to each payload type that `from` sends towards `to`.
+pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
+    let handlers = handlers(from, to);
+    let transcoding = handlers.iter().any(|h| matches!(h.handler, Handler::Transcode(_)));
+    let default = if transcoding {
+        Handling::Drop(DropReason::PayloadType)
+    } else {
+        Handling::Forward { payload_type: None }
+    };
+    let listed = handlers
+        .into_iter()
+        .map(|PayloadHandler { payload_type, handler }| {
+            let handling = match handler {
+                Handler::Pass { payload_type } => Handling::Forward { payload_type },
+                Handler::Transcode(plan) => Handling::Transcode(Arc::new(plan)),
+                Handler::Drop => Handling::Drop(DropReason::PayloadType),
+            };
+            (payload_type, handling)
+        })
+        .filter(|(_, handling)| *handling != default)
+        .collect();
+    (default, listed)
+}
+
+/// Something that one of the two sends is decoded and encoded for the other.
+pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
+    [(media, opposite), (opposite, media)]
+        .into_iter()
+        .any(|(from, to)| handlers(from, to).iter().any(|h| matches!(h.handler, Handler::Transcode(_))))
+}
+
+/// The codec in which announcements for a party are encoded: the first that it takes and we can make.
+pub fn player_format(media: &Media) -> Option<PayloadFormat> {
+    let state = &media.coding.negotiated.codecs;
+    let own = media.remote.as_ref()?.formats.iter();
+    let agreed = match media.coding.side {
+        Side::Offerer => &state.towards_offerer,
+        Side::Answerer => &state.answerer,
+    };
+    agreed.iter().map(|f| &f.format).chain(own).find(|format| Registry::BUILD.encodes(format)).cloned()
+}
+
+fn handlers(from: &Media, to: &Media) -> Vec<PayloadHandler> {
+    let state = &from.coding.negotiated;
+    let ptime = &state.ptime;
+    match from.coding.side {
+        Side::Offerer => {
+            let times = PacketTimes {
+                source_ms: ptime.offerer_ms,
+                sink_ms: ptime.answerer_override_ms.or(ptime.answerer_ms).or(ptime.offerer_ms),
+                overridden: to.coding.is_ptime_overridden(),
+            };
+            state.codecs.handlers_from_offerer(times, &Registry::BUILD)
+        }
+        Side::Answerer => {
+            let times = PacketTimes {
+                source_ms: ptime.answerer_override_ms.or(ptime.answerer_ms).or(ptime.offerer_ms),
+                sink_ms: ptime.offerer_override_ms.or(ptime.offerer_ms),
+                overridden: to.coding.is_ptime_overridden() || from.coding.is_ptime_overridden(),
+            };
+            state.codecs.handlers_from_answerer(times, &Registry::BUILD)
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! The commands: what the doors call.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::compile::{TapDirections, plan};
+use super::delete::{self, Deletion};
+use super::dialogue::{self, Dialogue, Participant, Role};
+use super::error::CommandError;
+use super::exchange::{Exchange, answer_order};
+use super::interfaces::Interfaces;
+use super::model::{Call, Party, PartyId};
+use super::output::Output;
+use super::playback::{self, PartyPlayer};
+use super::recording::{self, CallRecording, RecordingCommand};
+use super::snapshot::CallSnapshot;
+use super::store::{CallHandle, CallStore, lock, next_id};
+use super::timers::{self, Due, EndReason};
+use crate::config::Config;
+use crate::media::MediaPlane;
+use crate::media::event::MediaEvent;
+use crate::media::plan::CallKey;
+use crate::media::port_pool::PortPool;
+use crate::negotiate::signal::{DropTraffic, Signal};
+use crate::proto::sdp::parse::{ParseOptions, parse};
+use crate::proto::sdp::text;
+use crate::record::{Recorder, RecordingEnd};
+
+/// What the commands work with.
+pub struct Services {
+    pub config: Arc<Config>,
+    pub pool: Arc<PortPool>,
+    pub plane: MediaPlane,
+    pub recorder: Recorder,
+}
+
+/// All calls and the commands on them. Shared by the doors.
+pub struct Engine {
+    config: Arc<Config>,
+    pool: Arc<PortPool>,
+    plane: MediaPlane,
+    recorder: Recorder,
+    interfaces: Interfaces,
+    store: CallStore,
+    by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
+    tap: TapDirections,
+    /// 12 hexadecimal digits, random per process (loop protection).
+    instance: String,
+}
+
+/// Reply of `offer` and `answer`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SdpReply {
+    /// Octets, since the body may not be UTF-8.
+    pub sdp: Vec<u8>,
+    /// Paths of pcap files, when there are any.
+    pub recordings: Vec<String>,
+}
+
+/// Reply of `delete`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deleted {
+    /// The state at the end, unless `fast`.
+    Statistics(Option<Box<CallSnapshot>>),
+    /// Nothing matched, and the client did not ask for an error then.
+    Warning,
+}
+
+impl Engine {
+    pub fn new(services: Services) -> Self {
+        let Services { config, pool, plane, recorder } = services;
+        Self {
+            interfaces: Interfaces::new(config.interfaces.clone()),
+            tap: TapDirections::new(config.recording.direction, config.recording.method),
+            instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff),
+            store: CallStore::default(),
+            by_key: Mutex::default(),
+            config,
+            pool,
+            plane,
+            recorder,
+        }
+    }
+
+    /// `offer`
+    pub fn offer(&self, signal: &Signal) -> Result<SdpReply, CommandError> {
+        self.exchange(Role::Offer, signal)
+    }
+
+    /// `answer`
+    pub fn answer(&self, signal: &Signal) -> Result<SdpReply, CommandError> {
+        self.exchange(Role::Answer, signal)
+    }
+
+    fn exchange(&self, role: Role, signal: &Signal) -> Result<SdpReply, CommandError> {
+        let body = signal.sdp.as_deref().ok_or(CommandError::NoSdp)?;
+        let identity = &signal.identity;
+        let call_id = identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
+        if identity.from_tag.is_none() {
+            return Err(CommandError::NoFromTag);
+        }
+        if role == Role::Answer && identity.to_tag.is_none() {
+            return Err(CommandError::NoToTag);
+        }
+        refuse_unbuilt(signal)?;
+        let present = self.store.get(call_id);
+        match (&present, role) {
+            (None, Role::Answer) => return Err(CommandError::UnknownCall),
+            (None, Role::Offer) => self.check_limits()?,
+            _ => {}
+        }
+        let decoded = text::decode(body);
+        let options = ParseOptions {
+            reject_empty_line: self.config.reject_invalid_sdp,
+            fragment: signal.flags.fragment,
+        };
+        let sdp = parse(&decoded, options).map_err(|error| {
+            tracing::warn!(call_id, %error, "SDP refused");
+            if error.is_incomplete() { CommandError::IncompleteSdp } else { CommandError::ParseSdp }
+        })?;
+        let own = |instance: &Option<String>| instance.as_deref() == Some(self.instance.as_str());
+        if signal.flags.loop_protect && !sdp.instances.is_empty() && sdp.instances.iter().all(own) {
+            return Ok(SdpReply { sdp: body.to_vec(), recordings: Vec::new() });
+        }
+
+        let fresh = || Arc::new(Mutex::new(self.new_call(call_id)));
+        let handle = present.clone().unwrap_or_else(fresh);
+        let mut call = lock(&handle);
+        if call.ended {
+            // Ended between the look-up and the lock.
+            drop(call);
+            return self.exchange(role, signal);
+        }
+        let Dialogue { sender, receiver, mut sender_copy, mut receiver_copy } =
+            dialogue::resolve(&call, role, signal)?;
+        let mut exchange = Exchange {
+            config: &self.config,
+            interfaces: &self.interfaces,
+            pool: &self.pool,
+            signal,
+            sdp: &sdp,
+            next_media_number: call.next_media_number,
+        };
+        let order = match role {
+            Role::Offer => {
+                exchange.offer(&mut sender_copy, &mut receiver_copy)?;
+                (0..sdp.media.len()).collect()
+            }
+            Role::Answer => {
+                let order = answer_order(&sdp, &receiver_copy);
+                exchange.answer(&mut sender_copy, &mut receiver_copy, &order)?;
+                order
+            }
+        };
+        let next_media_number = exchange.next_media_number;
+        let output = Output {
+            config: &self.config,
+            role,
+            signal,
+            sdp: &sdp,
+            instance: &self.instance,
+            source: &sender_copy,
+            order: &order,
+        };
+        let printed = output.print(&mut receiver_copy)?;
+
+        // Nothing can fail from here on.
+        call.next_media_number = next_media_number;
+        let sender = commit(&mut call, sender, sender_copy);
+        let receiver = commit(&mut call, receiver, receiver_copy);
+        associate(&mut call, sender, receiver);
+        call.last_signal = Some(SystemTime::now());
+        call.last_signal_at = Instant::now();
+        call.answered |= role == Role::Answer;
+        call.delete_at = None;
+        match signal.network.drop_traffic {
+            Some(DropTraffic::Start) => call.drop_traffic = true,
+            Some(DropTraffic::Stop) => call.drop_traffic = false,
+            None => {}
+        }
+        if let Some(metadata) = &identity.metadata {
+            call.metadata = Some(metadata.clone());
+            call.party_mut(sender).metadata = Some(metadata.clone());
+        }
+        self.apply_recording(&mut call, sender, receiver, role, signal);
+        recording::describe(&call);
+        recording::signalled(&call, sender, mode(role), body, &printed);
+        let recordings = call.recording.pcap_path().into_iter().collect();
+        if present.is_none() {
+            lock(&self.by_key).insert(call.key.0, Arc::downgrade(&handle));
+            if self.store.insert(call_id, handle.clone()).is_err() {
+                // Somebody else created the call meanwhile: theirs stands, this message is done again on it.
+                lock(&self.by_key).remove(&call.key.0);
+                recording::end(&mut call, RecordingEnd::Discard);
+                drop(call);
+                return self.exchange(role, signal);
+            }
+            tracing::info!(call_id, "new call");
+        }
+        self.install(&call);
+        Ok(SdpReply { sdp: text::encode(&printed), recordings })
+    }
+
+    fn apply_recording(
+        &self,
+        call: &mut Call,
+        sender: PartyId,
+        receiver: PartyId,
+        role: Role,
+        signal: &Signal,
+    ) {
+        let options = &signal.recording;
+        call.recording.note(options, signal.identity.metadata.as_deref());
+        if options.exclude {
+            call.party_mut(sender).excluded_from_recording = true;
+            call.party_mut(receiver).excluded_from_recording = true;
+        }
+        let slots = options.media_slots;
+        if let (Some(slots), Role::Offer) = (slots, role) {
+            let pairs = [(sender, options.media_slot_offer), (receiver, options.media_slot_answer)];
+            for (party, slot) in pairs {
+                let party = call.party_mut(party);
+                party.recording_slots = party.recording_slots.or(slot.map(|slot| (slot, slots)));
+            }
+        }
+        match recording::signalled_command(signal) {
+            Some(command) => recording::apply(call, &self.recorder, command),
+            None => recording::update(call),
+        }
+    }
+
+    /// `delete`
+    pub fn delete(&self, signal: &Signal) -> Result<Deleted, CommandError> {
+        let call_id =
+            signal.identity.call_id.as_deref().filter(|id| !id.is_empty()).ok_or(CommandError::NoCallId)?;
+        let nothing = || {
+            if signal.flags.fatal { Err(CommandError::NothingToDelete) } else { Ok(Deleted::Warning) }
+        };
+        let Some(handle) = self.store.get(call_id) else { return nothing() };
+        let mut call = lock(&handle);
+        if call.ended {
+            return nothing();
+        }
+        if let Some(metadata) = &signal.identity.metadata {
+            call.metadata = Some(metadata.clone());
+            call.recording.note(&signal.recording, Some(metadata));
+            recording::update(&call);
+        }
+        if signal.recording.discard {
+            recording::apply(&mut call, &self.recorder, RecordingCommand::Discard);
+        }
+        let due = delete::due(signal, self.config.delete_delay, Instant::now());
+        match (delete::target(&call, signal), due) {
+            (Deletion::Nothing, _) => return nothing(),
+            (Deletion::WholeCall, None) => self.end(&mut call, &handle, EndReason::Deleted),
+            (Deletion::WholeCall, Some(due)) => call.delete_at = Some(due),
+            (Deletion::Party(party), None) => self.end_party(&mut call, &handle, party),
+            (Deletion::Party(party), Some(due)) => call.party_mut(party).delete_at = Some(due),
+        }
+        let statistics = (!signal.flags.fast).then(|| Box::new(CallSnapshot::take(&call, None)));
+        Ok(Deleted::Statistics(statistics))
+    }
+
+    /// `query`; `selected` is the to-tag, else the from-tag of the request.
+    pub fn query(&self, call_id: &str, selected: Option<&str>) -> Result<CallSnapshot, CommandError> {
+        let handle = self.store.get(call_id).ok_or(CommandError::UnknownCall)?;
+        let call = lock(&handle);
+        Ok(CallSnapshot::take(&call, selected))
+    }
+
+    /// `list`
+    pub fn list(&self, limit: i64) -> Result<Vec<String>, CommandError> {
+        let limit = usize::try_from(limit).map_err(|_| CommandError::InvalidLimit)?;
+        Ok(self.store.ids(limit))
+    }
+
+    /// Number of calls.
+    pub fn calls(&self) -> usize {
+        self.store.len()
+    }
+
+    /// `start recording`, `stop recording`, `pause recording`.
+    pub fn record(&self, signal: &Signal, command: RecordingCommand) -> Result<(), CommandError> {
+        let call_id = signal.identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
+        let handle = self.store.get(call_id).ok_or(CommandError::UnknownCall)?;
+        let mut call = lock(&handle);
+        let metadata = signal.identity.metadata.as_deref();
+        call.recording.note(&signal.recording, metadata);
+        if let Some(metadata) = metadata {
+            call.metadata = Some(metadata.to_owned());
+            let party = signal.identity.from_tag.as_deref().and_then(|tag| call.by_tag(tag));
+            if let Some(party) = party {
+                call.party_mut(party).metadata = Some(metadata.to_owned());
+            }
+        }
+        recording::apply(&mut call, &self.recorder, command);
+        self.install(&call);
+        Ok(())
+    }
+
+    /// `play media`; blocks while the source is opened. The duration is that of the first party.
+    pub fn play_media(&self, signal: &Signal) -> Result<Option<Duration>, CommandError> {
+        let (_, targets) = self.players(signal)?;
+        if signal.playback.source().is_none() {
+            return Err(CommandError::NoMediaFile);
+        }
+        let mut duration = None;
+        let mut played = false;
+        for (player, target) in targets {
+            let Some(target) = target else { continue };
+            let length = player.play(&self.plane, &target, signal)?;
+            duration = duration.or(length);
+            played = true;
+        }
+        if played { Ok(duration) } else { Err(CommandError::Play(crate::play::PlayError::File)) }
+    }
+
+    /// `stop media`; the position of the last frame in ms.
+    pub fn stop_media(&self, signal: &Signal) -> Result<u64, CommandError> {
+        let handle = self.selected_call(signal)?;
+        let call = lock(&handle);
+        let mut position = None;
+        for party in playback::select(&call, signal)? {
+            if let Some(player) = &call.party(party).player {
+                let stopped = player.stop();
+                position = position.or(Some(stopped));
+            }
+        }
+        position.ok_or(CommandError::NotPlaying)
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn players(
+        &self,
+        signal: &Signal,
+    ) -> Result<(CallHandle, Vec<(Arc<PartyPlayer>, Option<playback::PlayTarget>)>), CommandError> {
+        let handle = self.selected_call(signal)?;
+        let mut call = lock(&handle);
+        let selected = playback::select(&call, signal)?;
+        let mut players = Vec::with_capacity(selected.len());
+        for party in selected {
+            let target = playback::target(&call, party);
+            players.push((call.party_mut(party).player.get_or_insert_default().clone(), target));
+        }
+        drop(call);
+        Ok((handle, players))
+    }
+
+    fn selected_call(&self, signal: &Signal) -> Result<CallHandle, CommandError> {
+        let call_id = signal.identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
+        self.store.get(call_id).ok_or(CommandError::UnknownCallSelecting)
+    }
+
+    /// Something happened in the data plane.
+    pub fn on_event(&self, event: &MediaEvent) {
+        let handle = |key: &CallKey| lock(&self.by_key).get(&key.0).and_then(Weak::upgrade);
+        match event {
+            MediaEvent::EndpointLearned { call, stream, peer } => {
+                let Some(handle) = handle(call) else { return };
+                let mut call = lock(&handle);
+                if let Some(stream) = call.stream_mut(*stream) {
+                    stream.learned = Some(*peer);
+                }
+            }
+            MediaEvent::PlayerFinished { call, player, next_sequence, next_timestamp, .. } => {
+                let Some(handle) = handle(call) else { return };
+                let players: Vec<_> =
+                    lock(&handle).parties.iter().filter_map(|party| party.player.clone()).collect();
+                for candidate in players {
+                    if candidate.finished(*player, *next_sequence, *next_timestamp) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Once a second: time-outs and deletions that are due.
+    pub fn tick(&self) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        self.store.for_each(|handle| {
+            let mut call = lock(handle);
+            if call.ended {
+                return;
+            }
+            match timers::check(&call, &self.config, now, wall) {
+                Due::Nothing => {}
+                Due::Parties(parties) => {
+                    for party in parties {
+                        call.party_mut(party).delete_at = None;
+                        self.end_party(&mut call, handle, party);
+                    }
+                }
+                Due::Call(reason) => {
+                    tracing::info!(call_id = call.id, ?reason, "closing call");
+                    self.end(&mut call, handle, reason);
+                }
+            }
+        });
+    }
+
+    /// Ends all calls.
+    pub fn shutdown(&self) {
+        self.store.for_each(|handle| {
+            let mut call = lock(handle);
+            if !call.ended {
+                self.end(&mut call, handle, EndReason::Shutdown);
+            }
+        });
+    }
+
+    fn new_call(&self, call_id: &str) -> Call {
+        let now = SystemTime::now();
+        Call {
+            id: call_id.to_owned(),
+            key: CallKey(next_id()),
+            worker: self.plane.assign(),
+            created: now,
+            created_at: Instant::now(),
+            last_signal: None,
+            last_signal_at: Instant::now(),
+            answered: false,
+            parties: Vec::with_capacity(2),
+            metadata: None,
+            tos: self.config.tos,
+            delete_at: None,
+            ended: false,
+            drop_traffic: false,
+            recording: CallRecording::default(),
+            next_media_number: 1,
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), CommandError> {
+        match self.config.max_sessions {
+            Some(limit) if self.store.len() as u64 >= limit => Err(CommandError::SessionLimit),
+            _ => Ok(()),
+        }
+    }
+
+    fn install(&self, call: &Call) {
+        self.plane.install(call.worker, plan(call, self.tap));
+    }
+
+    fn end_party(&self, call: &mut Call, handle: &CallHandle, party: PartyId) {
+        if delete::close_party(call, party) {
+            self.end(call, handle, EndReason::Deleted);
+        } else {
+            self.install(call);
+        }
+    }
+
+    fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
+        call.ended = true;
+        self.plane.remove(call.worker, call.key);
+        delete::close_all(call);
+        recording::end(call, RecordingEnd::Keep);
+        self.store.remove(&call.id, handle);
+        lock(&self.by_key).remove(&call.key.0);
+        tracing::info!(call_id = call.id, ?reason, "call ended");
+    }
+}
+
+fn commit(call: &mut Call, participant: Participant, party: Party) -> PartyId {
+    match participant {
+        Participant::Existing(id) => {
+            *call.party_mut(id) = party;
+            id
+        }
+        Participant::New => {
+            call.parties.push(party);
+            PartyId(call.parties.len() - 1)
+        }
+    }
+}
+
+/// Sender and receiver talk to each other from now on; whoever they talked to before is left alone.
+fn associate(call: &mut Call, sender: PartyId, receiver: PartyId) {
+    for (id, other) in [(sender, receiver), (receiver, sender)] {
+        if let Some(former) = call.party_mut(id).partner.replace(other) {
+            if former != other && call.party(former).partner == Some(id) {
+                call.party_mut(former).partner = None;
+            }
+        }
+    }
+}
+
+fn mode(role: Role) -> &'static str {
+    match role {
+        Role::Offer => "offer",
+        Role::Answer => "answer",
+    }
+}
+
+/// Parts of the protocol that this version refuses, rather than to pretend.
+fn refuse_unbuilt(signal: &Signal) -> Result<(), CommandError> {
+    use crate::negotiate::signal::IceMode;
+    let security = &signal.security;
+    let asked = [
+        (matches!(security.ice, IceMode::Force | IceMode::Optional | IceMode::ForceRelay), "ICE"),
+        (signal.flags.fragment, "trickle ICE"),
+        (signal.t38.decode || signal.t38.force, "T.38 gateway"),
+        (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
+        (security.bundle.offer || security.bundle.require || security.bundle.accept, "BUNDLE"),
+        (signal.output.moh.is_some(), "music on hold"),
+        (!signal.output.remove_media.is_empty(), "sdp-media-remove"),
+        (signal.network.media_echo.is_some(), "media-echo"),
+    ];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(CommandError::NotBuilt(what)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,55 @@
+//! Why a command was refused. The texts are `error-reason`s that clients match.
+
+/// A refused command; the call is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    #[error("No SDP body in message")]
+    NoSdp,
+    #[error("No call-id in message")]
+    NoCallId,
+    #[error("No from-tag in message")]
+    NoFromTag,
+    #[error("No to-tag in message")]
+    NoToTag,
+    #[error("Failed to parse SDP")]
+    ParseSdp,
+    #[error("Incomplete SDP specification")]
+    IncompleteSdp,
+    #[error("Unknown call-id")]
+    UnknownCall,
+    /// The other spelling of the same thing, used by the commands that select parties.
+    #[error("Unknown call-ID")]
+    UnknownCallSelecting,
+    #[error("Call-ID not found or tags didn't match")]
+    NothingToDelete,
+    #[error("Invalid dialogue association")]
+    Dialogue,
+    #[error("Ran out of ports")]
+    OutOfPorts,
+    #[error("Error rewriting SDP")]
+    Rewrite,
+    #[error("Parallel session limit reached")]
+    SessionLimit,
+    #[error("No participant party specified")]
+    NoParty,
+    #[error("No monologue matching the given label")]
+    NoSuchLabel,
+    #[error("Failed to parse network address")]
+    BadAddress,
+    #[error("Failed to match address to any tag")]
+    NoSuchAddress,
+    #[error("From-tag given, but no such tag exists")]
+    NoSuchFromTag,
+    #[error("No media file specified")]
+    NoMediaFile,
+    #[error("{0}")]
+    Play(#[from] crate::play::PlayError),
+    #[error("Not currently playing media")]
+    NotPlaying,
+    #[error("invalid limit, must be >= 0")]
+    InvalidLimit,
+    /// A part of the protocol that this version does not have yet.
+    #[error("Not supported: {0}")]
+    NotBuilt(&'static str),
+}

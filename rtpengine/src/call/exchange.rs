@@ -1,0 +1,360 @@
+//! Offer and answer, media by media: from a received SDP to the new state of both parties.
+//!
+//! Works on copies of the parties; whoever calls puts them into the call when all went well.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::coding;
+use super::error::CommandError;
+use super::interfaces::Interfaces;
+use super::model::{Media, MuxAnswer, Party, Remote};
+use super::ports::{Latching, PortSet};
+use crate::config::{Config, EndpointLearning};
+use crate::media::port_pool::PortPool;
+use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
+use crate::proto::sdp::model::{MediaDescription, SessionDescription, Transport};
+
+/// What an exchange needs beside the parties.
+pub struct Exchange<'a> {
+    pub config: &'a Config,
+    pub interfaces: &'a Interfaces,
+    pub pool: &'a Arc<PortPool>,
+    pub signal: &'a Signal,
+    pub sdp: &'a SessionDescription,
+    /// Number for the next new media of the call.
+    pub next_media_number: u32,
+}
+
+impl Exchange<'_> {
+    /// Processes an offer: `sender` gets what it said, `receiver` what it will be told.
+    pub fn offer(&mut self, sender: &mut Party, receiver: &mut Party) -> Result<(), CommandError> {
+        let network = &self.signal.network;
+        let from_interface = network.interface_from.clone().or_else(|| interface_of(sender));
+        let to_interface = network.interface_to.clone().or_else(|| interface_of(receiver));
+        for (position, described) in self.sdp.media.iter().enumerate() {
+            self.grow(sender, position, described);
+            self.grow(receiver, position, described);
+            let (from, to) = (&mut sender.media[position], &mut receiver.media[position]);
+            self.retype(from, described);
+            self.retype(to, described);
+            self.take_remote(from, described)?;
+            self.transport_of_offer(from, to, described)?;
+            self.mux_of_offer(from, to, described);
+            self.learning(from);
+            from.mid.clone_from(&described.attributes.mid);
+            if to.mid.is_none() {
+                let generated = self.signal.flags.generate_mid.then(|| to.index.to_string());
+                to.mid = described.attributes.mid.clone().or(generated);
+            }
+            to.controlling = true;
+            coding::offer(from, to, described, self.signal);
+            self.attach(from, from_interface.clone(), None);
+            let family = network.address_family.or(to.family).or(from.family);
+            self.attach(to, to_interface.clone(), family);
+            self.ports_of_offer(from, to, described)?;
+        }
+        Ok(())
+    }
+
+    /// Processes an answer: `sender` answers, `offerer` gets the result. `order[i]` is the offerer's media that section `i` answers.
+    pub fn answer(
+        &mut self,
+        sender: &mut Party,
+        offerer: &mut Party,
+        order: &[usize],
+    ) -> Result<(), CommandError> {
+        let interface = interface_of(sender);
+        for (described, &position) in self.sdp.media.iter().zip(order) {
+            self.grow(sender, position, described);
+            self.grow(offerer, position, described);
+            let (from, to) = (&mut sender.media[position], &mut offerer.media[position]);
+            from.media_type.clone_from(&described.media_type);
+            self.take_remote(from, described)?;
+            self.transport_of_answer(from, to, described)?;
+            self.mux_of_answer(from, to, described);
+            self.learning(from);
+            if from.mid.is_none() {
+                from.mid.clone_from(&described.attributes.mid);
+            }
+            coding::answer(from, to, described, self.signal);
+            let family = self.signal.network.address_family.or(to.family).or(from.family);
+            self.attach(from, interface.clone(), None);
+            self.attach(to, None, family);
+            self.ports_of_answer(from, to, described)?;
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, party: &mut Party, position: usize, described: &MediaDescription) {
+        while party.media.len() <= position {
+            let index = party.media.len() + 1;
+            party.media.push(Media::new(
+                index,
+                self.next_media_number,
+                &described.media_type,
+                std::time::SystemTime::now(),
+            ));
+            self.next_media_number += 1;
+        }
+    }
+
+    /// A changed media type at a position replaces the media.
+    fn retype(&mut self, media: &mut Media, described: &MediaDescription) {
+        if media.media_type != described.media_type {
+            let number = media.number;
+            *media = Media::new(media.index, number, &described.media_type, std::time::SystemTime::now());
+        }
+    }
+
+    fn take_remote(&self, media: &mut Media, described: &MediaDescription) -> Result<(), CommandError> {
+        let rejected = described.port == 0;
+        let mut address = described
+            .connection_address(self.sdp)
+            .or(rejected.then_some(IpAddr::from([0, 0, 0, 0])))
+            .ok_or(CommandError::IncompleteSdp)?;
+        let mut rtcp = described.rtcp_endpoint(self.sdp);
+        let trusted = self.signal.flags.trust_address.unwrap_or(!self.config.sip_source);
+        if !trusted && !described.has_ice(self.sdp) {
+            address = self.signal.network.received_from.ok_or(CommandError::IncompleteSdp)?;
+            rtcp = rtcp.map(|endpoint| SocketAddr::new(address, endpoint.port()));
+        }
+        let rtp = SocketAddr::new(address, described.port);
+        let rtcp = rtcp.unwrap_or_else(|| SocketAddr::new(address, described.port.saturating_add(1)));
+        let zero_address = described.is_zero_address(self.sdp);
+        let mut direction = described.direction(self.sdp);
+        if zero_address {
+            direction = direction.without_receiving();
+        }
+        let remote = Remote {
+            rtp,
+            rtcp,
+            direction,
+            zero_address,
+            rejected,
+            ptime_ms: described.attributes.ptime_ms,
+            maxptime_ms: described.attributes.maxptime_ms,
+            extmap_without_mixed: !described.extmap(self.sdp).is_empty()
+                && !described.extmap_allow_mixed(self.sdp),
+            formats: described.formats.iter().map(|f| f.format.clone()).collect(),
+        };
+        let before = media.remote.replace(remote);
+        for (stream, (old, new)) in media.streams.iter_mut().zip([
+            (before.as_ref().map(|remote| remote.rtp), rtp),
+            (before.as_ref().map(|remote| remote.rtcp), rtcp),
+        ]) {
+            if old != Some(new) && !new.ip().is_unspecified() {
+                stream.restart_learning();
+            }
+        }
+        if media.family.is_none() && !rejected {
+            media.family = Some(family_of(address));
+        }
+        Ok(())
+    }
+
+    fn transport_of_offer(
+        &self,
+        from: &mut Media,
+        to: &mut Media,
+        described: &MediaDescription,
+    ) -> Result<(), CommandError> {
+        let changed = from.received_transport.as_ref() != Some(&described.transport);
+        from.received_transport = Some(described.transport.clone());
+        from.transport = Some(described.transport.clone());
+        match self.signal.security.transport {
+            Some(TransportOverride::Rtp(profile)) if described.transport.is_rtp() => {
+                to.transport = Some(Transport::Rtp(profile));
+            }
+            _ if to.transport.is_none() || changed => to.transport = Some(described.transport.clone()),
+            _ => {}
+        }
+        refuse_secure(from)?;
+        refuse_secure(to)
+    }
+
+    fn transport_of_answer(
+        &self,
+        from: &mut Media,
+        to: &mut Media,
+        described: &MediaDescription,
+    ) -> Result<(), CommandError> {
+        from.received_transport = Some(described.transport.clone());
+        from.transport = Some(described.transport.clone());
+        if to.transport.is_none() || self.signal.security.transport == Some(TransportOverride::Accept) {
+            to.transport = Some(described.transport.clone());
+        }
+        refuse_secure(from)?;
+        refuse_secure(to)
+    }
+
+    /// Multiplexing in an offer: what the receiver is offered, and how the sender will be answered.
+    fn mux_of_offer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
+        let options = self.signal.security.rtcp_mux;
+        let asked = described.offers_rtcp_mux(self.sdp);
+        from.rtcp_mux.requested = asked;
+        from.rtcp_mux.answer = match (options.demux, options.accept, options.reject) {
+            (_, _, true) => MuxAnswer::Refuse,
+            (true, ..) | (_, true, _) => MuxAnswer::Accept,
+            _ => MuxAnswer::AsPeer,
+        };
+        to.rtcp_mux.required = options.require || to.rtcp_mux.requested && to.rtcp_mux.active;
+        to.rtcp_mux.offered = to.rtcp_mux.required || options.offer || asked && !options.demux;
+        if to.rtcp_mux.required {
+            to.rtcp_mux.active = true;
+        } else if !to.rtcp_mux.offered {
+            to.rtcp_mux.active = false;
+        }
+    }
+
+    fn mux_of_answer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
+        let asked = described.offers_rtcp_mux(self.sdp);
+        from.rtcp_mux.requested = asked;
+        from.rtcp_mux.active = asked;
+        to.rtcp_mux.active = to.rtcp_mux.requested
+            && match to.rtcp_mux.answer {
+                MuxAnswer::AsPeer => asked,
+                MuxAnswer::Accept => true,
+                MuxAnswer::Refuse => false,
+            };
+    }
+
+    fn learning(&self, media: &mut Media) {
+        let flags = &self.signal.flags;
+        media.asymmetric |= flags.asymmetric;
+        media.strict_source |= flags.strict_source;
+        media.media_handover |= flags.media_handover;
+        media.unidirectional |= flags.unidirectional;
+        media.learning = if media.asymmetric {
+            EndpointLearning::Off
+        } else {
+            self.signal.network.endpoint_learning.unwrap_or(self.config.endpoint_learning)
+        };
+    }
+
+    /// Finds the local address of a media; a changed one costs it its ports.
+    fn attach(&self, media: &mut Media, interface: Option<String>, family: Option<AddressFamily>) {
+        let family = family.or(media.family);
+        let unchanged = media.attachment.as_ref().is_some_and(|present| {
+            interface.as_ref().is_none_or(|name| *name == present.interface)
+                && family.is_none_or(|family| family == family_of(present.local.address))
+        });
+        if let Some(family) = family {
+            media.family = Some(family);
+        }
+        if unchanged {
+            return;
+        }
+        let name = interface.or_else(|| media.attachment.as_ref().map(|present| present.interface.clone()));
+        let found = self.interfaces.attach(name.as_deref(), media.family);
+        if found.as_ref().map(|a| a.local) != media.attachment.as_ref().map(|a| a.local) {
+            media.ports.clear();
+        }
+        media.attachment = found;
+    }
+
+    fn ports_of_offer(
+        &self,
+        from: &mut Media,
+        to: &mut Media,
+        described: &MediaDescription,
+    ) -> Result<(), CommandError> {
+        let Some(remote) = from.remote.as_ref().filter(|remote| !remote.rejected) else {
+            from.ports.clear();
+            to.ports.clear();
+            return Ok(());
+        };
+        if described.media_type == "message" {
+            return Ok(());
+        }
+        let latching = self.latching(remote);
+        let pairs = described.port_count;
+        to.ports.bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), pairs))?;
+        if to.rtcp_mux.required {
+            to.ports.drop_rtcp();
+        }
+        from.ports.reserve(|| self.open(from.attachment.as_ref(), pairs))
+    }
+
+    fn ports_of_answer(
+        &self,
+        from: &mut Media,
+        to: &mut Media,
+        described: &MediaDescription,
+    ) -> Result<(), CommandError> {
+        let Some(remote) = from.remote.as_ref().filter(|remote| !remote.rejected) else {
+            from.ports.clear();
+            to.ports.clear();
+            return Ok(());
+        };
+        if described.media_type == "message" || to.is_rejected() {
+            return Ok(());
+        }
+        let latching = self.latching(remote);
+        to.ports.bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), described.port_count))?;
+        if to.rtcp_mux.active {
+            to.ports.drop_rtcp();
+        }
+        if from.rtcp_mux.active {
+            from.ports.drop_rtcp();
+        }
+        from.ports.reserve(|| self.open(from.attachment.as_ref(), described.port_count))
+    }
+
+    /// Ports stay although the far endpoint is new: on request, and while the far side is on hold.
+    fn latching(&self, far: &Remote) -> Latching {
+        let flags = &self.signal.flags;
+        let keep = flags.port_latching || !far.direction.receives();
+        if keep && !flags.no_port_latching { Latching::Keep } else { Latching::Renew }
+    }
+
+    fn open(
+        &self,
+        attachment: Option<&super::interfaces::Attachment>,
+        pairs: u16,
+    ) -> Result<PortSet, CommandError> {
+        let local = attachment.ok_or(CommandError::OutOfPorts)?.local;
+        let mut ports = self
+            .pool
+            .allocate(&local, pairs.max(1) * 2)
+            .map_err(|error| {
+                tracing::error!(%error, "no media ports");
+                CommandError::OutOfPorts
+            })?
+            .into_iter();
+        let rtp = ports.next().ok_or(CommandError::OutOfPorts)?;
+        Ok(PortSet { rtp, rtcp: ports.next(), further: ports.collect() })
+    }
+}
+
+/// Which of the offerer's media each section of an answer answers: by `a=mid` where both know it, else by position.
+pub fn answer_order(sdp: &SessionDescription, offerer: &Party) -> Vec<usize> {
+    let by_mid = |position: usize| {
+        let mid = sdp.media[position].attributes.mid.as_deref()?;
+        let found = offerer.media.iter().position(|media| media.mid.as_deref() == Some(mid))?;
+        Some(found)
+    };
+    let order: Vec<usize> =
+        (0..sdp.media.len()).map(|position| by_mid(position).unwrap_or(position)).collect();
+    let mut seen = order.clone();
+    seen.sort_unstable();
+    seen.dedup();
+    if seen.len() == order.len() { order } else { (0..sdp.media.len()).collect() }
+}
+
+/// The family of an address.
+pub fn family_of(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Ip4 } else { AddressFamily::Ip6 }
+}
+
+/// The interface that a party's media are on.
+fn interface_of(party: &Party) -> Option<String> {
+    party.media.iter().find_map(|media| Some(media.attachment.as_ref()?.interface.clone()))
+}
+
+fn refuse_secure(media: &Media) -> Result<(), CommandError> {
+    match &media.transport {
+        Some(Transport::Rtp(profile)) if profile.secure => Err(CommandError::NotBuilt("SRTP")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,106 @@
+//! Which local address a media uses: interface by name, family by signalling or by what the other side speaks.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::config::{LocalAddress, LogicalInterface};
+use crate::negotiate::signal::AddressFamily;
+
+/// The local address a media is attached to, and the interface it was found on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub interface: String,
+    pub local: LocalAddress,
+}
+
+/// The interfaces of the configuration.
+pub struct Interfaces {
+    logical: Vec<LogicalInterface>,
+    next: AtomicUsize,
+}
+
+impl Interfaces {
+    pub fn new(logical: Vec<LogicalInterface>) -> Self {
+        Self { logical, next: AtomicUsize::new(0) }
+    }
+
+    /// The attachment for a wanted interface name and family. Unknown names mean the default interface, but
+    /// `internal` and `external`, when not configured, mean a family; a family that the interface does not have is looked for
+    /// on the others, and then any address serves.
+    pub fn attach(&self, name: Option<&str>, family: Option<AddressFamily>) -> Option<Attachment> {
+        let (interface, family) = match name {
+            Some("round-robin-calls") => {
+                let turn = self.next.fetch_add(1, Relaxed);
+                (self.logical.get(turn % self.logical.len().max(1)), family)
+            }
+            Some(name) => match self.logical.iter().find(|interface| interface.name == name) {
+                Some(interface) => (Some(interface), family),
+                None => {
+                    tracing::info!(interface = name, "unknown interface, using the default one");
+                    let meant = match name {
+                        "internal" => Some(AddressFamily::Ip4),
+                        "external" => Some(AddressFamily::Ip6),
+                        _ => None,
+                    };
+                    (self.logical.first(), meant.or(family))
+                }
+            },
+            None => (self.logical.first(), family),
+        };
+        let interface = interface?;
+        let of_family = |interface: &LogicalInterface| {
+            let local = match family {
+                Some(family) => interface.addresses.iter().find(|a| is_family(a, family)),
+                None => interface.addresses.first(),
+            };
+            local.map(|&local| Attachment { interface: interface.name.clone(), local })
+        };
+        of_family(interface).or_else(|| self.logical.iter().find_map(of_family)).or_else(|| {
+            let local = *interface.addresses.first()?;
+            Some(Attachment { interface: interface.name.clone(), local })
+        })
+    }
+}
+
+fn is_family(local: &LocalAddress, family: AddressFamily) -> bool {
+    match family {
+        AddressFamily::Ip4 => local.address.is_ipv4(),
+        AddressFamily::Ip6 => local.address.is_ipv6(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interfaces() -> Interfaces {
+        let address = |text: &str| LocalAddress {
+            address: text.parse().expect("address"),
+            advertised: text.parse().expect("address"),
+            ports: None,
+        };
+        Interfaces::new(vec![
+            LogicalInterface { name: "priv".into(), addresses: vec![address("10.0.0.1")] },
+            LogicalInterface {
+                name: "pub".into(),
+                addresses: vec![address("192.0.2.1"), address("2001:db8::1")],
+            },
+        ])
+    }
+
+    #[test]
+    fn names_and_families_choose_the_address() {
+        const CASES: &[(Option<&str>, Option<AddressFamily>, &str)] = &[
+            (None, None, "10.0.0.1"),
+            (Some("pub"), None, "192.0.2.1"),
+            (Some("pub"), Some(AddressFamily::Ip6), "2001:db8::1"),
+            (Some("nope"), None, "10.0.0.1"),
+            (Some("external"), None, "2001:db8::1"),
+            (Some("priv"), Some(AddressFamily::Ip6), "2001:db8::1"),
+        ];
+        let interfaces = interfaces();
+        for (name, family, expected) in CASES {
+            let attachment = interfaces.attach(*name, *family).expect("an address");
+            assert_eq!(attachment.local.address.to_string(), *expected, "{name:?} {family:?}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Calls, parties and media as plain values.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use codec::PayloadFormat;
+
+use super::coding::Coding;
+use super::interfaces::Attachment;
+use super::origin::OutputMemory;
+use super::playback::PartyPlayer;
+use super::ports::PortSets;
+use super::recording::CallRecording;
+use crate::config::EndpointLearning;
+use crate::media::WorkerId;
+use crate::media::plan::{CallKey, StreamId};
+use crate::media::stats::StreamShared;
+use crate::negotiate::signal::AddressFamily;
+use crate::proto::sdp::model::{Direction, Transport};
+
+/// Position of a party in its call; parties are never removed, so it stays valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PartyId(pub usize);
+
+/// One call.
+pub struct Call {
+    pub id: String,
+    pub key: CallKey,
+    pub worker: WorkerId,
+    pub created: SystemTime,
+    pub created_at: Instant,
+    /// Time of the last offer or answer.
+    pub last_signal: Option<SystemTime>,
+    pub last_signal_at: Instant,
+    /// An answer has been seen: the offer time-out no longer applies.
+    pub answered: bool,
+    pub parties: Vec<Party>,
+    pub metadata: Option<String>,
+    /// `TOS` of the last offer.
+    pub tos: u8,
+    /// When the pending deletion becomes real.
+    pub delete_at: Option<Instant>,
+    /// Gone from the store; a command that still holds the call must not work on it.
+    pub ended: bool,
+    /// RTP of the whole call is dropped.
+    pub drop_traffic: bool,
+    pub recording: CallRecording,
+    /// Next number for [`Media::number`] and stream numbers.
+    pub next_media_number: u32,
+}
+
+/// A participant: one side of a SIP dialogue.
+#[derive(Clone)]
+pub struct Party {
+    /// Newest tag; `None` until the party has answered.
+    pub tag: Option<String>,
+    /// Earlier tags, all still valid.
+    pub aliases: Vec<String>,
+    pub via_branch: Option<String>,
+    pub label: Option<String>,
+    pub metadata: Option<String>,
+    pub created: SystemTime,
+    pub media: Vec<Media>,
+    /// The party that its offers and answers are exchanged with.
+    pub partner: Option<PartyId>,
+    /// What was printed to this party.
+    pub output: OutputMemory,
+    /// `SDP`/`address` alias key of the last offer.
+    pub alias_key: Option<String>,
+    /// A final (≥ 200) response has been seen.
+    pub finally_answered: bool,
+    /// Ports are closed; the party stays visible until the call ends.
+    pub closed: bool,
+    pub delete_at: Option<Instant>,
+    pub excluded_from_recording: bool,
+    pub recording_slots: Option<(i64, i64)>,
+    pub player: Option<Arc<PartyPlayer>>,
+}
+
+/// Where the next announcement of a party goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlayerNumbering {
+    pub ssrc: u32,
+    pub next_sequence: u16,
+    pub next_timestamp: u32,
+    pub since: Instant,
+}
+
+/// One media section of one party: what it said, and what stands towards it.
+#[derive(Clone)]
+pub struct Media {
+    /// Position in the SDP, from 1.
+    pub index: usize,
+    /// Unique in the call, from 1.
+    pub number: u32,
+    pub media_type: String,
+    /// The profile spoken with this party.
+    pub transport: Option<Transport>,
+    /// The transport in the party's own last SDP.
+    pub received_transport: Option<Transport>,
+    /// What the party's last SDP said; `None` before its first one.
+    pub remote: Option<Remote>,
+    pub coding: Coding,
+    pub mid: Option<String>,
+    pub attachment: Option<Attachment>,
+    pub family: Option<AddressFamily>,
+    pub ports: PortSets,
+    pub streams: [MediaStream; 2],
+    /// The party multiplexes RTP and RTCP.
+    pub rtcp_mux: RtcpMux,
+    pub learning: EndpointLearning,
+    pub strict_source: bool,
+    pub media_handover: bool,
+    pub asymmetric: bool,
+    pub unidirectional: bool,
+    /// We took the offering side towards this party.
+    pub controlling: bool,
+    /// Direction that was printed to this party last.
+    pub printed_direction: Direction,
+}
+
+/// Facts of a party's own media section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remote {
+    /// Where it receives RTP; port 0 = rejected.
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+    /// Direction with a zero connection address already taken into account.
+    pub direction: Direction,
+    /// The connection address was unspecified (hold of RFC 2543).
+    pub zero_address: bool,
+    pub rejected: bool,
+    pub ptime_ms: Option<u16>,
+    pub maxptime_ms: Option<u16>,
+    /// It listed header extensions, but not `extmap-allow-mixed`.
+    pub extmap_without_mixed: bool,
+    /// What the party sends (and, unless it is asymmetric, receives).
+    pub formats: Arc<[PayloadFormat]>,
+}
+
+/// One component (RTP or RTCP) of a media.
+#[derive(Clone)]
+pub struct MediaStream {
+    pub id: StreamId,
+    pub shared: Arc<StreamShared>,
+    /// Learned by the data plane; replaces the signalled one until that changes.
+    pub learned: Option<SocketAddr>,
+    pub learning_epoch: u32,
+    /// When it was made or last re-started, as microseconds since the epoch.
+    pub since_us: u64,
+}
+
+/// State of RTP/RTCP multiplexing with one party (RFC 5761).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RtcpMux {
+    /// The party's last SDP had `rtcp-mux`.
+    pub requested: bool,
+    /// What the answer to this party's offer is to say.
+    pub answer: MuxAnswer,
+    /// What was offered to this party.
+    pub offered: bool,
+    /// The party was told that there is no second port.
+    pub required: bool,
+    /// Packets of both kinds share the RTP port.
+    pub active: bool,
+}
+
+/// How an offer of multiplexing is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MuxAnswer {
+    /// As the other side chose.
+    #[default]
+    AsPeer,
+    Accept,
+    Refuse,
+}
+
+impl Call {
+    /// The party that a tag (present or former) names.
+    pub fn by_tag(&self, tag: &str) -> Option<PartyId> {
+        self.parties.iter().position(|party| party.is_named(tag)).map(PartyId)
+    }
+
+    /// The party registered under a via-branch.
+    pub fn by_branch(&self, branch: &str) -> Option<PartyId> {
+        self.parties.iter().position(|party| party.via_branch.as_deref() == Some(branch)).map(PartyId)
+    }
+
+    /// The party with a label.
+    pub fn by_label(&self, label: &str) -> Option<PartyId> {
+        self.parties.iter().position(|party| party.label.as_deref() == Some(label)).map(PartyId)
+    }
+
+    pub fn party(&self, id: PartyId) -> &Party {
+        &self.parties[id.0]
+    }
+
+    pub fn party_mut(&mut self, id: PartyId) -> &mut Party {
+        &mut self.parties[id.0]
+    }
+
+    /// The stream with this id, wherever it is.
+    pub fn stream_mut(&mut self, id: StreamId) -> Option<&mut MediaStream> {
+        self.parties
+            .iter_mut()
+            .flat_map(|party| party.media.iter_mut())
+            .flat_map(|media| media.streams.iter_mut())
+            .find(|stream| stream.id == id)
+    }
+}
+
+impl Party {
+    pub fn new(created: SystemTime) -> Self {
+        Self {
+            tag: None,
+            aliases: Vec::new(),
+            via_branch: None,
+            label: None,
+            metadata: None,
+            created,
+            media: Vec::new(),
+            partner: None,
+            output: OutputMemory::default(),
+            alias_key: None,
+            finally_answered: false,
+            closed: false,
+            delete_at: None,
+            excluded_from_recording: false,
+            recording_slots: None,
+            player: None,
+        }
+    }
+
+    /// The tag is this party's present or a former one.
+    pub fn is_named(&self, tag: &str) -> bool {
+        self.tag.as_deref() == Some(tag) || self.aliases.iter().any(|alias| alias == tag)
+    }
+}
+
+impl Media {
+    pub fn new(index: usize, number: u32, media_type: &str, created: SystemTime) -> Self {
+        Self {
+            index,
+            number,
+            media_type: media_type.to_owned(),
+            transport: None,
+            received_transport: None,
+            remote: None,
+            coding: Coding::default(),
+            mid: None,
+            attachment: None,
+            family: None,
+            ports: PortSets::default(),
+            streams: [MediaStream::new(created), MediaStream::new(created)],
+            rtcp_mux: RtcpMux::default(),
+            learning: EndpointLearning::Heuristic,
+            strict_source: false,
+            media_handover: false,
+            asymmetric: false,
+            unidirectional: false,
+            controlling: false,
+            printed_direction: Direction::SendRecv,
+        }
+    }
+
+    /// The section carries RTP.
+    pub fn is_rtp(&self) -> bool {
+        matches!(self.transport, Some(Transport::Rtp(_)))
+    }
+
+    pub fn is_rejected(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.rejected)
+    }
+
+    /// The party may send on this section as far as its own SDP goes.
+    pub fn may_send(&self) -> bool {
+        self.remote
+            .as_ref()
+            .is_none_or(|remote| matches!(remote.direction, Direction::SendRecv | Direction::SendOnly))
+    }
+
+    /// The party wants to receive on this section.
+    pub fn may_receive(&self) -> bool {
+        self.remote
+            .as_ref()
+            .is_none_or(|remote| matches!(remote.direction, Direction::SendRecv | Direction::RecvOnly))
+    }
+}
+
+impl MediaStream {
+    fn new(created: SystemTime) -> Self {
+        Self {
+            id: StreamId(super::store::next_id()),
+            shared: Arc::default(),
+            learned: None,
+            learning_epoch: 0,
+            since_us: super::store::unix_us(created),
+        }
+    }
+
+    /// Learning starts anew, what was learned is forgotten.
+    pub fn restart_learning(&mut self) {
+        self.learned = None;
+        self.learning_epoch = self.learning_epoch.wrapping_add(1);
+    }
+}

@@ -1,0 +1,244 @@
+//! The SDP that a party gets: from the message that came in and the state of both sides.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::coding;
+use super::dialogue::Role;
+use super::error::CommandError;
+use super::model::{Media, Party};
+use crate::config::Config;
+use crate::negotiate::sdp_attr;
+use crate::negotiate::signal::Signal;
+use crate::proto::sdp::model::{
+    Direction, ExtMap, MediaDescription, Origin, RtcpAttribute, SessionDescription,
+};
+use crate::proto::sdp::render::{
+    GeneratedSection, MediaSectionOut, SectionBody, SessionOut, VerbatimSection, render,
+};
+
+/// Everything that goes into an outgoing description.
+pub struct Output<'a> {
+    pub config: &'a Config,
+    pub role: Role,
+    pub signal: &'a Signal,
+    pub sdp: &'a SessionDescription,
+    /// Id for `a=rtpengine:` (loop protection).
+    pub instance: &'a str,
+    pub source: &'a Party,
+    /// For each section of `sdp` the media that it is about.
+    pub order: &'a [usize],
+}
+
+impl Output<'_> {
+    /// Renders what the receiver gets and remembers it there.
+    ///
+    /// # Errors
+    /// `Rewrite` when no section at all has a port.
+    pub fn print(&self, receiver: &mut Party) -> Result<String, CommandError> {
+        let media = self.sections(receiver);
+        if media.iter().all(|section| section.port == 0) {
+            return Err(CommandError::Rewrite);
+        }
+        let replace = &self.signal.replace;
+        let source_origin = self.sdp.origin.clone().unwrap_or_else(|| Origin {
+            username: "-".into(),
+            session_id: "0".into(),
+            version: "0".into(),
+            network: "IN".into(),
+            family: "IP4".into(),
+            address: "0.0.0.0".into(),
+        });
+        let mut session = SessionOut {
+            origin: receiver.output.origin(&source_origin, advertised(receiver), replace),
+            session_name: String::new(),
+            information: self.sdp.information.clone(),
+            uri: self.sdp.uri.clone(),
+            email: self.sdp.email.clone(),
+            phone: self.sdp.phone.clone(),
+            bandwidth: self.sdp.bandwidth,
+            timing: self.sdp.timing.clone(),
+            instance: self.signal.flags.loop_protect.then(|| self.instance.to_owned()),
+            moh_attribute: None,
+            ice_lite: false,
+            groups: Vec::new(),
+            unknown: self.unknown(&self.sdp.attributes.unknown),
+            media,
+        };
+        let name = self.sdp.session_name.as_deref().unwrap_or_default();
+        session.session_name = receiver.output.session_name(name, replace).to_owned();
+        let edits = sdp_attr::edits(&self.signal.output.sdp_attr);
+        let mut text = render(&session, &edits);
+        if let Some(version) = receiver.output.newer_version(&session.origin, &text, replace) {
+            session.origin.version = version;
+            text = render(&session, &edits);
+        }
+        receiver.output.settle(&session.origin, &session.session_name, &text);
+        Ok(text)
+    }
+
+    /// Sections in the order of the receiver's own description.
+    fn sections(&self, receiver: &mut Party) -> Vec<MediaSectionOut> {
+        let mut sections = Vec::with_capacity(receiver.media.len());
+        for (position, media) in receiver.media.iter_mut().enumerate() {
+            let described = self.order.iter().position(|&at| at == position).map(|i| &self.sdp.media[i]);
+            let source = self.source.media.get(position);
+            match (described, source) {
+                (Some(described), Some(source)) => sections.push(self.section(described, source, media)),
+                // An answer left a section out: refused, so that the number of sections stays right (RFC 3264 §6).
+                _ if self.role == Role::Answer => sections.push(left_out(media)),
+                _ => {}
+            }
+        }
+        sections
+    }
+
+    fn section(&self, described: &MediaDescription, source: &Media, to: &mut Media) -> MediaSectionOut {
+        let mut section = MediaSectionOut {
+            media_type: described.media_type.clone(),
+            port: 0,
+            transport: to.transport.clone().unwrap_or_else(|| described.transport.clone()),
+            format_tokens: described.format_tokens.clone(),
+            information: described.information.clone(),
+            address: unspecified(to),
+            bandwidth: described.bandwidth,
+            mid: if self.role == Role::Offer || to.remote.is_some() { to.mid.clone() } else { None },
+            label: described.attributes.label.clone(),
+            bundle_only: false,
+            body: SectionBody::Rejected,
+        };
+        if described.media_type == "message" && described.port != 0 {
+            section.port = described.port;
+            section.address = described.connection_address(self.sdp).unwrap_or(section.address);
+            section.body = self.verbatim(described);
+            return section;
+        }
+        let (Some(ports), Some(remote), Some(attachment)) =
+            (to.ports.current(), source.remote.as_ref(), to.attachment.as_ref())
+        else {
+            return section;
+        };
+        if remote.rejected || (to.is_rtp() && coding::is_without_codecs(to)) {
+            return section;
+        }
+        section.port = ports.rtp.local.port();
+        let hold_address = remote.zero_address && !self.signal.replace.zero_address;
+        section.address = match self.signal.network.media_address {
+            Some(address) => address,
+            None if hold_address => section.address,
+            None => attachment.local.advertised,
+        };
+        if !to.is_rtp() {
+            section.body = self.verbatim(described);
+            return section;
+        }
+        section.format_tokens.clear();
+        section.body =
+            SectionBody::Generated(Box::new(self.generated(described, source, to, section.address)));
+        to.printed_direction = remote.direction;
+        section
+    }
+
+    fn generated(
+        &self,
+        described: &MediaDescription,
+        source: &Media,
+        to: &Media,
+        address: IpAddr,
+    ) -> GeneratedSection {
+        let flags = &self.signal.flags;
+        let attributes = &described.attributes;
+        let (rtcp_port, muxed) = match (to.ports.current(), self.role) {
+            (Some(ports), role) => {
+                let rtp = ports.rtp.local.port();
+                let single = match role {
+                    Role::Offer => to.rtcp_mux.required,
+                    Role::Answer => to.rtcp_mux.active,
+                };
+                let second = ports.rtcp.as_ref().map_or(rtp, |rtcp| rtcp.local.port());
+                let muxed = if role == Role::Offer { to.rtcp_mux.offered } else { to.rtcp_mux.active };
+                (if single { rtp } else { second }, muxed)
+            }
+            (None, _) => (0, false),
+        };
+        GeneratedSection {
+            formats: coding::printed(to),
+            extmap_allow_mixed: !to.remote.as_ref().is_some_and(|remote| remote.extmap_without_mixed),
+            extmap: self.extmap(described),
+            unknown: self.unknown(if flags.original_sendrecv {
+                &attributes.unknown_with_direction
+            } else {
+                &attributes.unknown
+            }),
+            direction: (!flags.original_sendrecv)
+                .then(|| source.remote.as_ref().map_or(Direction::SendRecv, |remote| remote.direction)),
+            rtcp: (!flags.no_rtcp_attribute).then_some(RtcpAttribute {
+                port: rtcp_port,
+                address: flags.full_rtcp_attribute.then_some(address),
+            }),
+            rtcp_mux: muxed,
+            ptime_ms: coding::printed_ptime(to),
+            maxptime_ms: attributes.maxptime_ms,
+            ..GeneratedSection::default()
+        }
+    }
+
+    fn verbatim(&self, described: &MediaDescription) -> SectionBody {
+        SectionBody::Verbatim(VerbatimSection {
+            attribute_lines: described.attribute_lines.clone(),
+            candidates: Vec::new(),
+        })
+    }
+
+    fn extmap(&self, described: &MediaDescription) -> Vec<ExtMap> {
+        let output = &self.signal.output;
+        let stripped = |map: &&ExtMap| {
+            let named = |list: &[String]| list.contains(&map.uri);
+            !(output.extmap_strip_all
+                || output.extmap_mask_all
+                || named(&output.extmap_strip)
+                || named(&output.extmap_mask))
+        };
+        described.extmap(self.sdp).iter().filter(stripped).cloned().collect()
+    }
+
+    fn unknown(&self, attributes: &[String]) -> Vec<String> {
+        let consumed = self.config.moh_attr_name.as_deref();
+        attributes.iter().filter(|line| Some(line.as_str()) != consumed).cloned().collect()
+    }
+}
+
+/// Family and address for `o=`: those of the first usable media.
+fn advertised(party: &Party) -> Option<(&'static str, String)> {
+    let usable = party.media.iter().find(|media| media.ports.current().is_some())?;
+    let address = usable.attachment.as_ref()?.local.advertised;
+    Some((if address.is_ipv4() { "IP4" } else { "IP6" }, address.to_string()))
+}
+
+fn unspecified(media: &Media) -> IpAddr {
+    match &media.attachment {
+        Some(attachment) if attachment.local.address.is_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn left_out(media: &Media) -> MediaSectionOut {
+    let formats = media.remote.as_ref().map_or_else(Vec::new, |remote| {
+        remote.formats.iter().map(|format| format.payload_type.to_string()).collect()
+    });
+    MediaSectionOut {
+        media_type: media.media_type.clone(),
+        port: 0,
+        transport: media
+            .transport
+            .clone()
+            .unwrap_or_else(|| crate::proto::sdp::model::Transport::from_name("RTP/AVP")),
+        format_tokens: formats,
+        information: None,
+        address: unspecified(media),
+        bandwidth: Default::default(),
+        mid: media.mid.clone(),
+        label: None,
+        bundle_only: false,
+        body: SectionBody::Rejected,
+    }
+}

@@ -1,0 +1,162 @@
+//! Local ports of one media: one set for each far endpoint that was ever bound to it.
+//!
+//! The ports that are shown to a party are bound to the endpoint of whoever talks to it: the same far endpoint in a later
+//! message gets the same ports again, a new one gets new ports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::media::port_pool::LocalPort;
+
+/// Sets remembered for one media; the oldest unused one goes first.
+const MAX_SETS: usize = 8;
+
+/// An even port with the odd one above it (more for `m=` lines with a port count).
+#[derive(Clone, Debug)]
+pub struct PortSet {
+    pub rtp: Arc<LocalPort>,
+    /// Absent once multiplexing is certain.
+    pub rtcp: Option<Arc<LocalPort>>,
+    /// Further pairs of an `m=` line with a port count; reserved, never used.
+    pub further: Vec<Arc<LocalPort>>,
+}
+
+#[derive(Clone, Debug)]
+struct Bound {
+    /// `None`: reserved at the party's own offer, waiting for an answerer.
+    far: Option<SocketAddr>,
+    set: PortSet,
+}
+
+/// All sets of one media, and which is in use.
+#[derive(Clone, Debug, Default)]
+pub struct PortSets {
+    sets: Vec<Bound>,
+    current: Option<usize>,
+}
+
+/// Whether a new far endpoint may keep the present ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latching {
+    /// New endpoint, new ports.
+    Renew,
+    /// Keep what is there.
+    Keep,
+}
+
+impl PortSets {
+    /// The ports in use.
+    pub fn current(&self) -> Option<&PortSet> {
+        self.current.map(|index| &self.sets[index].set)
+    }
+
+    /// Any ports at all.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// Closes everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Multiplexing is certain: the RTCP port in use is given back.
+    pub fn drop_rtcp(&mut self) {
+        if let Some(index) = self.current {
+            self.sets[index].set.rtcp = None;
+        }
+    }
+
+    /// Reserves ports before it is known who will answer. Does nothing when there are some.
+    pub fn reserve<E>(&mut self, open: impl FnOnce() -> Result<PortSet, E>) -> Result<(), E> {
+        if self.sets.is_empty() {
+            self.sets.push(Bound { far: None, set: open()? });
+            self.current = Some(0);
+        }
+        Ok(())
+    }
+
+    /// Makes the ports for a far endpoint the current ones, opening new ones only where the rules ask for it.
+    pub fn bind<E>(
+        &mut self,
+        far: SocketAddr,
+        latching: Latching,
+        open: impl FnOnce() -> Result<PortSet, E>,
+    ) -> Result<(), E> {
+        if let Some(index) =
+            self.sets.iter().position(|bound| bound.far.is_some_and(|other| same(other, far)))
+        {
+            self.current = Some(index);
+            return Ok(());
+        }
+        if let Some(index) = self.sets.iter().position(|bound| bound.far.is_none()) {
+            self.sets[index].far = Some(far);
+            self.current = Some(index);
+            return Ok(());
+        }
+        if latching == Latching::Keep && self.current.is_some() {
+            return Ok(());
+        }
+        if self.sets.len() >= MAX_SETS {
+            self.sets.remove(0);
+        }
+        self.sets.push(Bound { far: Some(far), set: open()? });
+        self.current = Some(self.sets.len() - 1);
+        Ok(())
+    }
+}
+
+/// Same endpoint; an unspecified address (hold) compares by port only.
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::media::port_pool::{PortError, PortPool};
+
+    fn opener() -> impl Fn() -> Result<PortSet, PortError> {
+        let loopback = [127, 0, 0, 1].into();
+        let config = Config::for_address(loopback, loopback);
+        let pool = PortPool::new(&config.interfaces, (20_000, 29_999), 0, &[]);
+        move || {
+            let mut ports = pool.allocate(&config.interfaces[0].addresses[0], 2)?.into_iter();
+            let rtp = ports.next().expect("two ports");
+            Ok(PortSet { rtp, rtcp: ports.next(), further: Vec::new() })
+        }
+    }
+
+    fn far(text: &str) -> SocketAddr {
+        text.parse().expect("address")
+    }
+
+    fn port(sets: &PortSets) -> u16 {
+        sets.current().expect("current").rtp.local.port()
+    }
+
+    #[test]
+    fn an_endpoint_that_returns_gets_its_earlier_ports() {
+        let (mut sets, open) = (PortSets::default(), opener());
+        sets.reserve(&open).expect("reserve");
+        let reserved = port(&sets);
+        sets.bind(far("192.0.2.1:1000"), Latching::Renew, &open).expect("bind");
+        assert_eq!(port(&sets), reserved, "the first endpoint takes what was reserved");
+        sets.bind(far("192.0.2.1:2000"), Latching::Renew, &open).expect("bind");
+        assert_ne!(port(&sets), reserved);
+        sets.bind(far("192.0.2.1:1000"), Latching::Renew, &open).expect("bind");
+        assert_eq!(port(&sets), reserved);
+        sets.bind(far("0.0.0.0:1000"), Latching::Renew, &open).expect("bind");
+        assert_eq!(port(&sets), reserved, "a zero address compares by port");
+    }
+
+    #[test]
+    fn latching_keeps_the_present_ports() {
+        let (mut sets, open) = (PortSets::default(), opener());
+        sets.bind(far("192.0.2.1:1000"), Latching::Keep, &open).expect("bind");
+        let first = port(&sets);
+        sets.bind(far("192.0.2.1:2000"), Latching::Keep, &open).expect("bind");
+        assert_eq!(port(&sets), first);
+    }
+}

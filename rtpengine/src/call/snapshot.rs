@@ -1,0 +1,275 @@
+//! A call as `query` and `delete` report it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+
+use super::model::{Call, Media, MediaStream, Party, PartyId};
+use crate::media::stats::{SsrcShared, Traffic};
+use crate::proto::sdp::model::Direction;
+
+/// A call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSnapshot {
+    pub created: SystemTime,
+    pub last_signal: Option<SystemTime>,
+    pub metadata: Option<String>,
+    /// Selected parties, with their numbers in the call.
+    pub parties: Vec<(usize, PartySnapshot)>,
+    pub rtp: TrafficSnapshot,
+    pub rtcp: TrafficSnapshot,
+    /// (call recording, forwarding), when recording was used.
+    pub recording: Option<(bool, bool)>,
+    pub ssrcs: Vec<SsrcSnapshot>,
+}
+
+/// A party.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartySnapshot {
+    pub tag: Option<String>,
+    pub via_branch: Option<String>,
+    pub aliases: Vec<String>,
+    pub label: Option<String>,
+    pub created: SystemTime,
+    pub metadata: Option<String>,
+    /// Tag of the party at the other end of the offer/answer association.
+    pub partner_tag: Option<Option<String>>,
+    pub media: Vec<MediaSnapshot>,
+}
+
+/// A media section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaSnapshot {
+    pub index: usize,
+    pub media_type: String,
+    pub protocol: Option<String>,
+    /// Name of the codec of the last packets, once media was seen.
+    pub codec: Option<String>,
+    pub streams: Vec<StreamSnapshot>,
+    pub flags: Vec<&'static str>,
+    pub ingress: Vec<SsrcSnapshot>,
+    pub egress: Vec<SsrcSnapshot>,
+}
+
+/// A stream. The local port is 0 when there is none of its own (multiplexed); `local` is `None` once closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamSnapshot {
+    pub local: Option<(IpAddr, u16)>,
+    pub endpoint: Option<SocketAddr>,
+    pub advertised: Option<SocketAddr>,
+    /// Microseconds since the epoch.
+    pub last_packet_us: u64,
+    pub ssrc: Option<u32>,
+    pub flags: Vec<&'static str>,
+    pub ingress: TrafficSnapshot,
+    pub egress: TrafficSnapshot,
+}
+
+/// Packets, octets, errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficSnapshot {
+    pub packets: u64,
+    pub octets: u64,
+    pub errors: u64,
+}
+
+/// One SSRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SsrcSnapshot {
+    pub ssrc: u32,
+    pub packets: u64,
+    pub octets: u64,
+    pub last_timestamp: u64,
+    pub last_sequence: u64,
+    pub lost: u64,
+}
+
+impl CallSnapshot {
+    /// All parties, or one with the party it is associated with. A selected tag that nobody has gives no parties.
+    pub fn take(call: &Call, selected: Option<&str>) -> Self {
+        let chosen = |id: usize| match selected {
+            None => true,
+            Some(tag) => call
+                .by_tag(tag)
+                .is_some_and(|party| party == PartyId(id) || call.party(party).partner == Some(PartyId(id))),
+        };
+        let mut snapshot = CallSnapshot {
+            created: call.created,
+            last_signal: call.last_signal,
+            metadata: call.metadata.clone(),
+            parties: Vec::new(),
+            rtp: TrafficSnapshot::default(),
+            rtcp: TrafficSnapshot::default(),
+            recording: call.recording.used.then_some((call.recording.on, call.recording.forwarding)),
+            ssrcs: Vec::new(),
+        };
+        for (number, party) in call.parties.iter().enumerate() {
+            for media in &party.media {
+                snapshot.count(media);
+            }
+            if chosen(number) {
+                snapshot.parties.push((number, party_snapshot(call, party)));
+            }
+        }
+        snapshot
+    }
+
+    fn count(&mut self, media: &Media) {
+        let [rtp, rtcp] = [&media.streams[0].shared, &media.streams[1].shared];
+        let muxed_rtcp = TrafficSnapshot::of(&rtp.rtcp_ingress);
+        self.rtp.add(TrafficSnapshot::of(&rtp.ingress).without(muxed_rtcp));
+        self.rtcp.add(TrafficSnapshot::of(&rtcp.ingress));
+        self.rtcp.add(muxed_rtcp);
+        self.ssrcs.extend(rtp.ingress_ssrc.iter().filter_map(SsrcSnapshot::of));
+    }
+}
+
+impl TrafficSnapshot {
+    fn of(traffic: &Traffic) -> Self {
+        Self { packets: traffic.packets.get(), octets: traffic.octets.get(), errors: traffic.errors.get() }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.octets += other.octets;
+        self.errors += other.errors;
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(other.packets),
+            octets: self.octets.saturating_sub(other.octets),
+            errors: self.errors.saturating_sub(other.errors),
+        }
+    }
+}
+
+impl SsrcSnapshot {
+    fn of(shared: &SsrcShared) -> Option<Self> {
+        let ssrc = shared.ssrc.load(Relaxed);
+        (ssrc != 0).then(|| Self {
+            ssrc,
+            packets: shared.packets.get(),
+            octets: shared.octets.get(),
+            last_timestamp: shared.last_timestamp.get(),
+            last_sequence: shared.last_sequence.get(),
+            lost: shared.lost.get(),
+        })
+    }
+}
+
+fn party_snapshot(call: &Call, party: &Party) -> PartySnapshot {
+    PartySnapshot {
+        tag: party.tag.clone(),
+        via_branch: party.via_branch.clone(),
+        aliases: party.aliases.clone(),
+        label: party.label.clone(),
+        created: party.created,
+        metadata: party.metadata.clone(),
+        partner_tag: party.partner.map(|partner| call.party(partner).tag.clone()),
+        media: party
+            .media
+            .iter()
+            .enumerate()
+            .map(|(position, media)| {
+                let opposite = party.partner.and_then(|partner| call.party(partner).media.get(position));
+                media_snapshot(media, opposite)
+            })
+            .collect(),
+    }
+}
+
+fn media_snapshot(media: &Media, opposite: Option<&Media>) -> MediaSnapshot {
+    let ssrcs = |slots: &[SsrcShared]| slots.iter().filter_map(SsrcSnapshot::of).collect::<Vec<_>>();
+    let shared = &media.streams[0].shared;
+    let codec = shared.ingress_ssrc.iter().find(|slot| slot.ssrc.load(Relaxed) != 0).and_then(|slot| {
+        let seen = slot.payload_type.load(Relaxed);
+        let remote = media.remote.as_ref()?;
+        remote.formats.iter().find(|f| u32::from(f.payload_type) == seen).map(|f| f.name.clone())
+    });
+    MediaSnapshot {
+        index: media.index,
+        media_type: media.media_type.clone(),
+        protocol: media.transport.as_ref().map(|transport| transport.name().to_owned()),
+        codec,
+        streams: (0..2).map(|component| stream_snapshot(media, component)).collect(),
+        flags: media_flags(media, opposite),
+        ingress: ssrcs(&shared.ingress_ssrc),
+        egress: ssrcs(&shared.egress_ssrc),
+    }
+}
+
+fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
+    let MediaStream { shared, learned, since_us, .. } = &media.streams[component];
+    let signalled = media
+        .remote
+        .as_ref()
+        .filter(|remote| !remote.rejected)
+        .map(|remote| if component == 0 { remote.rtp } else { remote.rtcp });
+    let muxed = media.is_rtp() && media.rtcp_mux.active;
+    let mut flags = Vec::new();
+    match (component, media.is_rtp()) {
+        (0, _) => {
+            flags.push("RTP");
+            if muxed {
+                flags.push("RTCP");
+            }
+        }
+        _ => {
+            flags.push("RTCP");
+            if muxed {
+                flags.push("fallback RTCP");
+            }
+        }
+    }
+    if signalled.is_some() {
+        flags.push("filled");
+    }
+    if shared.confirmed.load(Relaxed) != 0 {
+        flags.push("confirmed");
+    }
+    if media.strict_source {
+        flags.push("strict source address");
+    }
+    if media.media_handover {
+        flags.push("media handover");
+    }
+    let local = media.ports.current().map(|ports| {
+        let port = match component {
+            0 => ports.rtp.local.port(),
+            _ => ports.rtcp.as_ref().filter(|_| !muxed).map_or(0, |rtcp| rtcp.local.port()),
+        };
+        (ports.rtp.local.ip(), port)
+    });
+    StreamSnapshot {
+        local,
+        endpoint: learned.or(signalled),
+        advertised: signalled,
+        last_packet_us: shared.last_packet_us.get().max(*since_us),
+        ssrc: shared.ingress_ssrc.iter().map(|slot| slot.ssrc.load(Relaxed)).find(|&ssrc| ssrc != 0),
+        flags,
+        ingress: TrafficSnapshot::of(&shared.ingress),
+        egress: TrafficSnapshot::of(&shared.egress),
+    }
+}
+
+/// In the order of the protocol description.
+fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
+    let mut flags = Vec::new();
+    let mut flag = |set: bool, name| {
+        if set {
+            flags.push(name);
+        }
+    };
+    let direction = media.remote.as_ref().map_or(Direction::SendRecv, |remote| remote.direction);
+    flag(media.remote.is_some(), "initialized");
+    flag(media.asymmetric, "asymmetric");
+    flag(direction.receives(), "send");
+    flag(direction.sends(), "recv");
+    flag(media.rtcp_mux.active, "rtcp-mux");
+    flag(media.controlling, "ICE controlling");
+    flag(media.unidirectional, "unidirectional");
+    flag(super::coding::is_ptime_overridden(media), "ptime-override");
+    flag(opposite.is_some_and(|opposite| super::coding::is_transcoded(media, opposite)), "transcoding");
+    flags
+}

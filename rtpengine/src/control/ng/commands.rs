@@ -1,0 +1,175 @@
+//! Commands of the ng protocol → the engine → reply dictionaries.
+
+use std::sync::Arc;
+
+use super::query;
+use super::request::NgRequest;
+use super::server::{Handler, Outcome, error};
+use crate::call::{CommandError, Deleted, Engine, RecordingCommand, SdpReply};
+use crate::config::SsrcReporting;
+use crate::proto::value::{Dict, Value};
+
+/// Answers requests with the engine.
+pub struct Commands {
+    engine: Arc<Engine>,
+    ssrc_reporting: SsrcReporting,
+}
+
+/// Calls that `list` names when the client does not say how many.
+const DEFAULT_LIST: i64 = 32;
+
+/// Commands of the protocol that this version does not have.
+const NOT_BUILT: &[&str] = &[
+    "statistics",
+    "start forwarding",
+    "stop forwarding",
+    "block DTMF",
+    "unblock DTMF",
+    "block media",
+    "unblock media",
+    "silence media",
+    "unsilence media",
+    "play DTMF",
+    "publish",
+    "subscribe request",
+    "subscribe answer",
+    "unsubscribe",
+    "connect",
+    "mesh",
+    "inject start",
+    "inject stop",
+    "create",
+    "create answer",
+    "transform",
+    "cli",
+    "CLI",
+];
+
+impl Commands {
+    pub fn new(engine: Arc<Engine>, ssrc_reporting: SsrcReporting) -> Self {
+        Self { engine, ssrc_reporting }
+    }
+
+    fn delete(&self, request: &NgRequest) -> Result<Dict, CommandError> {
+        Ok(match self.engine.delete(&request.signal)? {
+            Deleted::Statistics(Some(call)) => query::encode(&call, self.ssrc_reporting),
+            Deleted::Statistics(None) => Dict::new(),
+            Deleted::Warning => {
+                let mut reply = Dict::new();
+                reply.push("warning", CommandError::NothingToDelete.to_string());
+                reply
+            }
+        })
+    }
+
+    /// `query` knows its keys in one spelling only.
+    fn query(&self, request: &NgRequest) -> Result<Dict, CommandError> {
+        let text = |key: &str| {
+            let octets = request.body.get(key).and_then(Value::as_bytes)?;
+            Some(String::from_utf8_lossy(octets).into_owned())
+        };
+        let call_id = text("call-id").ok_or(CommandError::NoCallId)?;
+        let selected = text("to-tag").or_else(|| text("from-tag"));
+        Ok(query::encode(&self.engine.query(&call_id, selected.as_deref())?, self.ssrc_reporting))
+    }
+
+    fn list(&self, request: &NgRequest) -> Result<Dict, CommandError> {
+        let limit = request.body.get("limit").and_then(Value::as_int).unwrap_or(DEFAULT_LIST);
+        let mut reply = Dict::new();
+        reply.push("calls", self.engine.list(limit)?.into_iter().map(Value::from).collect::<Vec<_>>());
+        Ok(reply)
+    }
+
+    fn record(&self, request: &NgRequest, command: RecordingCommand) -> Result<Dict, CommandError> {
+        let options = &request.signal.recording;
+        let command = match command {
+            RecordingCommand::Stop if options.discard => RecordingCommand::Discard,
+            RecordingCommand::Stop if options.pause || pauses(&request.body) => RecordingCommand::Pause,
+            other => other,
+        };
+        self.engine.record(&request.signal, command)?;
+        Ok(Dict::new())
+    }
+
+    fn stop_media(&self, request: &NgRequest) -> Result<Dict, CommandError> {
+        let mut reply = Dict::new();
+        reply.push("last-frame-pos", self.engine.stop_media(&request.signal)?);
+        Ok(reply)
+    }
+
+    /// Opening a source may take time: not on the thread that answers everybody.
+    fn play_media(&self, request: NgRequest) -> Outcome {
+        let engine = self.engine.clone();
+        Outcome::Later(Box::pin(async move {
+            let played = tokio::task::spawn_blocking(move || engine.play_media(&request.signal)).await;
+            match played {
+                Ok(Ok(duration)) => {
+                    let mut reply = Dict::new();
+                    if let Some(duration) = duration {
+                        reply.push("duration", u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+                    }
+                    ok(reply)
+                }
+                Ok(Err(refused)) => error(&refused.to_string()),
+                Err(_) => error("Internal error"),
+            }
+        }))
+    }
+}
+
+impl Handler for Commands {
+    fn handle(&self, request: NgRequest) -> Outcome {
+        let signal = &request.signal;
+        let result = match request.command.as_str() {
+            "ping" => {
+                let mut reply = Dict::new();
+                reply.push("result", "pong");
+                return Outcome::Ready(reply);
+            }
+            "offer" => self.engine.offer(signal).map(sdp_reply),
+            "answer" => self.engine.answer(signal).map(sdp_reply),
+            "delete" => self.delete(&request),
+            "query" => self.query(&request),
+            "list" => self.list(&request),
+            "start recording" => self.record(&request, RecordingCommand::Start),
+            "stop recording" => self.record(&request, RecordingCommand::Stop),
+            "pause recording" => self.record(&request, RecordingCommand::Pause),
+            "play media" => return self.play_media(request),
+            "stop media" => self.stop_media(&request),
+            other if NOT_BUILT.contains(&other) => {
+                return Outcome::Ready(error(&format!("Not supported: command {other}")));
+            }
+            _ => return Outcome::Ready(error("Unrecognized command")),
+        };
+        Outcome::Ready(match result {
+            Ok(reply) => ok(reply),
+            Err(CommandError::SessionLimit) if signal.identity.supports_load_limit => {
+                let mut reply = Dict::new();
+                reply.push("result", "load limit");
+                reply.push("message", CommandError::SessionLimit.to_string());
+                reply
+            }
+            Err(refused) => error(&refused.to_string()),
+        })
+    }
+}
+
+fn ok(mut reply: Dict) -> Dict {
+    reply.push("result", "ok");
+    reply
+}
+
+fn sdp_reply(sdp: SdpReply) -> Dict {
+    let mut reply = Dict::new();
+    reply.push("sdp", sdp.sdp);
+    if !sdp.recordings.is_empty() {
+        reply.push("recordings", sdp.recordings.into_iter().map(Value::from).collect::<Vec<_>>());
+    }
+    reply
+}
+
+/// `pause` = `yes`, `on` or `true`.
+fn pauses(body: &Dict) -> bool {
+    let value = body.get("pause").and_then(Value::as_bytes);
+    matches!(value, Some(b"yes" | b"on" | b"true"))
+}

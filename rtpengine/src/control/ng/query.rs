@@ -1,0 +1,165 @@
+//! A call's state as the dictionary of `query` and `delete` replies.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::call::{
+    CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot, TrafficSnapshot,
+};
+use crate::config::SsrcReporting;
+use crate::proto::value::{Dict, Value};
+
+/// The keys in the order of the protocol description, without `result`.
+pub fn encode(call: &CallSnapshot, reporting: SsrcReporting) -> Dict {
+    let mut dict = Dict::new();
+    let created = call.created.duration_since(UNIX_EPOCH).unwrap_or_default();
+    dict.push("created", created.as_secs());
+    dict.push("created_us", u64::from(created.subsec_micros()));
+    dict.push("created_ts", u64::try_from(created.as_micros()).unwrap_or(u64::MAX));
+    dict.push("last signal", call.last_signal.map_or(0, seconds));
+    dict.push("last redis update", 0u64);
+    if let Some(metadata) = &call.metadata {
+        dict.push("metadata", metadata.as_str());
+    }
+    if matches!(reporting, SsrcReporting::Full | SsrcReporting::Global) {
+        let mut ssrcs = Dict::new();
+        for entry in &call.ssrcs {
+            ssrcs.push(&entry.ssrc.to_string(), ssrc(entry, None));
+        }
+        dict.push("SSRC", ssrcs);
+    }
+    let inline = matches!(reporting, SsrcReporting::Full | SsrcReporting::Inline);
+    let mut tags = Dict::new();
+    for (number, snapshot) in &call.parties {
+        let key = snapshot.tag.clone().unwrap_or_else(|| format!("<untagged {number}>"));
+        tags.push(&key, party(snapshot, inline));
+    }
+    dict.push("tags", tags);
+    let mut totals = Dict::new();
+    totals.push("RTP", traffic(call.rtp));
+    totals.push("RTCP", traffic(call.rtcp));
+    dict.push("totals", totals);
+    if let Some((recording, forwarding)) = call.recording {
+        let mut switches = Dict::new();
+        switches.push("call recording", u64::from(recording));
+        switches.push("forwarding", u64::from(forwarding));
+        dict.push("recording", switches);
+    }
+    dict
+}
+
+fn party(party: &PartySnapshot, inline: bool) -> Dict {
+    let mut dict = Dict::new();
+    dict.push("tag", party.tag.as_deref().unwrap_or_default());
+    if let Some(branch) = &party.via_branch {
+        dict.push("via-branch", branch.as_str());
+    }
+    if !party.aliases.is_empty() {
+        let aliases: Vec<Value> = party.aliases.iter().map(|alias| alias.as_str().into()).collect();
+        dict.push("tag-aliases", aliases);
+    }
+    if let Some(label) = &party.label {
+        dict.push("label", label.as_str());
+    }
+    dict.push("created", seconds(party.created));
+    if let Some(metadata) = &party.metadata {
+        dict.push("metadata", metadata.as_str());
+    }
+    for key in ["subscriptions", "subscribers"] {
+        let partner = party.partner_tag.as_ref().map(|tag| {
+            let mut entry = Dict::new();
+            entry.push("tag", tag.as_deref().unwrap_or_default());
+            entry.push("type", "offer/answer");
+            Value::from(entry)
+        });
+        dict.push(key, partner.into_iter().collect::<Vec<_>>());
+    }
+    let medias: Vec<Value> = party.media.iter().map(|section| media(section, inline).into()).collect();
+    dict.push("medias", medias);
+    dict.push("VSC", Vec::new());
+    dict
+}
+
+fn media(media: &MediaSnapshot, inline: bool) -> Dict {
+    let mut dict = Dict::new();
+    dict.push("index", media.index as u64);
+    dict.push("type", media.media_type.as_str());
+    if let Some(protocol) = &media.protocol {
+        dict.push("protocol", protocol.as_str());
+    }
+    if let Some(codec) = &media.codec {
+        dict.push("codec", codec.as_str());
+    }
+    dict.push("streams", media.streams.iter().map(|s| stream(s).into()).collect::<Vec<_>>());
+    dict.push("flags", strings(&media.flags));
+    for (key, entries) in [("ingress SSRCs", &media.ingress), ("egress SSRCs", &media.egress)] {
+        let entries = if inline { entries.as_slice() } else { &[] };
+        dict.push(key, entries.iter().map(|entry| ssrc(entry, Some(entry.ssrc)).into()).collect::<Vec<_>>());
+    }
+    dict
+}
+
+fn stream(stream: &StreamSnapshot) -> Dict {
+    let mut dict = Dict::new();
+    if let Some((address, port)) = stream.local {
+        dict.push("local port", u64::from(port));
+        dict.push("local address", address.to_string());
+        dict.push("family", family(address.is_ipv4()));
+    }
+    dict.push("endpoint", endpoint(stream.endpoint));
+    dict.push("advertised endpoint", endpoint(stream.advertised));
+    let last = stream.last_packet_us / 1_000_000;
+    dict.push("last packet", last);
+    dict.push("last kernel packet", 0u64);
+    dict.push("last user packet", last);
+    if let Some(ssrc) = stream.ssrc {
+        dict.push("SSRC", u64::from(ssrc));
+    }
+    dict.push("flags", strings(&stream.flags));
+    dict.push("stats", traffic(stream.ingress));
+    dict.push("stats_out", traffic(stream.egress));
+    dict
+}
+
+fn ssrc(entry: &SsrcSnapshot, number: Option<u32>) -> Dict {
+    let mut dict = Dict::new();
+    if let Some(number) = number {
+        dict.push("SSRC", u64::from(number));
+    }
+    dict.push("bytes", entry.octets);
+    dict.push("packets", entry.packets);
+    dict.push("last RTP timestamp", entry.last_timestamp);
+    dict.push("last RTP seq", entry.last_sequence);
+    dict.push("cumulative loss", entry.lost);
+    dict
+}
+
+fn traffic(traffic: TrafficSnapshot) -> Dict {
+    let mut dict = Dict::new();
+    dict.push("packets", traffic.packets);
+    dict.push("bytes", traffic.octets);
+    dict.push("errors", traffic.errors);
+    dict
+}
+
+fn endpoint(address: Option<SocketAddr>) -> Dict {
+    let mut dict = Dict::new();
+    if let Some(address) = address {
+        dict.push("family", family(address.is_ipv4()));
+        dict.push("address", address.ip().to_string());
+        dict.push("port", u64::from(address.port()));
+    }
+    dict
+}
+
+fn family(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "IPv4" } else { "IPv6" }
+}
+
+fn strings(texts: &[&'static str]) -> Vec<Value> {
+    texts.iter().map(|&text| text.into()).collect()
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
