@@ -1,11 +1,11 @@
 //! The list towards the offerer.
 
 use codec::PayloadFormat;
+use codec::fmtp::OpusFmtp;
 
 use super::compare::{any_matches, compatible};
 use super::{CodecState, Registry};
 use crate::negotiate::signal::CodecOptions;
-use crate::proto::sdp::fmtp::parameter;
 use crate::proto::sdp::model::MediaFormat;
 
 /// Result of [`answer`].
@@ -150,10 +150,14 @@ impl CodecState {
 fn made_by_us(target: &MediaFormat, source: &PayloadFormat) -> MediaFormat {
     let mut made = target.clone();
     if made.format.name.eq_ignore_ascii_case("opus") {
-        let stereo = u8::from(source.channels > 1);
-        let mirrored = parameter(&target.format.fmtp, "stereo");
-        let mirrored = mirrored.map_or(String::new(), |value| format!("sprop-stereo={value};"));
-        made.format.fmtp = format!("stereo={stereo};{mirrored}useinbandfec=1");
+        let theirs = OpusFmtp::parse(&target.format.fmtp);
+        let ours = OpusFmtp {
+            stereo: Some(source.channels > 1),
+            sprop_stereo: theirs.stereo,
+            useinbandfec: Some(true),
+            ..OpusFmtp::default()
+        };
+        made.format.fmtp = ours.to_string();
     }
     made
 }

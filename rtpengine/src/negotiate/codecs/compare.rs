@@ -2,25 +2,23 @@
 
 use codec::PayloadFormat;
 use codec::def::FmtpRule;
+use codec::fmtp::{formats_compatible, parameter};
 
 use super::Registry;
 use crate::negotiate::signal::CodecSpec;
-use crate::proto::sdp::fmtp::parameter;
 
 /// `sent` can be received by someone who announced `accepted`: same name, clock rate and channels, equal or compatible
 /// format parameters. Payload numbers are not compared.
+///
+/// Unlike the symmetric rule of the codec library this knows who sends: RFC 4867 modes must be among the accepted ones. The
+/// parameters of codecs without definition are ignored.
 pub fn compatible(accepted: &PayloadFormat, sent: &PayloadFormat, registry: &Registry) -> bool {
-    accepted.same_codec(sent) && fmtp_compatible(&sent.name, &accepted.fmtp, &sent.fmtp, registry)
-}
-
-/// The parameter lists belong to the same codec under its comparison rule; codecs without definition ignore them.
-fn fmtp_compatible(name: &str, accepted: &str, sent: &str, registry: &Registry) -> bool {
-    match (registry.by_name)(name).map_or(FmtpRule::Ignored, |def| def.fmtp_rule) {
-        FmtpRule::Ignored => true,
-        FmtpRule::Identical => accepted.trim() == sent.trim(),
-        FmtpRule::Amr => amr(accepted, sent),
-        FmtpRule::Evs => evs(accepted, sent),
-    }
+    accepted.same_codec(sent)
+        && match (registry.by_name)(&sent.name).map_or(FmtpRule::Ignored, |def| def.fmtp_rule) {
+            FmtpRule::Ignored => true,
+            FmtpRule::Amr => amr(&accepted.fmtp, &sent.fmtp),
+            FmtpRule::Identical | FmtpRule::Evs => formats_compatible(accepted, sent),
+        }
 }
 
 /// RFC 4867 §8.3: the framing must be the same; the sender's modes must be among the accepted ones.
@@ -44,16 +42,6 @@ fn amr(accepted: &str, sent: &str) -> bool {
     framing && modes_fit
 }
 
-/// 3GPP TS 26.445 annex A: framing mode equal; bandwidths and bit rates equal where both sides restrict them.
-fn evs(accepted: &str, sent: &str) -> bool {
-    let same = |key| parameter(accepted, key).unwrap_or("0") == parameter(sent, key).unwrap_or("0");
-    let fit = |key| match (parameter(accepted, key), parameter(sent, key)) {
-        (Some(accepted), Some(sent)) => accepted.eq_ignore_ascii_case(sent),
-        _ => true,
-    };
-    same("hf-only") && same("evs-mode-switch") && fit("bw") && fit("br")
-}
-
 /// A specification of the `codec` dictionary means this payload type. A name alone means all instances; a clock rate
 /// without channels means mono.
 pub(super) fn matches(spec: &CodecSpec, format: &PayloadFormat, registry: &Registry) -> bool {
@@ -61,7 +49,9 @@ pub(super) fn matches(spec: &CodecSpec, format: &PayloadFormat, registry: &Regis
     spec.name.eq_ignore_ascii_case(&format.name)
         && spec.clock_rate.is_none_or(|clock| clock == format.clock_rate)
         && channels.is_none_or(|channels| channels == format.channels)
-        && spec.fmtp.as_ref().is_none_or(|fmtp| fmtp_compatible(&format.name, fmtp, &format.fmtp, registry))
+        && spec.fmtp.as_ref().is_none_or(|fmtp| {
+            compatible(&PayloadFormat { fmtp: fmtp.clone(), ..format.clone() }, format, registry)
+        })
 }
 
 /// Any of the specifications means it.

@@ -14,8 +14,7 @@ fn formats(text: &str) -> Vec<MediaFormat> {
     let one = |word: &str| {
         let mut parts = word.splitn(3, ':');
         let payload_type: u8 = parts.next().unwrap().parse().unwrap();
-        let map =
-            parts.next().map(str::to_owned).unwrap_or_else(|| registry::static_map(payload_type).to_owned());
+        let map = parts.next().map(str::to_owned).unwrap_or_else(|| registry::static_map(payload_type));
         let fmtp = parts.next().unwrap_or_default().to_owned();
         let mut map = map.split('/');
         let name = map.next().unwrap().to_owned();

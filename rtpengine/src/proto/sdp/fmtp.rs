@@ -1,40 +1,15 @@
 //! Printing of format parameters: verbatim, but opus in canonical order (RFC 7587 §6.1).
 
 use codec::PayloadFormat;
-
-/// The opus parameters in the order in which they are printed; others are dropped.
-const OPUS: [&str; 9] = [
-    "stereo",
-    "sprop-stereo",
-    "useinbandfec",
-    "usedtx",
-    "cbr",
-    "maxplaybackrate",
-    "maxaveragebitrate",
-    "sprop-maxcapturerate",
-    "minptime",
-];
+use codec::fmtp::OpusFmtp;
 
 /// The text of `a=fmtp`; empty when no line is to be printed.
 pub fn printed(format: &PayloadFormat) -> String {
-    if !format.name.eq_ignore_ascii_case("opus") {
-        return format.fmtp.clone();
+    if format.name.eq_ignore_ascii_case("opus") {
+        OpusFmtp::parse(&format.fmtp).to_string()
+    } else {
+        format.fmtp.clone()
     }
-    let parameters: Vec<_> = OPUS
-        .into_iter()
-        .filter_map(|key| {
-            let value: u32 = parameter(&format.fmtp, key)?.parse().ok()?;
-            Some(format!("{key}={value}"))
-        })
-        .collect();
-    parameters.join("; ")
-}
-
-/// The value of `key` (any case) in a `key=value; …` list; the first one counts.
-pub fn parameter<'f>(fmtp: &'f str, key: &str) -> Option<&'f str> {
-    fmtp.split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(name, value)| name.trim().eq_ignore_ascii_case(key).then(|| value.trim()))
 }
 
 #[cfg(test)]
