@@ -16,7 +16,9 @@ pub mod graph;
 mod gsm;
 mod l16;
 mod libav;
+pub mod mix;
 mod opus;
+pub mod resample;
 pub mod rtp;
 pub mod sequencer;
 

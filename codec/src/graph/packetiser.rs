@@ -1,0 +1,225 @@
+//! From samples to numbered packets: the encoder's queue, its position, sequence numbers, marker, pacing.
+
+use std::time::Instant;
+
+use super::schedule::Schedule;
+use super::{Emit, OutPacket};
+use crate::coder::packet_time_ms;
+use crate::{CodecError, Encoder, EncoderOptions, PayloadFormat, new_encoder};
+
+pub(super) struct Packetiser {
+    encoder: Box<dyn Encoder>,
+    payload_type: u8,
+    clock_rate: u32,
+    frames_per_packet: usize,
+    ssrc: u32,
+    next_sequence: u16,
+    /// Timestamp of position 0; `None` before the first packet.
+    first_timestamp: Option<u32>,
+    /// Samples per channel that left the queue or were skipped.
+    position: u64,
+    /// Remainder of gaps that do not make a whole sample, in units of the source clock.
+    gap_remainder: u64,
+    queue: Vec<i16>,
+    payload: Vec<u8>,
+    marker: bool,
+    schedule: Schedule,
+    packets_out: u64,
+    encode_errors: u64,
+}
+
+impl Packetiser {
+    pub(super) fn new(
+        sink: &PayloadFormat,
+        options: &EncoderOptions,
+        ssrc: u32,
+        first_sequence: u16,
+    ) -> Result<Self, CodecError> {
+        let encoder = new_encoder(sink, options)?;
+        Ok(Self {
+            payload_type: sink.payload_type,
+            clock_rate: sink.clock_rate,
+            frames_per_packet: frames_per_packet(sink, options, encoder.as_ref()),
+            encoder,
+            ssrc,
+            next_sequence: first_sequence,
+            first_timestamp: None,
+            position: 0,
+            gap_remainder: 0,
+            queue: Vec::new(),
+            payload: Vec::new(),
+            marker: true,
+            schedule: Schedule::default(),
+            packets_out: 0,
+            encode_errors: 0,
+        })
+    }
+
+    /// Goes on with another encoder: sequence numbers and timestamps continue, queued samples are dropped
+    /// (less than a packet, and in the old encoder's rate).
+    pub(super) fn replace(
+        &mut self,
+        sink: &PayloadFormat,
+        options: &EncoderOptions,
+        encoder: Box<dyn Encoder>,
+    ) {
+        self.position += self.queued();
+        self.queue.clear();
+        self.first_timestamp = self.first_timestamp.map(|_| self.timestamp());
+        self.position = 0;
+        self.gap_remainder = 0;
+        self.frames_per_packet = frames_per_packet(sink, options, encoder.as_ref());
+        self.encoder = encoder;
+        self.payload_type = sink.payload_type;
+        if self.clock_rate != sink.clock_rate {
+            self.schedule = Schedule::default();
+        }
+        self.clock_rate = sink.clock_rate;
+        self.marker = true;
+    }
+
+    /// The first packet of the source gives the first timestamp.
+    pub(super) fn start_at(&mut self, timestamp: u32) {
+        self.first_timestamp.get_or_insert(timestamp);
+    }
+
+    /// Where samples in [`Packetiser::input_format`] are appended before [`Packetiser::drain`].
+    pub(super) fn queue(&mut self) -> &mut Vec<i16> {
+        &mut self.queue
+    }
+
+    /// Encodes and emits every whole packet of the queue.
+    pub(super) fn drain(&mut self, now: Instant, emit: Emit<'_>) {
+        let frame_values = self.frame_values();
+        let packet_values = frame_values * self.frames_per_packet;
+        let mut used = 0;
+        while self.queue.len() - used >= packet_values {
+            self.payload.clear();
+            for frame in self.queue[used..used + packet_values].chunks_exact(frame_values) {
+                if self.encoder.encode(frame, &mut self.payload).is_err() {
+                    self.encode_errors += 1;
+                }
+            }
+            used += packet_values;
+            let timestamp = self.timestamp();
+            self.position += self.packet_samples();
+            if self.payload.is_empty() {
+                // Discontinuous transmission: the next packet starts a talk spurt.
+                self.marker = true;
+                continue;
+            }
+            emit(OutPacket {
+                send_at: self.schedule.send_at(now, timestamp, self.clock_rate),
+                marker: std::mem::take(&mut self.marker),
+                payload_type: self.payload_type,
+                sequence_number: self.next_sequence,
+                timestamp,
+                ssrc: self.ssrc,
+                payload: &self.payload,
+            });
+            self.next_sequence = self.next_sequence.wrapping_add(1);
+            self.packets_out += 1;
+        }
+        self.queue.drain(..used);
+    }
+
+    /// Time passes without samples: an incomplete packet is completed with silence, the rest moves the
+    /// position. Whole packets of it that `lost` source packets would have made are missing in the sequence.
+    pub(super) fn advance(&mut self, ticks: u64, source_clock: u32, lost: u32, now: Instant, emit: Emit<'_>) {
+        let clock = u64::from(source_clock.max(1));
+        let scaled = ticks * u64::from(self.encoder.sample_rate()) + self.gap_remainder;
+        self.gap_remainder = scaled % clock;
+        let mut samples = scaled / clock;
+        if !self.queue.is_empty() {
+            let silence = samples.min(self.packet_samples().saturating_sub(self.queued()));
+            let values = silence as usize * usize::from(self.encoder.channels());
+            self.queue.resize(self.queue.len() + values, 0);
+            samples -= silence;
+            self.drain(now, emit);
+        }
+        self.position += samples;
+        let missing = samples / self.packet_samples().max(1);
+        if lost > 0 {
+            let most = u64::from(lost) * MAX_PACKETS_PER_LOSS;
+            self.next_sequence = self.next_sequence.wrapping_add(missing.min(most) as u16);
+        } else if missing > 0 {
+            self.marker = true;
+        }
+    }
+
+    /// Emits a companion packet between the encoded ones.
+    pub(super) fn pass(
+        &mut self,
+        now: Instant,
+        marker: bool,
+        payload_type: u8,
+        timestamp: u32,
+        payload: &[u8],
+        emit: Emit<'_>,
+    ) {
+        emit(OutPacket {
+            send_at: self.schedule.send_soon(now),
+            marker,
+            payload_type,
+            sequence_number: self.next_sequence,
+            timestamp,
+            ssrc: self.ssrc,
+            payload,
+        });
+        self.next_sequence = self.next_sequence.wrapping_add(1);
+        self.packets_out += 1;
+    }
+
+    /// Outgoing timestamp of a moment `ticks` of the source clock after the last queued sample.
+    pub(super) fn timestamp_after(&self, ticks: u32, source_clock: u32) -> u32 {
+        let ahead = u64::from(ticks) * u64::from(self.clock_rate) / u64::from(source_clock.max(1));
+        let queued = self.to_clock(self.position + self.queued()).wrapping_add(ahead);
+        self.first_timestamp.unwrap_or(0).wrapping_add(queued as u32)
+    }
+
+    /// Rate and channels of the samples that [`Packetiser::queue`] takes.
+    pub(super) fn input_format(&self) -> (u32, u8) {
+        (self.encoder.sample_rate(), self.encoder.channels())
+    }
+
+    pub(super) fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
+    pub(super) fn packets_out(&self) -> u64 {
+        self.packets_out
+    }
+
+    pub(super) fn encode_errors(&self) -> u64 {
+        self.encode_errors
+    }
+
+    fn timestamp(&self) -> u32 {
+        self.first_timestamp.unwrap_or(0).wrapping_add(self.to_clock(self.position) as u32)
+    }
+
+    fn to_clock(&self, samples: u64) -> u64 {
+        (u128::from(samples) * u128::from(self.clock_rate) / u128::from(self.encoder.sample_rate().max(1)))
+            as u64
+    }
+
+    fn queued(&self) -> u64 {
+        (self.queue.len() / usize::from(self.encoder.channels().max(1))) as u64
+    }
+
+    fn frame_values(&self) -> usize {
+        (self.encoder.frame_samples() * usize::from(self.encoder.channels())).max(1)
+    }
+
+    fn packet_samples(&self) -> u64 {
+        (self.encoder.frame_samples() * self.frames_per_packet) as u64
+    }
+}
+
+/// 200 ms in, 10 ms out: one lost packet stands for at most so many outgoing ones.
+const MAX_PACKETS_PER_LOSS: u64 = 20;
+
+fn frames_per_packet(sink: &PayloadFormat, options: &EncoderOptions, encoder: &dyn Encoder) -> usize {
+    let ptime_samples = u64::from(packet_time_ms(sink, options)) * u64::from(encoder.sample_rate()) / 1000;
+    (ptime_samples as usize / encoder.frame_samples().max(1)).max(1)
+}

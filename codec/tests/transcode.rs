@@ -1,0 +1,390 @@
+//! The codec graph from packet to packet: counts, numbering, timestamps, sizes, level, losses.
+
+use std::time::{Duration, Instant};
+
+use codec::graph::{TranscodePlan, Transcoder};
+use codec::rtp::{RtpPacket, write_header};
+use codec::{EncoderOptions, PayloadFormat, new_decoder, new_encoder};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Sent {
+    after: Duration,
+    marker: bool,
+    payload_type: u8,
+    sequence_number: u16,
+    timestamp: u32,
+    payload: Vec<u8>,
+}
+
+struct Harness {
+    transcoder: Transcoder,
+    start: Instant,
+    now: Instant,
+    sent: Vec<Sent>,
+}
+
+const SSRC: u32 = 0x1234_5678;
+const FIRST_SEQUENCE: u16 = 65_530;
+
+impl Harness {
+    fn new(plan: &TranscodePlan) -> Self {
+        let start = Instant::now();
+        let transcoder = Transcoder::new(plan, SSRC, FIRST_SEQUENCE).unwrap();
+        Self { transcoder, start, now: start, sent: Vec::new() }
+    }
+
+    fn push(&mut self, payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) {
+        self.push_marked(payload_type, false, sequence, timestamp, payload, None);
+    }
+
+    fn push_marked(
+        &mut self,
+        payload_type: u8,
+        marker: bool,
+        sequence: u16,
+        timestamp: u32,
+        payload: &[u8],
+        forward_as: Option<u8>,
+    ) {
+        let mut header = [0; 12];
+        write_header(&mut header, marker, payload_type, sequence, timestamp, 1);
+        let octets = [&header[..], payload].concat();
+        let packet = RtpPacket::parse(&octets).unwrap();
+        let (start, sent) = (self.start, &mut self.sent);
+        let mut emit = |out: codec::graph::OutPacket<'_>| {
+            assert_eq!(out.ssrc, SSRC);
+            sent.push(Sent {
+                after: out.send_at - start,
+                marker: out.marker,
+                payload_type: out.payload_type,
+                sequence_number: out.sequence_number,
+                timestamp: out.timestamp,
+                payload: out.payload.to_vec(),
+            });
+        };
+        match forward_as {
+            Some(pt) => self.transcoder.forward(self.now, packet, pt, &mut emit),
+            None => self.transcoder.push(self.now, packet, &mut emit),
+        }
+    }
+
+    fn assert_gapless(&self) {
+        for (n, packet) in self.sent.iter().enumerate() {
+            assert_eq!(packet.sequence_number, FIRST_SEQUENCE.wrapping_add(n as u16), "packet {n}");
+            assert_eq!(packet.marker, n == 0, "marker of packet {n}");
+        }
+    }
+}
+
+fn format(text: &str) -> PayloadFormat {
+    let mut parts = text.split('/');
+    let name = parts.next().unwrap();
+    let clock_rate = parts.next().unwrap().parse().unwrap();
+    let channels = parts.next().map_or(1, |c| c.parse().unwrap());
+    let payload_type = codec::def::by_name(name).and_then(|d| d.static_payload_type).unwrap_or(96);
+    PayloadFormat::new(payload_type, name, clock_rate, channels)
+}
+
+fn plan(source: &str, sink: &str, ptime_ms: Option<u16>) -> TranscodePlan {
+    TranscodePlan {
+        source: format(source),
+        sink: format(sink),
+        options: EncoderOptions { ptime_ms, ..Default::default() },
+    }
+}
+
+fn sine(rate: u32, channels: u8, first: usize, frames: usize) -> Vec<i16> {
+    let step = std::f64::consts::TAU * 1000.0 / f64::from(rate);
+    (first..first + frames)
+        .flat_map(|n| std::iter::repeat_n(((n as f64 * step).sin() * 8000.0) as i16, usize::from(channels)))
+        .collect()
+}
+
+/// Packets of a 1 kHz tone: (timestamp offset, payload).
+fn tone(source: &PayloadFormat, ptime_ms: u16, packets: usize) -> Vec<(u32, Vec<u8>)> {
+    let options = EncoderOptions { ptime_ms: Some(ptime_ms), ..Default::default() };
+    let mut encoder = new_encoder(source, &options).unwrap();
+    let ticks = source.clock_rate * u32::from(ptime_ms) / 1000;
+    let per_packet = encoder.sample_rate() as usize * usize::from(ptime_ms) / 1000;
+    (0..packets)
+        .map(|n| {
+            let samples = sine(encoder.sample_rate(), encoder.channels(), n * per_packet, per_packet);
+            let mut payload = Vec::new();
+            for frame in samples.chunks_exact(encoder.frame_samples() * usize::from(encoder.channels())) {
+                encoder.encode(frame, &mut payload).unwrap();
+            }
+            (n as u32 * ticks, payload)
+        })
+        .collect()
+}
+
+fn rms(samples: &[i16]) -> f64 {
+    (samples.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / samples.len() as f64).sqrt()
+}
+
+#[test]
+fn every_codec_pair_keeps_level_and_time() {
+    let codecs = ["PCMU/8000", "PCMA/8000", "G722/8000", "GSM/8000", "L16/44100", "opus/48000/2"];
+    for source in codecs {
+        for sink in codecs {
+            let plan = plan(source, sink, None);
+            let mut harness = Harness::new(&plan);
+            for (n, (offset, payload)) in tone(&plan.source, 20, 60).into_iter().enumerate() {
+                harness.push(plan.source.payload_type, n as u16, 1000 + offset, &payload);
+                harness.now += Duration::from_millis(20);
+            }
+            let name = format!("{source} → {sink}");
+            assert_eq!(harness.sent.len(), 60, "{name}");
+            harness.assert_gapless();
+            let ticks = plan.sink.clock_rate / 50;
+            let mut decoder = new_decoder(&plan.sink).unwrap();
+            let mut samples = Vec::new();
+            for (n, packet) in harness.sent.iter().enumerate() {
+                assert_eq!(packet.timestamp, 1000 + n as u32 * ticks, "{name} {n}");
+                assert_eq!(packet.after, Duration::from_millis(n as u64 * 20), "{name} {n}");
+                decoder.decode(&packet.payload, &mut samples).unwrap();
+            }
+            let level = 20.0 * (rms(&samples[samples.len() / 2..]) / (8000.0 / 2f64.sqrt())).log10();
+            // Full-rate GSM is a model of a voice, a tone comes out with ripple.
+            let tolerance = if name.contains("GSM") { 2.5 } else { 1.0 };
+            assert!(level.abs() < tolerance, "{name}: {level:.2} dB");
+        }
+    }
+}
+
+#[test]
+fn packet_times_convert_exactly() {
+    for (source, sink) in
+        [("PCMU/8000", "PCMA/8000"), ("PCMU/8000", "G722/8000"), ("PCMA/8000", "opus/48000/2")]
+    {
+        for from in [10u16, 20, 30, 40, 60] {
+            for to in [10u16, 20, 30, 40, 50, 60] {
+                let plan = plan(source, sink, Some(to));
+                let mut harness = Harness::new(&plan);
+                let packets = 600 / usize::from(from);
+                for (n, (offset, payload)) in tone(&plan.source, from, packets).into_iter().enumerate() {
+                    harness.push(plan.source.payload_type, n as u16, offset, &payload);
+                    harness.now += Duration::from_millis(from.into());
+                }
+                let name = format!("{source} {from} ms → {sink} {to} ms");
+                assert_eq!(harness.sent.len(), 600 / usize::from(to), "{name}");
+                harness.assert_gapless();
+                let ticks = plan.sink.clock_rate * u32::from(to) / 1000;
+                for (n, packet) in harness.sent.iter().enumerate() {
+                    assert_eq!(packet.timestamp, n as u32 * ticks, "{name} {n}");
+                    if !sink.starts_with("opus") {
+                        assert_eq!(packet.payload.len(), usize::from(to) * 8, "{name} {n}");
+                    }
+                }
+                // Packets cut from one are spread over its time.
+                for pair in harness.sent.windows(2) {
+                    let step = pair[1].after.saturating_sub(pair[0].after);
+                    assert!(step <= Duration::from_millis(u64::from(from.max(to)) * 2), "{name}: {step:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gsm_collects_frames_into_the_packet_time() {
+    let plan = plan("PCMU/8000", "GSM/8000", Some(60));
+    let mut harness = Harness::new(&plan);
+    for (n, (offset, payload)) in tone(&plan.source, 20, 9).into_iter().enumerate() {
+        harness.push(0, n as u16, offset, &payload);
+    }
+    let sizes: Vec<usize> = harness.sent.iter().map(|p| p.payload.len()).collect();
+    assert_eq!(sizes, [99, 99, 99]);
+}
+
+#[test]
+fn loss_moves_the_clock_and_stays_visible_in_the_sequence() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    for (n, (offset, payload)) in tone(&plan.source, 20, 20).into_iter().enumerate() {
+        if n != 5 {
+            harness.push(0, n as u16, offset, &payload);
+        }
+    }
+    assert_eq!(harness.transcoder.counters().lost, 1);
+    let got: Vec<(u16, u32)> =
+        harness.sent.iter().map(|p| (p.sequence_number.wrapping_sub(FIRST_SEQUENCE), p.timestamp)).collect();
+    let expected: Vec<(u16, u32)> = (0..20).filter(|&n| n != 5).map(|n| (n, u32::from(n) * 160)).collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn opus_decoder_replaces_a_lost_packet() {
+    let plan = plan("opus/48000/2", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    for (n, (offset, payload)) in tone(&plan.source, 20, 30).into_iter().enumerate() {
+        if n != 15 {
+            harness.push(96, n as u16, offset, &payload);
+        }
+    }
+    assert_eq!(harness.sent.len(), 30);
+    harness.assert_gapless();
+    let mut samples = Vec::new();
+    new_decoder(&plan.sink).unwrap().decode(&harness.sent[15].payload, &mut samples).unwrap();
+    assert!(rms(&samples) > 2000.0, "concealed packet is near silent: {}", rms(&samples));
+}
+
+#[test]
+fn pause_advances_timestamps_without_a_sequence_gap() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    harness.push(0, 1, 0, &[0xff; 160]);
+    harness.push(0, 2, 16_000, &[0xff; 160]);
+    harness.push(0, 3, 16_160 + 8000 * 6, &[0xff; 160]);
+    let got: Vec<(u16, u32, bool)> = harness
+        .sent
+        .iter()
+        .map(|p| (p.sequence_number.wrapping_sub(FIRST_SEQUENCE), p.timestamp, p.marker))
+        .collect();
+    // More than five seconds are a discontinuity, which does not move the clock.
+    assert_eq!(got, [(0, 0, true), (1, 16_000, true), (2, 16_160, false)]);
+}
+
+#[test]
+fn sequence_reset_keeps_outgoing_numbers_continuous() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    for (sequence, timestamp) in [(10, 0), (11, 160), (40_000, 3_000_000_000), (40_001, 3_000_000_160)] {
+        harness.push(0, sequence, timestamp, &[0xff; 160]);
+    }
+    harness.assert_gapless();
+    let stamps: Vec<u32> = harness.sent.iter().map(|p| p.timestamp).collect();
+    assert_eq!(stamps, [0, 160, 320, 480]);
+}
+
+#[test]
+fn reordered_and_duplicate_packets_come_out_once_in_order() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    for n in [0u16, 2, 1, 1, 3, 0] {
+        harness.push(0, n, u32::from(n) * 160, &[n as u8; 160]);
+    }
+    harness.assert_gapless();
+    assert_eq!(harness.sent.len(), 4);
+    assert_eq!(harness.transcoder.counters().duplicates, 2);
+}
+
+#[test]
+fn event_packets_keep_one_timestamp_in_the_sinks_clock() {
+    let plan = plan("PCMU/8000", "opus/48000/2", None);
+    let mut harness = Harness::new(&plan);
+    harness.push(0, 1, 8000, &[0xff; 160]);
+    for (n, duration) in [(0u16, 160u16), (1, 320), (2, 480)] {
+        let [high, low] = duration.to_be_bytes();
+        harness.push_marked(101, n == 0, 2 + n, 8160, &[5, 10, high, low], Some(110));
+    }
+    harness.push(0, 5, 8640, &[0xff; 160]);
+    let events: Vec<&Sent> = harness.sent.iter().filter(|p| p.payload_type == 110).collect();
+    assert_eq!(events.len(), 3);
+    for (n, event) in events.iter().enumerate() {
+        assert_eq!(event.timestamp, 8000 + 960);
+        assert_eq!(event.marker, n == 0);
+        let duration = u16::from_be_bytes([event.payload[2], event.payload[3]]);
+        assert_eq!((event.payload[0], duration), (5, 960 * (n as u16 + 1)));
+    }
+    let numbers: Vec<u16> =
+        harness.sent.iter().map(|p| p.sequence_number.wrapping_sub(FIRST_SEQUENCE)).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    assert_eq!(harness.sent.last().map(|p| p.timestamp), Some(8000 + 960 * 4));
+}
+
+#[test]
+fn comfort_noise_payload_is_not_rescaled() {
+    let mut plan = plan("PCMU/8000", "opus/48000/2", None);
+    plan.options.ptime_ms = Some(20);
+    let mut harness = Harness::new(&plan);
+    let cn = PayloadFormat::new(13, "CN", 8000, 1);
+    harness.transcoder.set_companion(&cn, &PayloadFormat::new(105, "CN", 48_000, 1));
+    harness.push(0, 1, 0, &[0xff; 160]);
+    harness.push_marked(13, false, 2, 160, &[32, 1, 2, 3], Some(105));
+    assert_eq!(harness.sent[1].payload, [32, 1, 2, 3]);
+}
+
+#[test]
+fn replan_keeps_numbering() {
+    let first = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&first);
+    for n in 0..3u16 {
+        harness.push(0, n, u32::from(n) * 160, &[0xff; 160]);
+    }
+    harness.transcoder.replan(&plan("PCMU/8000", "G722/8000", Some(40))).unwrap();
+    for n in 3..7u16 {
+        harness.push(0, n, u32::from(n) * 160, &[0xff; 160]);
+    }
+    let got: Vec<(u8, u16, u32, usize)> = harness
+        .sent
+        .iter()
+        .map(|p| {
+            (p.payload_type, p.sequence_number.wrapping_sub(FIRST_SEQUENCE), p.timestamp, p.payload.len())
+        })
+        .collect();
+    assert_eq!(got, [(8, 0, 0, 160), (8, 1, 160, 160), (8, 2, 320, 160), (9, 3, 480, 320), (9, 4, 800, 320)]);
+    let unknown = plan("PCMU/8000", "EVS/16000", None);
+    assert!(harness.transcoder.replan(&unknown).is_err());
+    harness.push(0, 7, 7 * 160, &[0xff; 160]);
+    harness.push(0, 8, 8 * 160, &[0xff; 160]);
+    assert_eq!(harness.sent.len(), 6);
+}
+
+#[test]
+fn invalid_payloads_are_counted_and_do_not_stop_the_stream() {
+    let plan = plan("GSM/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    let packets = tone(&plan.source, 20, 3);
+    harness.push(3, 0, packets[0].0, &packets[0].1);
+    harness.push(3, 1, packets[1].0, &[1, 2, 3]);
+    harness.push(3, 2, packets[2].0, &packets[2].1);
+    assert_eq!(harness.transcoder.counters().decode_errors, 1);
+    assert_eq!(harness.sent.last().map(|p| p.timestamp), Some(320));
+}
+
+#[test]
+fn opus_round_trip_keeps_a_tone() {
+    for rate in [8000, 12_000, 16_000, 24_000, 48_000] {
+        let opus = format("opus/48000/2");
+        let options = EncoderOptions { source_rate: Some(rate), ..Default::default() };
+        let mut encoder = new_encoder(&opus, &options).unwrap();
+        assert_eq!((encoder.sample_rate(), encoder.channels()), (rate, 1));
+        let hints = codec::DecoderOptions { sink_rate: Some(rate), sink_channels: Some(1) };
+        let mut decoder = codec::new_decoder_for(&opus, &hints).unwrap();
+        let input = sine(rate, 1, 0, rate as usize);
+        let (mut output, mut payload) = (Vec::new(), Vec::new());
+        for frame in input.chunks_exact(encoder.frame_samples()) {
+            payload.clear();
+            encoder.encode(frame, &mut payload).unwrap();
+            decoder.decode(&payload, &mut output).unwrap();
+        }
+        // The codec's delay is unknown here: take the best of the first 20 ms.
+        let span = rate as usize / 2..rate as usize * 9 / 10;
+        let snr = (0..rate as usize / 50)
+            .map(|delay| {
+                let noise: f64 = span
+                    .clone()
+                    .map(|n| f64::from(i32::from(output[n + delay]) - i32::from(input[n])).powi(2))
+                    .sum();
+                let signal: f64 = span.clone().map(|n| f64::from(input[n]).powi(2)).sum();
+                10.0 * (signal / noise).log10()
+            })
+            .fold(f64::MIN, f64::max);
+        assert!(snr > 15.0, "{rate} Hz: {snr:.1} dB");
+    }
+}
+
+#[test]
+fn opus_follows_the_peers_parameters_and_options() {
+    let stereo = format("opus/48000/2").with_fmtp("stereo=1;maxaveragebitrate=20000;cbr=1");
+    let options =
+        EncoderOptions { source_channels: Some(1), options: "complexity=0".into(), ..Default::default() };
+    let mut encoder = new_encoder(&stereo, &options).unwrap();
+    assert_eq!(encoder.channels(), 2);
+    let mut payload = Vec::new();
+    encoder.encode(&sine(48_000, 2, 0, 960), &mut payload).unwrap();
+    assert_eq!(payload.len(), 20_000 / 8 / 50);
+    let wrong = EncoderOptions { options: "complexity=11".into(), ..Default::default() };
+    assert!(new_encoder(&stereo, &wrong).is_err());
+}
