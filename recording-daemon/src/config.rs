@@ -12,6 +12,9 @@ use service::process::ProcessConfig;
 
 pub use options::PROGRAM;
 
+use crate::mix::MixMethod;
+use crate::pattern;
+
 /// What the user started the program for.
 #[derive(Debug)]
 pub enum Command {
@@ -47,6 +50,8 @@ pub struct Config {
     pub num_threads: usize,
     /// Audio files.
     pub output: OutputConfig,
+    /// The embedded database, unless switched off.
+    pub database: Option<PathBuf>,
 }
 
 /// Which audio files are written, and how.
@@ -91,15 +96,6 @@ pub enum Storage {
     File,
 }
 
-/// `mix-method`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MixMethod {
-    /// All inputs are added.
-    Direct,
-    /// Each input has channels of its own.
-    Channels,
-}
-
 /// `output-mixed-per-media`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MixInput {
@@ -124,7 +120,13 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     let log = LogConfig::from_settings(&settings)?;
     let process = ProcessConfig::from_settings(&settings);
     let mut notices = settings.notices();
+    let output = output(&settings, &mut notices)?;
     let config = Config {
+        database: match settings.text("sqlite-db").as_deref() {
+            Some("none") => None,
+            Some(path) => Some(PathBuf::from(path)),
+            None => Some(output.dir.join("recordings.sqlite3")),
+        },
         table: u8::try_from(settings.int("table")).ok(),
         spool_dir: settings.path("spool-dir").unwrap_or_default(),
         num_threads: settings
@@ -132,7 +134,7 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
             .and_then(|threads| usize::try_from(threads).ok())
             .filter(|threads| *threads > 0)
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(8, |cores| cores.get().max(8))),
-        output: output(&settings, &mut notices)?,
+        output,
     };
     if config.output.dir == config.spool_dir {
         return Err(OptionError::invalid(format!(
@@ -149,11 +151,7 @@ fn output(settings: &Settings, notices: &mut Vec<String>) -> Result<OutputConfig
         notices.push("output-format mp3: not implemented yet, WAV files are written".into());
     }
     let pattern = settings.text("output-pattern").unwrap_or_default();
-    if !pattern.contains("%c") || !pattern.contains("%t") {
-        return Err(OptionError::invalid(format!(
-            "Invalid output pattern '{pattern}': it must contain %c and %t"
-        )));
-    }
+    pattern::check(&pattern).map_err(|error| OptionError::invalid(error.to_string()))?;
     let (single, mixed) = (settings.flag("output-single"), settings.flag("output-mixed"));
     Ok(OutputConfig {
         storage,

@@ -61,6 +61,8 @@ const OUTPUT: &[OptionSpec] = &[
 ];
 
 const DATABASE: &[OptionSpec] = &[
+    O::text("sqlite-db", "PATH|none", "Embedded database of recordings; 'none' for no database")
+        .default_note("recordings.sqlite3 in output-dir"),
     O::text("mysql-host", "HOST|IP", "Host of the recording database").not_yet(),
     O::int("mysql-port", "Port of the recording database").range(0, 65535).not_yet(),
     O::text("mysql-user", "USERNAME", "User of the recording database").not_yet(),

@@ -15,7 +15,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     mysql-port mysql-user mysql-pass mysql-db forward-to tcp-send-to tls-send-to tcp-resample tls-resample tcp-mixed \
     tls-mixed notify-uri notify-post notify-no-verify notify-concurrency notify-retries notify-command \
     output-mixed-per-media notify-record notify-purge flush-packets s3-host s3-port s3-path s3-access-key \
-    s3-secret-key s3-region s3-no-verify gcs-uri gcs-key gcs-service-account gcs-scope gcs-no-verify gcs-media-link";
+    sqlite-db s3-secret-key s3-region s3-no-verify gcs-uri gcs-key gcs-service-account gcs-scope gcs-no-verify gcs-media-link";
 
 fn startup(words: &[OsString]) -> Result<Startup, String> {
     match load(words).map_err(|error| error.to_string())? {
@@ -102,7 +102,7 @@ fn what_does_not_fit_together_is_refused() {
         (&["--output-storage=mem", "--output-storage=file"], "'memory' cannot be used together"),
         (&["--output-storage=mem"], "not implemented yet"),
         (&["--tcp-send-to=a:1", "--tls-send-to=b:2"], "Only one of"),
-        (&["--output-pattern=%c"], "must contain %c and %t"),
+        (&["--output-pattern=%c"], "must contain '%c' and '%t'"),
         (&["--mix-method=x"], "Invalid 'mix-method' option"),
         (&["--mix-num-inputs=5"], "an integer from 1 to 4"),
         (&["--output-chmod=8"], "an octal mode is expected"),

@@ -1,0 +1,310 @@
+//! The mixed output of a call: who has which input, and the file that the mixer's blocks go to.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use media_store::sink::sqlite::OutputKind;
+
+use crate::config::MixInput;
+use crate::convert::Converter;
+use crate::metadata::{CallInfo, Stream};
+use crate::mix::Mixer;
+use crate::output::{AudioFormat, CallRow, Contents, OutputFile};
+use crate::resume::MixedState;
+use crate::settings::OutputSettings;
+use crate::timeline::CallTime;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// How long the first audio waits, in case that another input turns out to have begun a little earlier.
+const OPEN_AFTER: i64 = 700_000_000;
+/// Late audio is still mixed when it comes within this time and lies this far back.
+const KEEP: i64 = 2 * SECOND;
+/// A call that ends so soon after its last audio is as long as its audio: the rest is the time that hanging up took.
+const SIGNALLING_TAIL: i64 = SECOND;
+/// How much of an interrupted file is read back.
+const READ_BACK_SECONDS: u64 = 3;
+
+/// Audio with the place of its first sample.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacedAudio<'a> {
+    /// On the clock of the call.
+    pub time: CallTime,
+    /// What it is.
+    pub format: AudioFormat,
+    /// Interleaved samples.
+    pub samples: &'a [i16],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    ssrc: u32,
+    last_used: CallTime,
+}
+
+/// The mixed output of one call.
+pub struct MixOutput {
+    mixer: Mixer,
+    file: Option<OutputFile>,
+    cannot_open: bool,
+    /// Position of the first frame of the file.
+    origin: Option<i64>,
+    owners: Vec<Option<Owner>>,
+    mix_input: MixInput,
+    first_push: Option<CallTime>,
+    /// When the mix ended where, to know what is old enough to be forgotten.
+    ends: VecDeque<(CallTime, i64)>,
+}
+
+/// How one source gets to its input.
+#[derive(Default)]
+pub struct Feed {
+    converter: Option<Converter>,
+    /// Position of the next converted frame.
+    next: i64,
+    /// Position where the next frame is expected before conversion delay.
+    expected: i64,
+    converted: Vec<i16>,
+    refused: bool,
+}
+
+impl MixOutput {
+    /// A mix whose format follows from its first source.
+    pub fn new(settings: &OutputSettings, first: AudioFormat) -> Self {
+        let rate = settings.resample_to.unwrap_or(first.sample_rate);
+        let source_channels = u8::try_from(first.channels).unwrap_or(2);
+        Self::with_mixer(
+            settings,
+            Mixer::new(settings.mix_method, settings.mix_inputs, rate, source_channels),
+        )
+    }
+
+    /// Goes on with the file of an interrupted recording.
+    pub fn resume(settings: &OutputSettings, state: &MixedState, mut file: OutputFile) -> Option<Self> {
+        let format = file.format();
+        let mut mixer = Mixer::new(
+            settings.mix_method,
+            settings.mix_inputs,
+            format.sample_rate,
+            format.channels.min(2) as u8,
+        );
+        if mixer.output_channels() != usize::from(format.channels) {
+            return None;
+        }
+        let keep = u64::from(format.sample_rate) * READ_BACK_SECONDS;
+        let from = file.frames().saturating_sub(keep);
+        let samples = file.read_at(from, keep).unwrap_or_default();
+        mixer.resume(state.origin + i64::try_from(from).ok()?, &samples, &state.active);
+        let mut mix = Self::with_mixer(settings, mixer);
+        for (owner, ssrc) in mix.owners.iter_mut().zip(&state.owners) {
+            *owner = ssrc.map(|ssrc| Owner { ssrc, last_used: 0 });
+        }
+        mix.origin = Some(state.origin);
+        mix.file = Some(file);
+        Some(mix)
+    }
+
+    fn with_mixer(settings: &OutputSettings, mixer: Mixer) -> Self {
+        Self {
+            mixer,
+            file: None,
+            cannot_open: false,
+            origin: None,
+            owners: vec![None; settings.mix_inputs.max(1)],
+            mix_input: settings.mix_input,
+            first_push: None,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Adds audio of a source. `stream` says which slot or media it belongs to.
+    pub fn push(
+        &mut self,
+        feed: &mut Feed,
+        ssrc: u32,
+        stream: &Stream,
+        now: CallTime,
+        audio: PlacedAudio<'_>,
+    ) {
+        let Some(input) = self.input_of(ssrc, stream, now, feed.refused) else {
+            if !feed.refused {
+                tracing::warn!(ssrc, "received samples for old re-used input channel");
+                feed.refused = true;
+            }
+            return;
+        };
+        self.first_push.get_or_insert(now);
+        feed.push(&mut self.mixer, input, audio);
+    }
+
+    /// Gives the mixer what the source's resampler holds back.
+    pub fn flush_feed(&mut self, feed: &mut Feed, ssrc: u32) {
+        let input = self.owners.iter().position(|owner| owner.is_some_and(|owner| owner.ssrc == ssrc));
+        if let Some(input) = input {
+            feed.flush(&mut self.mixer, input);
+        }
+    }
+
+    /// Brings what was mixed so far into the file; opens it when it is time.
+    pub fn write(&mut self, settings: &OutputSettings, call: &CallInfo, row: CallRow<'_>, now: CallTime) {
+        if self.origin.is_none() && self.first_push.is_some_and(|first| now - first >= OPEN_AFTER) {
+            self.open(settings, call, row);
+        }
+        if self.origin.is_none() {
+            return;
+        }
+        self.write_blocks();
+        if let Some(end) = self.mixer.end() {
+            self.ends.push_back((now, end));
+        }
+        while let Some(&(at, end)) = self.ends.front().filter(|(at, _)| now - at >= KEEP) {
+            let rate = i64::from(self.mixer.sample_rate());
+            self.mixer.forget_before(end - KEEP / SECOND * rate);
+            self.ends.pop_front();
+            debug_assert!(at <= now);
+        }
+    }
+
+    /// Completes the file: it ends with the call.
+    pub fn finish(
+        mut self,
+        settings: &OutputSettings,
+        call: &CallInfo,
+        row: CallRow<'_>,
+        end: CallTime,
+        at: SystemTime,
+    ) {
+        if self.origin.is_none() && self.mixer.first().is_some() {
+            self.open(settings, call, row);
+        }
+        self.write_blocks();
+        if self.mixer.late_frames() > 0 {
+            tracing::warn!("{} samples came too late to be mixed", self.mixer.late_frames());
+        }
+        let (Some(mut file), Some(origin), Some(mix_end)) = (self.file, self.origin, self.mixer.end()) else {
+            return;
+        };
+        let end = place(end, self.mixer.sample_rate());
+        let tail = SIGNALLING_TAIL / SECOND * i64::from(self.mixer.sample_rate());
+        if end.saturating_sub(mix_end) > tail {
+            file.extend_to(u64::try_from(end - origin).unwrap_or(0));
+        }
+        file.finish(at);
+    }
+
+    /// Removes the file.
+    pub fn discard(self) {
+        if let Some(file) = self.file {
+            file.discard();
+        }
+    }
+
+    /// What the next run needs to go on.
+    pub fn state(&self) -> Option<MixedState> {
+        Some(MixedState {
+            path: self.file.as_ref()?.path().to_owned(),
+            origin: self.origin?,
+            active: self.mixer.active(),
+            owners: self.owners.iter().map(|owner| owner.map(|owner| owner.ssrc)).collect(),
+        })
+    }
+
+    fn open(&mut self, settings: &OutputSettings, call: &CallInfo, row: CallRow<'_>) {
+        let Some(origin) = self.mixer.first().filter(|_| !self.cannot_open) else { return };
+        let format = AudioFormat {
+            sample_rate: self.mixer.sample_rate(),
+            channels: self.mixer.output_channels() as u16,
+        };
+        let contents = Contents { kind: OutputKind::Mixed, ssrc: 0, stream: 0, label: String::new() };
+        match OutputFile::create(settings, call, &contents, format, row) {
+            Ok(file) => self.file = Some(file),
+            Err(error) => {
+                tracing::error!("Failed to open the mixed output file: {error}");
+                self.cannot_open = true;
+            }
+        }
+        self.origin = Some(origin);
+    }
+
+    fn write_blocks(&mut self) {
+        let blocks = self.mixer.take_blocks();
+        let (Some(file), Some(origin)) = (&mut self.file, self.origin) else { return };
+        let channels = self.mixer.output_channels();
+        for block in blocks {
+            // What turns out to lie before the beginning of the file has no place in it.
+            let skip = usize::try_from(origin - block.start).unwrap_or(0);
+            let Some(samples) = block.samples.get(skip * channels..) else { continue };
+            file.write_at(u64::try_from(block.start - origin).unwrap_or(0), samples);
+        }
+        file.flush();
+    }
+
+    /// The input of an SSRC: its own, else a free one of its slot, else the one that was not used for longest. `was_owner`
+    /// sources that lost their input get none.
+    fn input_of(&mut self, ssrc: u32, stream: &Stream, now: CallTime, refused: bool) -> Option<usize> {
+        let (first, step) = if self.mix_input == MixInput::ByMedia {
+            (stream.media_sdp_id.unwrap_or(0) as usize, self.owners.len())
+        } else {
+            (stream.slot.max(1) as usize - 1, stream.slots.max(1) as usize)
+        };
+        if let Some(at) = self.owners.iter().position(|owner| owner.is_some_and(|owner| owner.ssrc == ssrc)) {
+            self.owners[at] = Some(Owner { ssrc, last_used: now });
+            return Some(at);
+        }
+        if refused {
+            return None;
+        }
+        let slot = || (first..self.owners.len()).step_by(step);
+        let at = slot()
+            .find(|&at| self.owners[at].is_none())
+            .or_else(|| slot().min_by_key(|&at| self.owners[at].map(|owner| owner.last_used)))?;
+        self.owners[at] = Some(Owner { ssrc, last_used: now });
+        Some(at)
+    }
+}
+
+impl Feed {
+    fn push(&mut self, mixer: &mut Mixer, input: usize, audio: PlacedAudio<'_>) {
+        let to = AudioFormat { sample_rate: mixer.sample_rate(), channels: mixer.input_channels() as u16 };
+        let position = place(audio.time, to.sample_rate);
+        let step = position - self.expected;
+        let tolerance = i64::from(to.sample_rate) / 200;
+        let continues = self.converter.as_ref().is_some_and(|converter| converter.from() == audio.format);
+        if !continues || step.abs() > tolerance {
+            self.flush(mixer, input);
+            self.converter = Some(Converter::new(audio.format, to));
+            self.next = position;
+        } else if step.abs() > 1 {
+            // The timeline follows the drift of a clock in steps of a few samples.
+            self.next += step;
+        }
+        let frames = audio.samples.len() as i64 / i64::from(audio.format.channels.max(1));
+        let advance = frames * i64::from(to.sample_rate) / i64::from(audio.format.sample_rate.max(1));
+        self.expected = if step.abs() > 1 { position + advance } else { self.expected + advance };
+        self.converted.clear();
+        if let Some(converter) = &mut self.converter {
+            converter.convert(audio.samples, &mut self.converted);
+        }
+        self.give(mixer, input);
+    }
+
+    fn flush(&mut self, mixer: &mut Mixer, input: usize) {
+        self.converted.clear();
+        if let Some(mut converter) = self.converter.take() {
+            converter.flush(&mut self.converted);
+        }
+        self.give(mixer, input);
+    }
+
+    fn give(&mut self, mixer: &mut Mixer, input: usize) {
+        mixer.push(input, self.next, &self.converted);
+        self.next += (self.converted.len() / mixer.input_channels()) as i64;
+    }
+}
+
+/// Frames from the zero of the call's clock.
+fn place(time: CallTime, sample_rate: u32) -> i64 {
+    let frames =
+        (i128::from(time) * i128::from(sample_rate) + i128::from(SECOND / 2)).div_euclid(SECOND.into());
+    i64::try_from(frames).unwrap_or(0)
+}

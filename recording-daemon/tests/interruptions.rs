@@ -1,0 +1,131 @@
+//! The recording daemon comes late, is killed or is stopped in the middle of a call.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::relay::{FakeCall, talk};
+use common::signal::{PACKET, Voice, lag};
+use common::{Bench, wait_for};
+
+const MS: Duration = Duration::from_millis(1);
+const START: Duration = Duration::ZERO;
+const EXACT: i64 = 80;
+
+#[test]
+fn a_call_that_began_before_the_recorder_is_recorded_from_its_beginning() {
+    let bench = Bench::new();
+    let (first, second) = (Voice::Noise { seed: 11 }, Voice::Noise { seed: 12 });
+    let mut call = FakeCall::begin(&bench, "early", &[]);
+    call.add_party("a");
+    call.add_party("b");
+    let mut packets = talk(0, 1, first, START, 150);
+    packets.extend(talk(1, 2, second, 600 * MS, 120));
+    packets.sort_by_key(|packet| packet.at);
+    let (before, after) = packets.split_at(packets.partition_point(|packet| packet.at < 1500 * MS));
+    let start = Instant::now();
+    call.speak(start, before.to_vec());
+    let _recorder = bench.start(&[]);
+    call.speak(start, after.to_vec());
+    call.end();
+    bench.wait_until_finished();
+    assert_eq!(bench.wav("00000001.wav").frames(), 150 * PACKET);
+    assert_eq!(bench.wav("00000002.wav").frames(), 120 * PACKET);
+    let mix = bench.wav("mix.wav");
+    assert!(mix.frames().abs_diff(150 * PACKET) <= PACKET, "{}", mix.frames());
+    assert!(lag(&mix.samples, first, 10..40, 10 * PACKET).abs() <= EXACT);
+    assert!(lag(&mix.samples, second, 10..40, 40 * PACKET).abs() <= EXACT);
+}
+
+#[test]
+fn a_killed_recorder_goes_on_with_the_same_files() {
+    let bench = Bench::new();
+    let recorder = bench.start(&[]);
+    let (first, second) = (Voice::Noise { seed: 13 }, Voice::Noise { seed: 14 });
+    let mut call = FakeCall::begin(&bench, "killed", &[("METADATA", "k:v")]);
+    call.add_party("a");
+    call.add_party("b");
+    let mut packets = talk(0, 1, first, START, 350);
+    packets.extend(talk(1, 2, second, 200 * MS, 340));
+    packets.sort_by_key(|packet| packet.at);
+    let cut = |at: u32| packets.partition_point(|packet| packet.at < at * MS);
+    let start = Instant::now();
+    call.speak(start, packets[..cut(3000)].to_vec());
+    recorder.kill();
+    // What the dead one left can be played to its last second.
+    for (ending, least) in [("00000001.wav", 100), ("00000002.wav", 90), ("mix.wav", 100)] {
+        let frames = bench.wav(ending).frames();
+        assert!(frames >= least * PACKET, "{ending}: {frames}");
+    }
+    call.speak(start, packets[cut(3000)..cut(4200)].to_vec());
+    let recorder = bench.start(&[]);
+    call.speak(start, packets[cut(4200)..].to_vec());
+    call.end();
+    bench.wait_until_finished();
+    assert_eq!(bench.files().len(), 3, "{:?}", bench.files());
+    let second_lost = 50 * PACKET;
+    for (ending, packets) in [("00000001.wav", 350), ("00000002.wav", 340)] {
+        let frames = bench.wav(ending).frames();
+        assert!(frames + second_lost >= packets * PACKET && frames <= packets * PACKET, "{ending}: {frames}");
+    }
+    let mix = bench.wav("mix.wav");
+    assert!(mix.frames().abs_diff(350 * PACKET) <= PACKET, "{}", mix.frames());
+    for (voice, offset) in [(first, 0), (second, 10)] {
+        for from in [20, 60, 160, 230, 300] {
+            let lag = lag(&mix.samples, voice, from..from + 30, (from + offset) * PACKET);
+            assert!(lag.abs() <= EXACT, "packet {from} lies {lag} samples off");
+        }
+    }
+    let calls = bench.query("SELECT status FROM recording_calls");
+    assert_eq!(calls, ["completed"]);
+    let open = bench.query("SELECT COUNT(*) || ' ' || COUNT(end_timestamp) FROM recording_streams");
+    assert_eq!(open, ["3 3"]);
+    assert_eq!(bench.query("SELECT COUNT(*) FROM recording_metakeys"), ["1"]);
+    assert!(recorder.terminate().success());
+}
+
+#[test]
+fn a_call_that_ends_while_the_recorder_is_dead_is_completed() {
+    let bench = Bench::new();
+    let recorder = bench.start(&[]);
+    let mut call = FakeCall::begin(&bench, "orphan", &[]);
+    call.add_party("a");
+    call.speak(Instant::now(), talk(0, 1, Voice::Noise { seed: 15 }, START, 100));
+    recorder.kill();
+    call.abandon();
+    assert_eq!(bench.query("SELECT status FROM recording_calls"), ["recording"]);
+    let recorder = bench.start(&[]);
+    bench.wait_until_finished();
+    assert!(bench.wav("00000001.wav").frames() >= 50 * PACKET);
+    assert!(bench.wav("mix.wav").frames() >= 50 * PACKET);
+    assert_eq!(bench.query("SELECT status FROM recording_calls"), ["completed"]);
+    assert_eq!(bench.query("SELECT COUNT(end_timestamp) FROM recording_streams"), ["2"]);
+    assert!(recorder.terminate().success());
+}
+
+#[test]
+fn a_stopped_recorder_completes_everything() {
+    let bench = Bench::new();
+    let recorder = bench.start(&[]);
+    let mut call = FakeCall::begin(&bench, "stopped", &[]);
+    call.add_party("a");
+    call.speak(Instant::now(), talk(0, 1, Voice::Noise { seed: 16 }, START, 75));
+    wait_for("the files", || bench.files().len() == 2);
+    assert!(recorder.terminate().success());
+    assert_eq!(bench.wav("00000001.wav").frames(), 75 * PACKET);
+    assert!(bench.wav("mix.wav").frames().abs_diff(75 * PACKET) <= PACKET);
+    assert_eq!(bench.query("SELECT status FROM recording_calls"), ["completed"]);
+    call.abandon();
+}
+
+#[test]
+fn a_database_that_cannot_be_written_costs_only_the_rows() {
+    let bench = Bench::new();
+    let recorder = bench.start(&["--sqlite-db=/proc/nowhere/recordings.sqlite3"]);
+    let mut call = FakeCall::begin(&bench, "no-rows", &[]);
+    call.add_party("a");
+    call.speak(Instant::now(), talk(0, 1, Voice::Noise { seed: 17 }, START, 75));
+    call.end();
+    assert!(recorder.terminate().success());
+    assert_eq!(bench.wav("00000001.wav").frames(), 75 * PACKET);
+}
