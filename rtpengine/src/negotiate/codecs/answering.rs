@@ -128,6 +128,10 @@ impl CodecState {
         let mut companions = Vec::new();
         for offerer in self.offerer.iter().filter(|f| registry.is_supplemental(&f.format.format)) {
             let format = &offerer.format.format;
+            // An answer that names nothing offered may use the number for something else.
+            if ordinary.iter().any(|f| f.format.payload_type == format.payload_type) {
+                continue;
+            }
             let same_rate = ordinary.iter().any(|f| f.format.clock_rate == format.clock_rate);
             let answered = self.answerer.iter().find(|f| {
                 f.format.payload_type == format.payload_type && compatible(format, &f.format, registry)

@@ -48,6 +48,7 @@ pub fn offer(
             options.transcode.iter().for_each(|spec| list.transcode(spec));
         }
         list.touch_accepted(&options.accept);
+        list.companions();
         list
     };
     let mut rejected = false;
@@ -57,8 +58,6 @@ pub fn offer(
         } else {
             list.formats = received.to_vec();
         }
-    } else if !keep_static {
-        list.companions();
     }
     let encoder_specs = options.set.iter().chain(&options.transcode).cloned().collect();
     OfferedCodecs {

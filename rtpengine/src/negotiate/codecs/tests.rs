@@ -163,3 +163,98 @@ fn an_empty_list_is_restored_or_rejects_the_media() {
     let refused = offer(&formats("0 8"), "audio", None, &options, &TEST);
     assert_eq!((numbers(&refused.towards_receiver), refused.rejected), (vec![], true));
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Formats with distinct numbers.
+    fn any_formats() -> impl Strategy<Value = Vec<MediaFormat>> {
+        let names = prop::sample::select(vec![
+            "PCMU",
+            "PCMA",
+            "opus",
+            "AMR",
+            "telephone-event",
+            "CN",
+            "red",
+            "X-unknown",
+            "VP8",
+            "iLBC",
+        ]);
+        let one = (
+            0_u8..128,
+            names,
+            prop::sample::select(vec![8000_u32, 16_000, 48_000]),
+            1_u8..3,
+            "[a-z0-9=;,-]{0,12}",
+        );
+        prop::collection::vec(one, 0..12).prop_map(|list| {
+            let mut formats: Vec<MediaFormat> = Vec::new();
+            for (payload_type, name, clock_rate, channels, fmtp) in list {
+                if !numbers(&formats).contains(&payload_type) {
+                    let format =
+                        PayloadFormat { payload_type, name: name.to_owned(), clock_rate, channels, fmtp };
+                    formats.push(MediaFormat { format, feedback: vec![] });
+                }
+            }
+            formats
+        })
+    }
+
+    fn any_specs() -> impl Strategy<Value = Vec<CodecSpec>> {
+        let names =
+            prop::sample::select(vec!["PCMU", "opus", "speex", "telephone-event", "CN", "NOSUCH", "AMR-WB"]);
+        let one = (
+            names,
+            prop::option::of(prop::sample::select(vec![0_u32, 8000, 48_000])),
+            prop::option::of(0_u8..3),
+        );
+        prop::collection::vec(one, 0..4).prop_map(|list| {
+            let spec = |(name, clock_rate, channels): (&str, _, _)| CodecSpec {
+                name: name.to_owned(),
+                clock_rate,
+                channels,
+                ..CodecSpec::default()
+            };
+            list.into_iter().map(spec).collect()
+        })
+    }
+
+    fn are_distinct(formats: &[MediaFormat]) -> bool {
+        let mut numbers = numbers(formats);
+        numbers.sort_unstable();
+        numbers.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_stay_distinct_and_every_codec_has_a_handler(
+            received in any_formats(),
+            previous in any_formats(),
+            answered in any_formats(),
+            (strip, mask, restore, transcode) in (any_specs(), any_specs(), any_specs(), any_specs()),
+            flags in any::<[bool; 8]>(),
+        ) {
+            let options = CodecOptions {
+                strip, mask, offer: restore, transcode,
+                strip_all: flags[0], accept_all: flags[1], reuse_codecs: flags[2], static_codecs: flags[3],
+                allow_no_codec_media: flags[4], single_codec: flags[5], allow_asymmetric_codecs: flags[6],
+                force_transcoding: flags[7],
+                ..CodecOptions::default()
+            };
+            let offered = offer(&received, "audio", Some(&previous), &options, &TEST);
+            prop_assert!(are_distinct(&offered.towards_receiver));
+            prop_assert!(offered.rejected || received.is_empty() || !offered.towards_receiver.is_empty());
+            prop_assert!(offered.towards_receiver.iter().all(|f| f.format.payload_type < 128));
+            let result = answer(&offered.state, &answered, &options, &TEST);
+            prop_assert!(are_distinct(&result.towards_offerer));
+            let times = PacketTimes::default();
+            let handled = result.state.handlers_from_answerer(times, &TEST);
+            prop_assert_eq!(handled.len(), result.state.answerer.len());
+            let handled = result.state.handlers_from_offerer(times, &TEST);
+            prop_assert_eq!(handled.len(), result.state.offerer.len());
+        }
+    }
+}
