@@ -53,6 +53,14 @@ impl Coding {
         }
     }
 
+    /// The list from which the next offer to this party starts: what it answered, else what it was shown.
+    fn list_so_far(&self) -> &[MediaFormat] {
+        match self.side {
+            Side::Offerer => &self.negotiated.codecs.towards_offerer,
+            Side::Answerer => self.negotiated.codecs.receiver_list(),
+        }
+    }
+
     fn is_ptime_overridden(&self) -> bool {
         match self.side {
             Side::Offerer => self.negotiated.ptime.offerer_override_ms.is_some(),
@@ -67,7 +75,7 @@ pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, sig
     let offered = codecs::offer(
         &described.formats,
         &described.media_type,
-        Some(to.coding.shown()).filter(|shown| !shown.is_empty()),
+        Some(to.coding.list_so_far()).filter(|list| !list.is_empty()),
         options,
         &Registry::BUILD,
     );
