@@ -116,7 +116,7 @@ impl Decoder for G711 {
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
-        if payload.len() % usize::from(self.channels) != 0 {
+        if !payload.len().is_multiple_of(usize::from(self.channels)) {
             return Err(CodecError::InvalidPayload);
         }
         let table = match self.law {

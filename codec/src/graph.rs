@@ -22,7 +22,7 @@ use crate::rtp::RtpPacket;
 use crate::sequencer::{Arrival, SequencedPacket, Sequencer, SequencerCounters};
 use crate::{CodecError, Decoder, DecoderOptions, EncoderOptions, PayloadFormat};
 
-use packetiser::Packetiser;
+use packetiser::{Gap, Packetiser};
 
 /// What is to become of one ingress payload type that is not passed through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub struct OutPacket<'a> {
     pub marker: bool,
     /// Payload type of the sink.
     pub payload_type: u8,
-    /// Sequence number, continuous.
+    /// Sequence number, continuous but for packets that were lost on the way here.
     pub sequence_number: u16,
     /// Timestamp in the sink's clock.
     pub timestamp: u32,
@@ -111,7 +111,8 @@ impl Transcoder {
     }
 
     /// Takes one ingress packet of the plan's source payload type; every packet that becomes ready is
-    /// handed to `emit`. Never allocates once warmed up.
+    /// handed to `emit`. Never allocates once warmed up. Packets of other payload types keep their place in
+    /// the sequence and are counted as decode errors.
     pub fn push(&mut self, now: Instant, packet: RtpPacket<'_>, emit: Emit<'_>) {
         if self.sequencer.push(now, &packet) != Arrival::Duplicate {
             while let Some(packet) = self.sequencer.pop() {
@@ -253,6 +254,11 @@ impl Stages {
 
     fn transcode(&mut self, now: Instant, packet: &SequencedPacket, emit: Emit<'_>) {
         self.packets_in += 1;
+        if packet.payload_type != self.input.plan.source.payload_type {
+            // Left over from before a change of plan: this decoder would make noise of it.
+            self.decode_errors += 1;
+            return;
+        }
         self.packetiser.start_at(packet.timestamp);
         let gap = self.input.follow(packet.timestamp);
         self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
@@ -364,23 +370,23 @@ impl Input {
         if gap == 0 {
             return;
         }
-        let mut ticks = u64::from(gap);
-        if packet.lost_before > 0 {
-            let frames =
-                (ticks * u64::from(self.decoder.sample_rate()) / u64::from(self.clock_rate())) as usize;
-            let lost_frames = self.packet_frames.saturating_mul(packet.lost_before as usize);
-            // More than this is not bridged by inventing sound.
-            let most = self.decoder.sample_rate() as usize / 8;
-            if frames <= lost_frames && frames <= most {
-                self.decoded.clear();
-                self.decoder.recover(&packet.payload, frames, &mut self.decoded);
-                let replaced = self.decoded.len() / usize::from(self.decoder.channels());
-                self.convert(packetiser);
-                packetiser.drain(now, emit);
-                ticks -= (self.ticks(replaced)).min(ticks);
-            }
+        let mut gap = Gap {
+            ticks: u64::from(gap),
+            lost_ticks: self.ticks(self.packet_frames) * u64::from(packet.lost_before),
+            clock_rate: self.clock_rate(),
+        };
+        // A loss is bridged by invented sound up to an eighth of a second.
+        let frames = gap.ticks * u64::from(self.decoder.sample_rate()) / u64::from(gap.clock_rate);
+        let most = u64::from(self.decoder.sample_rate() / 8);
+        if gap.ticks <= gap.lost_ticks && frames <= most {
+            self.decoded.clear();
+            self.decoder.recover(&packet.payload, frames as usize, &mut self.decoded);
+            let replaced = self.ticks(self.decoded.len() / usize::from(self.decoder.channels()));
+            self.convert(packetiser);
+            packetiser.drain(now, emit);
+            gap.ticks = gap.ticks.saturating_sub(replaced);
         }
-        packetiser.advance(ticks, self.plan.source.clock_rate, packet.lost_before, now, emit);
+        packetiser.advance(gap, now, emit);
     }
 
     /// Decodes into the packetiser's queue; gives the samples per channel.

@@ -74,7 +74,7 @@ impl Decoder for GsmDecoder {
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
-        if payload.is_empty() || payload.len() % FRAME_OCTETS != 0 {
+        if payload.is_empty() || !payload.len().is_multiple_of(FRAME_OCTETS) {
             return Err(CodecError::InvalidPayload);
         }
         for frame in payload.chunks_exact(FRAME_OCTETS) {

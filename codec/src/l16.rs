@@ -91,7 +91,7 @@ impl Decoder for Linear {
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
-        if payload.len() % (2 * usize::from(self.channels)) != 0 {
+        if !payload.len().is_multiple_of(2 * usize::from(self.channels)) {
             return Err(CodecError::InvalidPayload);
         }
         let pairs = payload.chunks_exact(2);

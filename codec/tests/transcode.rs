@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+
 use codec::graph::{TranscodePlan, Transcoder};
 use codec::rtp::{RtpPacket, write_header};
 use codec::{EncoderOptions, PayloadFormat, new_decoder, new_encoder};
@@ -246,6 +248,29 @@ fn pause_advances_timestamps_without_a_sequence_gap() {
 }
 
 #[test]
+fn loss_before_a_pause_is_not_multiplied_by_it() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    harness.push(0, 1, 0, &[0xff; 160]);
+    harness.push(0, 3, 16_000, &[0xff; 160]);
+    let last = harness.sent.last().unwrap();
+    assert_eq!((last.sequence_number.wrapping_sub(FIRST_SEQUENCE), last.timestamp), (2, 16_000));
+    assert!(last.marker);
+}
+
+#[test]
+fn other_payload_types_are_not_decoded() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    harness.push(0, 1, 0, &[0xff; 160]);
+    harness.push(8, 2, 160, &[0xd5; 160]);
+    harness.push(0, 3, 320, &[0xff; 160]);
+    assert_eq!(harness.sent.len(), 2);
+    assert_eq!(harness.sent[1].timestamp, 320);
+    assert_eq!(harness.transcoder.counters().decode_errors, 1);
+}
+
+#[test]
 fn sequence_reset_keeps_outgoing_numbers_continuous() {
     let plan = plan("PCMU/8000", "PCMA/8000", None);
     let mut harness = Harness::new(&plan);
@@ -387,4 +412,53 @@ fn opus_follows_the_peers_parameters_and_options() {
     assert_eq!(payload.len(), 20_000 / 8 / 50);
     let wrong = EncoderOptions { options: "complexity=11".into(), ..Default::default() };
     assert!(new_encoder(&stereo, &wrong).is_err());
+}
+
+const CODECS: [&str; 6] = ["PCMU/8000", "PCMA/8000", "G722/8000", "GSM/8000", "L16/16000/2", "opus/48000/2"];
+
+proptest! {
+    #[test]
+    fn no_payload_makes_a_decoder_panic(
+        codec in prop::sample::select(CODECS.to_vec()),
+        payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 1..8),
+        lost in 0usize..100_000,
+    ) {
+        let mut decoder = new_decoder(&format(codec)).unwrap();
+        let mut samples = Vec::new();
+        for payload in &payloads {
+            samples.clear();
+            let _ = decoder.decode(payload, &mut samples);
+            prop_assert_eq!(samples.len() % usize::from(decoder.channels()), 0);
+            samples.clear();
+            decoder.recover(payload, lost, &mut samples);
+            prop_assert!(samples.len() <= lost * usize::from(decoder.channels()));
+        }
+    }
+
+    #[test]
+    fn any_packets_give_numbers_that_go_on(
+        source in prop::sample::select(CODECS.to_vec()),
+        sink in prop::sample::select(CODECS.to_vec()),
+        packets in proptest::collection::vec((any::<u16>(), 0u16..6, any::<u32>(), 0usize..400, 0u8..4), 1..60),
+    ) {
+        let plan = plan(source, sink, None);
+        let mut harness = Harness::new(&plan);
+        let (mut number, mut stamp) = (0u16, 0u32);
+        for (wild, step, jump, size, kind) in packets {
+            match kind {
+                0 => (number, stamp) = (wild, jump),
+                1 => stamp = stamp.wrapping_add(jump % 100_000),
+                _ => stamp = stamp.wrapping_add(960),
+            }
+            number = number.wrapping_add(step);
+            let forward_as = (kind == 3).then_some(101);
+            let payload_type = if kind == 3 { 101 } else { plan.source.payload_type };
+            harness.push_marked(payload_type, false, number, stamp, &vec![step as u8; size], forward_as);
+            harness.now += Duration::from_millis(20);
+        }
+        for pair in harness.sent.windows(2) {
+            let step = pair[1].sequence_number.wrapping_sub(pair[0].sequence_number);
+            prop_assert!((1..1000).contains(&step), "step {}", step);
+        }
+    }
 }

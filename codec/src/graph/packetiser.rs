@@ -7,6 +7,15 @@ use super::{Emit, OutPacket};
 use crate::coder::packet_time_ms;
 use crate::{CodecError, Encoder, EncoderOptions, PayloadFormat, new_encoder};
 
+/// Time without samples, in ticks of the source's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) ticks: u64,
+    /// The part of it that lost packets would have filled.
+    pub(super) lost_ticks: u64,
+    pub(super) clock_rate: u32,
+}
+
 pub(super) struct Packetiser {
     encoder: Box<dyn Encoder>,
     payload_type: u8,
@@ -124,10 +133,11 @@ impl Packetiser {
     }
 
     /// Time passes without samples: an incomplete packet is completed with silence, the rest moves the
-    /// position. Whole packets of it that `lost` source packets would have made are missing in the sequence.
-    pub(super) fn advance(&mut self, ticks: u64, source_clock: u32, lost: u32, now: Instant, emit: Emit<'_>) {
-        let clock = u64::from(source_clock.max(1));
-        let scaled = ticks * u64::from(self.encoder.sample_rate()) + self.gap_remainder;
+    /// position. `lost_ticks` of it are lost packets: whole packets of that are missing in the sequence too.
+    pub(super) fn advance(&mut self, gap: Gap, now: Instant, emit: Emit<'_>) {
+        let clock = u64::from(gap.clock_rate.max(1));
+        let rate = u64::from(self.encoder.sample_rate());
+        let scaled = gap.ticks * rate + self.gap_remainder;
         self.gap_remainder = scaled % clock;
         let mut samples = scaled / clock;
         if !self.queue.is_empty() {
@@ -138,11 +148,10 @@ impl Packetiser {
             self.drain(now, emit);
         }
         self.position += samples;
-        let missing = samples / self.packet_samples().max(1);
-        if lost > 0 {
-            let most = u64::from(lost) * MAX_PACKETS_PER_LOSS;
-            self.next_sequence = self.next_sequence.wrapping_add(missing.min(most) as u16);
-        } else if missing > 0 {
+        let lost = samples.min(gap.lost_ticks * rate / clock);
+        let missing = lost / self.packet_samples().max(1);
+        self.next_sequence = self.next_sequence.wrapping_add(missing as u16);
+        if samples - lost >= self.packet_samples() {
             self.marker = true;
         }
     }
@@ -215,9 +224,6 @@ impl Packetiser {
         (self.encoder.frame_samples() * self.frames_per_packet) as u64
     }
 }
-
-/// 200 ms in, 10 ms out: one lost packet stands for at most so many outgoing ones.
-const MAX_PACKETS_PER_LOSS: u64 = 20;
 
 fn frames_per_packet(sink: &PayloadFormat, options: &EncoderOptions, encoder: &dyn Encoder) -> usize {
     let ptime_samples = u64::from(packet_time_ms(sink, options)) * u64::from(encoder.sample_rate()) / 1000;
