@@ -9,7 +9,9 @@
 //!                                                 → tap (bounded ring, never waits)
 //! ```
 
+pub mod classify;
 pub mod event;
+pub mod learn;
 pub mod plan;
 pub mod port_pool;
 pub mod stats;

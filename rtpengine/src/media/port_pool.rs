@@ -1,8 +1,16 @@
 //! Local ports: taken at random from the free ones of a range, bound, and given back when the last handle goes.
+//!
+//! One bitmap of 65 536 bits per local IP address, a set bit meaning *free*; finding an even/odd pair is a scan
+//! over at most 1024 words from a random one, so it costs about the same whether the range is empty or nearly
+//! full. The lock of a bitmap is held for that scan only, never across a system call.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::Rng;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{LocalAddress, LogicalInterface};
 
@@ -13,11 +21,22 @@ pub struct LocalPort {
     pub socket: UdpSocket,
     /// Its local address.
     pub local: SocketAddr,
+    // Declared last: fields drop in order, so the socket is closed before somebody else can get the port.
+    _lease: Lease,
+}
+
+impl LocalPort {
+    /// Changes the IPv4 TOS or IPv6 traffic class of what leaves from this port. One system call.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        set_tos(socket2::SockRef::from(&self.socket), self.local.is_ipv6(), tos)
+    }
 }
 
 /// Ports of all local addresses.
 pub struct PortPool {
-    _private: (),
+    addresses: HashMap<IpAddr, Arc<AddressPorts>>,
+    global: (u16, u16),
+    tos: u8,
 }
 
 /// No pair of ports was free.
@@ -47,23 +66,370 @@ impl PortPool {
         tos: u8,
         excluded: &[SocketAddr],
     ) -> Arc<Self> {
-        let _ = (interfaces, global, tos, excluded);
-        Arc::new(Self { _private: () })
+        let mut bitmaps: HashMap<IpAddr, Bitmap> = HashMap::new();
+        for local in interfaces.iter().flat_map(|i| &i.addresses) {
+            let (first, last) = local.ports.unwrap_or(global);
+            bitmaps
+                .entry(local.address)
+                .or_default()
+                .release(first, usize::from(last) + 1 - usize::from(first.min(last)));
+        }
+        for listener in excluded {
+            for (address, bitmap) in &mut bitmaps {
+                if listener.ip() == *address || listener.ip().is_unspecified() {
+                    bitmap.take(listener.port(), 1);
+                }
+            }
+        }
+        let addresses = bitmaps
+            .into_iter()
+            .map(|(address, bitmap)| (address, Arc::new(AddressPorts::new(bitmap))))
+            .collect();
+        Arc::new(Self { addresses, global, tos })
     }
 
     /// `count` consecutive ports, the first one even (an even/odd pair for 2), bound and ready.
+    ///
+    /// A port that somebody outside this process holds is skipped and another one tried, [`MAX_ATTEMPTS`] times
+    /// at most.
     pub fn allocate(
         self: &Arc<Self>,
         address: &LocalAddress,
         count: u16,
     ) -> Result<Vec<Arc<LocalPort>>, PortError> {
-        let _ = count;
-        Err(PortError::Exhausted { address: address.address })
+        let exhausted = || PortError::Exhausted { address: address.address };
+        let system = |source| PortError::System { address: address.address, source };
+        let ports = self
+            .addresses
+            .get(&address.address)
+            .ok_or_else(|| system(io::Error::from(io::ErrorKind::AddrNotAvailable)))?;
+        let range = address.ports.unwrap_or(self.global);
+        // Leases of ports that turned out to be taken stay until the end, so that they are not tried again.
+        let mut occupied = Vec::new();
+        for _ in 0..MAX_ATTEMPTS {
+            let first = ports.lock().take_even(range, count).ok_or_else(exhausted)?;
+            let leases = Lease { ports: Arc::clone(ports), first, count };
+            match self.bind_all(address.address, leases) {
+                Ok(bound) => return Ok(bound),
+                Err((error, leases)) if error.kind() == io::ErrorKind::AddrInUse => occupied.push(leases),
+                Err((error, _)) => return Err(system(error)),
+            }
+        }
+        Err(exhausted())
     }
 
-    /// (free, used) ports of an address.
+    /// (free, used) ports of an address. Ports excluded for listeners count as used.
     pub fn usage(&self, address: &LocalAddress) -> (usize, usize) {
-        let _ = address;
-        (0, 0)
+        let (first, last) = address.ports.unwrap_or(self.global);
+        let Some(ports) = self.addresses.get(&address.address) else { return (0, 0) };
+        if first > last {
+            return (0, 0);
+        }
+        let free = ports.lock().count_free(first, last);
+        (free, usize::from(last - first) + 1 - free)
+    }
+
+    /// Binds every port of a lease and splits it into one lease a port.
+    fn bind_all(&self, address: IpAddr, lease: Lease) -> Result<Vec<Arc<LocalPort>>, (io::Error, Lease)> {
+        let mut sockets = Vec::with_capacity(usize::from(lease.count));
+        for offset in 0..lease.count {
+            match open(address, lease.first + offset, self.tos) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => return Err((error, lease)),
+            }
+        }
+        Ok(lease
+            .split()
+            .zip(sockets)
+            .map(|(lease, socket)| {
+                let local = SocketAddr::new(address, lease.first);
+                Arc::new(LocalPort { socket, local, _lease: lease })
+            })
+            .collect())
+    }
+}
+
+/// How many ports that others hold are skipped before the range counts as exhausted.
+pub const MAX_ATTEMPTS: usize = 512;
+
+fn open(address: IpAddr, port: u16, tos: u8) -> io::Result<UdpSocket> {
+    let local = SocketAddr::new(address, port);
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    // `new_raw` makes the socket non-blocking and close-on-exec in the same system call.
+    let socket = Socket::new_raw(Domain::for_address(local), kind, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if tos != 0 {
+        set_tos(socket2::SockRef::from(&socket), local.is_ipv6(), tos)?;
+    }
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
+
+fn set_tos(socket: socket2::SockRef<'_>, ipv6: bool, tos: u8) -> io::Result<()> {
+    if ipv6 { socket.set_tclass_v6(u32::from(tos)) } else { socket.set_tos_v4(u32::from(tos)) }
+}
+
+/// The free ports of one IP address.
+#[derive(Debug)]
+struct AddressPorts {
+    free: Mutex<Bitmap>,
+}
+
+impl AddressPorts {
+    fn new(bitmap: Bitmap) -> Self {
+        Self { free: Mutex::new(bitmap) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bitmap> {
+        // Nothing inside can panic half-way; a poisoned bitmap is still a consistent one.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ports taken from a bitmap; dropping gives them back.
+#[derive(Debug)]
+struct Lease {
+    ports: Arc<AddressPorts>,
+    first: u16,
+    count: u16,
+}
+
+impl Lease {
+    fn split(mut self) -> impl Iterator<Item = Lease> {
+        let (first, count) = (self.first, self.count);
+        let ports = Arc::clone(&self.ports);
+        self.count = 0;
+        (0..count).map(move |offset| Lease { ports: Arc::clone(&ports), first: first + offset, count: 1 })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.ports.lock().release(self.first, usize::from(self.count));
+        }
+    }
+}
+
+const WORDS: usize = 65_536 / 64;
+
+/// One bit a port, set = free.
+#[derive(Debug)]
+struct Bitmap {
+    words: Box<[u64; WORDS]>,
+}
+
+impl Default for Bitmap {
+    fn default() -> Self {
+        Self { words: Box::new([0; WORDS]) }
+    }
+}
+
+impl Bitmap {
+    fn is_free(&self, port: u16) -> bool {
+        self.words[usize::from(port / 64)] >> (port % 64) & 1 == 1
+    }
+
+    fn release(&mut self, first: u16, count: usize) {
+        for port in usize::from(first)..(usize::from(first) + count).min(65_536) {
+            self.words[port / 64] |= 1 << (port % 64);
+        }
+    }
+
+    fn take(&mut self, first: u16, count: usize) {
+        for port in usize::from(first)..(usize::from(first) + count).min(65_536) {
+            self.words[port / 64] &= !(1 << (port % 64));
+        }
+    }
+
+    fn count_free(&self, first: u16, last: u16) -> usize {
+        let words = usize::from(first / 64)..=usize::from(last / 64);
+        words.map(|w| (self.words[w] & range_mask(w, first, last)).count_ones() as usize).sum()
+    }
+
+    /// A random even port of the range from which on `count` ports are free; takes them.
+    fn take_even(&mut self, (first, last): (u16, u16), count: u16) -> Option<u16> {
+        if count == 0 || first > last || count - 1 > last - first {
+            return None;
+        }
+        let (first_word, last_word) = (usize::from(first / 64), usize::from(last / 64));
+        let words = last_word - first_word + 1;
+        let mut rng = rand::rng();
+        let start = rng.random_range(0..words);
+        let turn = rng.random_range(0..32) * 2;
+        // One step more than there are words: the first word's remainder is looked at again at the end, which
+        // costs nothing and keeps the loop free of special cases.
+        for step in 0..words {
+            let word = first_word + (start + step) % words;
+            // A start must leave room for `count` ports up to the end of the range.
+            let mut starts = self.words[word] & EVEN & range_mask(word, first, last - (count - 1));
+            if count >= 2 {
+                // The odd neighbour lies in the same word.
+                starts &= self.words[word] >> 1;
+            }
+            let mut candidates = starts.rotate_right(turn);
+            while candidates != 0 {
+                let bit = (candidates.trailing_zeros() + turn) % 64;
+                let port = (word * 64) as u16 + bit as u16;
+                if (2..count).all(|offset| self.is_free(port + offset)) {
+                    self.take(port, usize::from(count));
+                    return Some(port);
+                }
+                candidates &= candidates - 1;
+            }
+        }
+        None
+    }
+}
+
+const EVEN: u64 = 0x5555_5555_5555_5555;
+
+/// The bits of a word that lie in `first..=last`.
+fn range_mask(word: usize, first: u16, last: u16) -> u64 {
+    let low = word * 64;
+    let (first, last) = (usize::from(first), usize::from(last));
+    if last < low || first > low + 63 {
+        return 0;
+    }
+    let from = first.saturating_sub(low);
+    let to = (last - low).min(63);
+    (u64::MAX << from) & (u64::MAX >> (63 - to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn local(address: &str, ports: Option<(u16, u16)>) -> LocalAddress {
+        let address = address.parse().unwrap();
+        LocalAddress { address, advertised: address, ports }
+    }
+
+    fn pool(addresses: &[LocalAddress], global: (u16, u16), excluded: &[SocketAddr]) -> Arc<PortPool> {
+        let interface = LogicalInterface { name: "default".into(), addresses: addresses.to_vec() };
+        PortPool::new(&[interface], global, 0, excluded)
+    }
+
+    #[test]
+    fn pair_is_even_then_odd_and_in_range() {
+        let address = local("127.9.0.1", None);
+        let pool = pool(&[address], (21_001, 21_100), &[]);
+        for _ in 0..20 {
+            let ports = pool.allocate(&address, 2).unwrap();
+            let (rtp, rtcp) = (ports[0].local.port(), ports[1].local.port());
+            assert!(rtp % 2 == 0 && rtcp == rtp + 1, "{rtp} {rtcp}");
+            assert!(rtp >= 21_002 && rtcp <= 21_100);
+        }
+    }
+
+    #[test]
+    fn whole_range_can_be_used_and_comes_back() {
+        let address = local("127.9.0.2", None);
+        let pool = pool(&[address], (22_000, 22_019), &[]);
+        let mut held: Vec<_> = (0..10).map(|_| pool.allocate(&address, 2).unwrap()).collect();
+        assert_eq!(pool.usage(&address), (0, 20));
+        assert!(matches!(pool.allocate(&address, 2), Err(PortError::Exhausted { .. })));
+        held.pop();
+        assert_eq!(pool.usage(&address), (2, 18));
+        pool.allocate(&address, 2).unwrap();
+        drop(held);
+        assert_eq!(pool.usage(&address), (20, 0));
+    }
+
+    #[test]
+    fn lease_lives_as_long_as_the_last_handle() {
+        let address = local("127.9.0.3", None);
+        let pool = pool(&[address], (22_100, 22_101), &[]);
+        let ports = pool.allocate(&address, 2).unwrap();
+        let other = Arc::clone(&ports[1]);
+        drop(ports);
+        assert_eq!(pool.usage(&address), (1, 1));
+        drop(other);
+        assert_eq!(pool.usage(&address), (2, 0));
+    }
+
+    #[test]
+    fn ports_of_listeners_are_left_out() {
+        let address = local("127.9.0.4", None);
+        let listener = "0.0.0.0:22203".parse().unwrap();
+        let elsewhere = "127.9.9.9:22200".parse().unwrap();
+        let pool = pool(&[address], (22_200, 22_203), &[listener, elsewhere]);
+        assert_eq!(pool.allocate(&address, 2).unwrap()[0].local.port(), 22_200);
+        assert_eq!(pool.usage(&address), (3, 1));
+    }
+
+    #[test]
+    fn port_held_by_somebody_else_is_skipped() {
+        let address = local("127.9.0.5", None);
+        let _other = UdpSocket::bind("127.9.0.5:22301").unwrap();
+        let pool = pool(&[address], (22_300, 22_303), &[]);
+        for _ in 0..8 {
+            assert_eq!(pool.allocate(&address, 2).unwrap()[0].local.port(), 22_302);
+        }
+        assert_eq!(pool.usage(&address), (4, 0));
+    }
+
+    #[test]
+    fn own_range_of_an_address_wins() {
+        let (narrow, wide) = (local("127.9.0.6", Some((22_400, 22_401))), local("127.9.0.7", None));
+        let pool = pool(&[narrow, wide], (22_500, 22_509), &[]);
+        assert_eq!(pool.usage(&narrow), (2, 0));
+        assert_eq!(pool.allocate(&narrow, 2).unwrap()[0].local.port(), 22_400);
+        assert_eq!(pool.usage(&wide), (10, 0));
+    }
+
+    #[test]
+    fn ipv6_ports_and_traffic_class() {
+        let address = local("::1", None);
+        let interface = LogicalInterface { name: "default".into(), addresses: vec![address] };
+        let pool = PortPool::new(&[interface], (22_600, 22_601), 0xb8, &[]);
+        let ports = pool.allocate(&address, 2).unwrap();
+        let socket = socket2::SockRef::from(&ports[0].socket);
+        assert_eq!(socket.tclass_v6().unwrap(), 0xb8);
+        assert!(socket.only_v6().unwrap());
+        ports[0].set_tos(0).unwrap();
+        assert_eq!(socket.tclass_v6().unwrap(), 0);
+    }
+
+    #[test]
+    fn address_that_is_not_ours_is_a_system_error() {
+        let address = local("203.0.113.77", None);
+        let pool = pool(&[address], (22_700, 22_703), &[]);
+        assert!(matches!(pool.allocate(&address, 2), Err(PortError::System { .. })));
+        assert_eq!(pool.usage(&address), (4, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn taken_ports_are_free_even_consecutive_and_counted(
+            first in 1u16..=65_535, length in 0u16..600, counts in prop::collection::vec(1u16..7, 1..80),
+        ) {
+            let last = first.saturating_add(length);
+            let mut bitmap = Bitmap::default();
+            bitmap.release(first, usize::from(last - first) + 1);
+            let mut free = usize::from(last - first) + 1;
+            for count in counts {
+                let before: Vec<u16> = (first..=last).filter(|p| bitmap.is_free(*p)).collect();
+                match bitmap.take_even((first, last), count) {
+                    Some(port) => {
+                        prop_assert!(port % 2 == 0);
+                        for offset in 0..count {
+                            prop_assert!(before.contains(&(port + offset)) && !bitmap.is_free(port + offset));
+                        }
+                        free -= usize::from(count);
+                        prop_assert_eq!(bitmap.count_free(first, last), free);
+                    }
+                    None => {
+                        let possible = before.iter().any(|p| {
+                            p % 2 == 0 && (0..count).all(|o| p.checked_add(o).is_some_and(|p| before.contains(&p)))
+                        });
+                        prop_assert!(!possible);
+                    }
+                }
+            }
+        }
     }
 }

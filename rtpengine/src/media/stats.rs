@@ -14,6 +14,11 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Takes back; only the owning worker may call this. Stops at zero.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).saturating_sub(n), Relaxed);
+    }
+
     /// Replaces the value; only the owning worker may call this.
     pub fn set(&self, n: u64) {
         self.0.store(n, Relaxed);
@@ -33,11 +38,14 @@ pub struct Traffic {
     pub errors: Counter,
 }
 
-/// What a worker publishes about one SSRC.
+/// What a worker publishes about one SSRC. One cache line.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub struct SsrcShared {
     /// 0 = slot unused.
     pub ssrc: AtomicU32,
+    /// Payload type seen last.
+    pub payload_type: AtomicU32,
     pub packets: Counter,
     pub octets: Counter,
     pub lost: Counter,
@@ -47,25 +55,27 @@ pub struct SsrcShared {
     pub last_timestamp: Counter,
     /// RFC 3550 §6.4.1 interarrival jitter in microseconds.
     pub jitter_us: Counter,
-    /// Payload type seen last.
-    pub payload_type: AtomicU32,
 }
 
 /// SSRCs remembered per direction; more replace the oldest.
 pub const SSRC_SLOTS: usize = 4;
 
-/// Everything published about one stream.
+/// Everything published about one stream. What a forwarded packet touches lies in front, in one cache line per
+/// direction: a packet on a socket of its own is a cache miss per line.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub struct StreamShared {
+    /// Packets that were accepted: known kind, right source. Refused ones are in `errors` and `drops`.
     pub ingress: Traffic,
-    pub egress: Traffic,
-    /// RTCP of a multiplexed stream is counted here instead of in `ingress`/`egress`? No: a muxed stream counts
-    /// all its packets above, and RTCP once more here.
-    pub rtcp_ingress: Traffic,
-    /// Microseconds since the Unix epoch of the last packet received, 0 = none.
+    /// Microseconds since the Unix epoch of the last packet accepted, 0 = none.
     pub last_packet_us: Counter,
     /// 1 once the source has been confirmed by a packet.
     pub confirmed: AtomicU32,
+    /// Packets that left from this port, and in `errors` those that should have (no peer, refused by the system).
+    pub egress: Traffic,
+    /// RTCP among `ingress`: on a multiplexed stream a part of it, on an RTCP stream all.
+    pub rtcp_ingress: Traffic,
+    /// Packets that arrived on this stream and did not go on, by reason.
     pub drops: [Counter; DropReason::COUNT],
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
