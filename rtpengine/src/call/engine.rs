@@ -71,7 +71,7 @@ impl Engine {
     pub fn new(services: Services) -> Self {
         let Services { config, pool, plane, recorder } = services;
         Self {
-            interfaces: Interfaces::new(config.interfaces.clone()),
+            interfaces: Interfaces::new(&config),
             tap: TapDirections::new(config.recording.direction, config.recording.method),
             instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff),
             store: CallStore::default(),
@@ -273,6 +273,11 @@ impl Engine {
     pub fn list(&self, limit: i64) -> Result<Vec<String>, CommandError> {
         let limit = usize::try_from(limit).map_err(|_| CommandError::InvalidLimit)?;
         Ok(self.store.ids(limit))
+    }
+
+    #[cfg(test)]
+    pub(super) fn call(&self, call_id: &str) -> Option<CallHandle> {
+        self.store.get(call_id)
     }
 
     /// Number of calls.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::config::{LocalAddress, LogicalInterface};
+use crate::config::{Config, InterfaceAlias, LocalAddress, LogicalInterface};
 use crate::negotiate::signal::AddressFamily;
 
 /// The local address a media is attached to, and the interface it was found on.
@@ -15,12 +15,23 @@ pub struct Attachment {
 /// The interfaces of the configuration.
 pub struct Interfaces {
     logical: Vec<LogicalInterface>,
+    aliases: Vec<InterfaceAlias>,
     next: AtomicUsize,
 }
 
 impl Interfaces {
-    pub fn new(logical: Vec<LogicalInterface>) -> Self {
-        Self { logical, next: AtomicUsize::new(0) }
+    pub fn new(config: &Config) -> Self {
+        Self {
+            logical: config.interfaces.clone(),
+            aliases: config.interface_aliases.clone(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&LogicalInterface> {
+        let alias = self.aliases.iter().find(|alias| alias.alias == name);
+        let name = alias.map_or(name, |alias| alias.interface.as_str());
+        self.logical.iter().find(|interface| interface.name == name)
     }
 
     /// The attachment for a wanted interface name and family. Unknown names mean the default interface, but
@@ -32,7 +43,7 @@ impl Interfaces {
                 let turn = self.next.fetch_add(1, Relaxed);
                 (self.logical.get(turn % self.logical.len().max(1)), family)
             }
-            Some(name) => match self.logical.iter().find(|interface| interface.name == name) {
+            Some(name) => match self.named(name) {
                 Some(interface) => (Some(interface), family),
                 None => {
                     tracing::info!(interface = name, "unknown interface, using the default one");
@@ -78,13 +89,16 @@ mod tests {
             advertised: text.parse().expect("address"),
             ports: None,
         };
-        Interfaces::new(vec![
+        let mut config = Config::for_address([127, 0, 0, 1].into(), [127, 0, 0, 1].into());
+        config.interfaces = vec![
             LogicalInterface { name: "priv".into(), addresses: vec![address("10.0.0.1")] },
             LogicalInterface {
                 name: "pub".into(),
                 addresses: vec![address("192.0.2.1"), address("2001:db8::1")],
             },
-        ])
+        ];
+        config.interface_aliases = vec![InterfaceAlias { alias: "wan".into(), interface: "pub".into() }];
+        Interfaces::new(&config)
     }
 
     #[test]
@@ -92,6 +106,7 @@ mod tests {
         const CASES: &[(Option<&str>, Option<AddressFamily>, &str)] = &[
             (None, None, "10.0.0.1"),
             (Some("pub"), None, "192.0.2.1"),
+            (Some("wan"), None, "192.0.2.1"),
             (Some("pub"), Some(AddressFamily::Ip6), "2001:db8::1"),
             (Some("nope"), None, "10.0.0.1"),
             (Some("external"), None, "2001:db8::1"),

@@ -35,3 +35,6 @@ pub use recording::RecordingCommand;
 pub use snapshot::{
     CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot, TrafficSnapshot,
 };
+
+#[cfg(test)]
+mod tests;
