@@ -308,3 +308,59 @@ fn place(time: CallTime, sample_rate: u32) -> i64 {
         (i128::from(time) * i128::from(sample_rate) + i128::from(SECOND / 2)).div_euclid(SECOND.into());
     i64::try_from(frames).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mix::MixMethod;
+
+    fn mix(mix_input: MixInput) -> MixOutput {
+        let settings = OutputSettings {
+            directory: "/out".into(),
+            pattern: "%c-%t".into(),
+            single: false,
+            mixed: true,
+            resample_to: None,
+            mix_method: MixMethod::Channels,
+            mix_inputs: 4,
+            mix_input,
+            ownership: media_store::sink::file::Ownership::default(),
+            buffer_octets: 0,
+        };
+        MixOutput::new(&settings, AudioFormat { sample_rate: 8000, channels: 1 })
+    }
+
+    fn stream(slot: u32, slots: u32, media: u32) -> Stream {
+        Stream { slot, slots, media_sdp_id: Some(media), ..Stream::default() }
+    }
+
+    #[test]
+    fn inputs_are_given_in_order_of_appearance_within_the_slot() {
+        let mut mix = mix(MixInput::ByAppearance);
+        let (first, second) = (stream(1, 2, 0), stream(2, 2, 1));
+        assert_eq!(mix.input_of(1, &second, 0, false), Some(1));
+        assert_eq!(mix.input_of(2, &first, 1, false), Some(0));
+        assert_eq!(mix.input_of(3, &first, 2, false), Some(2));
+        assert_eq!(mix.input_of(2, &first, 3, false), Some(0), "it keeps its input");
+    }
+
+    #[test]
+    fn the_input_that_was_silent_longest_gets_a_new_owner() {
+        let mut mix = mix(MixInput::ByAppearance);
+        let any = stream(1, 1, 0);
+        for ssrc in 1..=4 {
+            mix.input_of(ssrc, &any, i64::from(ssrc), false);
+        }
+        mix.input_of(1, &any, 5, false);
+        assert_eq!(mix.input_of(5, &any, 6, false), Some(1));
+        assert_eq!(mix.input_of(2, &any, 7, true), None, "what lost its input stays out");
+    }
+
+    #[test]
+    fn the_media_description_is_the_input_when_asked_for() {
+        let mut mix = mix(MixInput::ByMedia);
+        assert_eq!(mix.input_of(1, &stream(1, 1, 3), 0, false), Some(3));
+        assert_eq!(mix.input_of(2, &stream(1, 1, 0), 0, false), Some(0));
+        assert_eq!(mix.input_of(3, &stream(1, 1, 9), 0, false), None);
+    }
+}
