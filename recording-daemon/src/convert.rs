@@ -1,9 +1,10 @@
 //! Brings audio into the format of an output: channels by copying or averaging, sample rates by resampling.
 
-use crate::output::AudioFormat;
-use crate::resample::Resampler;
+use codec::resample::{Resampler, convert_channels};
 
-/// Converts one source's audio. Keeps the resampler's state between calls.
+use crate::output::AudioFormat;
+
+/// Converts one source's audio, without delay. Keeps the resampler's state between calls.
 pub struct Converter {
     from: AudioFormat,
     to: AudioFormat,
@@ -12,10 +13,12 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// Rates and channel counts may be equal; then samples pass unchanged.
+    /// Rates and channel counts may be equal; then samples pass unchanged. Rates that cannot be converted are reported
+    /// and give no audio.
     pub fn new(from: AudioFormat, to: AudioFormat) -> Self {
         let resampler = (from.sample_rate != to.sample_rate)
-            .then(|| Resampler::new(from.sample_rate, to.sample_rate, usize::from(to.channels)));
+            .then(|| Resampler::new_aligned(from.sample_rate, to.sample_rate, narrow(to.channels)))
+            .and_then(|made| made.inspect_err(|error| tracing::error!("Audio is lost: {error}")).ok());
         Self { from, to, resampler, mapped: Vec::new() }
     }
 
@@ -26,13 +29,15 @@ impl Converter {
 
     /// Appends converted samples to `out`.
     pub fn convert(&mut self, samples: &[i16], out: &mut Vec<i16>) {
-        let Some(resampler) = &mut self.resampler else {
-            map_channels(samples, self.from.channels, self.to.channels, out);
-            return;
-        };
+        let (from, to) = (narrow(self.from.channels), narrow(self.to.channels));
+        if self.from.sample_rate == self.to.sample_rate {
+            return convert_channels(samples, from, to, out);
+        }
         self.mapped.clear();
-        map_channels(samples, self.from.channels, self.to.channels, &mut self.mapped);
-        resampler.push(&self.mapped, out);
+        convert_channels(samples, from, to, &mut self.mapped);
+        if let Some(resampler) = &mut self.resampler {
+            resampler.push(&self.mapped, out);
+        }
     }
 
     /// Appends what the resampler holds back.
@@ -43,19 +48,8 @@ impl Converter {
     }
 }
 
-fn map_channels(samples: &[i16], from: u16, to: u16, out: &mut Vec<i16>) {
-    match (from, to) {
-        (from, to) if from == to => out.extend_from_slice(samples),
-        (from, 1) => out.extend(samples.chunks_exact(usize::from(from.max(1))).map(|frame| {
-            let sum: i32 = frame.iter().map(|&sample| i32::from(sample)).sum();
-            (sum / i32::from(from.max(1))) as i16
-        })),
-        (from, to) => {
-            for frame in samples.chunks_exact(usize::from(from.max(1))) {
-                out.extend((0..usize::from(to)).map(|n| frame.get(n).or(frame.last()).copied().unwrap_or(0)));
-            }
-        }
-    }
+fn narrow(channels: u16) -> u8 {
+    u8::try_from(channels).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -63,17 +57,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_are_copied_or_averaged() {
-        const CASES: &[(u16, u16, &[i16], &[i16])] = &[
-            (1, 1, &[1, 2], &[1, 2]),
-            (1, 2, &[1, 2], &[1, 1, 2, 2]),
-            (2, 1, &[i16::MAX, i16::MAX, 2, 4], &[i16::MAX, 3]),
-            (2, 3, &[1, 2], &[1, 2, 2]),
-        ];
-        for (from, to, samples, expected) in CASES {
-            let mut out = Vec::new();
-            map_channels(samples, *from, *to, &mut out);
-            assert_eq!(out, *expected, "{from} to {to}");
+    fn rate_and_channels_change_without_delay() {
+        let from = AudioFormat { sample_rate: 8000, channels: 1 };
+        let to = AudioFormat { sample_rate: 16_000, channels: 2 };
+        let mut converter = Converter::new(from, to);
+        let mut step = vec![0_i16; 400];
+        step.extend([8000; 400]);
+        let mut out = Vec::new();
+        for packet in step.chunks(160) {
+            converter.convert(packet, &mut out);
         }
+        converter.flush(&mut out);
+        assert_eq!(out.len(), 800 * 2 * 2);
+        let edge = out.chunks(2).position(|frame| frame[0] > 4000).expect("the step");
+        assert!(edge.abs_diff(800) <= 2, "the step is at {edge}");
+        assert!(out.chunks(2).all(|frame| frame[0] == frame[1]));
     }
 }

@@ -20,7 +20,6 @@ mod mix_output;
 mod output;
 mod packet_source;
 mod pattern;
-mod resample;
 mod resume;
 mod settings;
 mod spool_watch;
