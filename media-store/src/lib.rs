@@ -2,7 +2,9 @@
 //!
 //! * [`container`] – file formats.
 //! * [`sink`] – files and databases that recordings are written to.
+//! * [`source`] – decoded audio from files and memory.
 #![warn(missing_docs)]
 
 pub mod container;
 pub mod sink;
+pub mod source;

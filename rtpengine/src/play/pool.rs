@@ -1,0 +1,216 @@
+//! A few threads that keep the rings of all players filled.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::encode::FrameMaker;
+use crate::media::plan::PlayerFrame;
+
+/// Media that a ring holds when it is full: what a player survives without us.
+const RING: Duration = Duration::from_millis(500);
+/// Media that is encoded before the player starts.
+const HEAD_START: Duration = Duration::from_millis(60);
+/// Most threads for all players.
+const MAX_THREADS: usize = 4;
+
+/// The producing side of one player, shared by its handle and the pool.
+#[derive(Clone)]
+pub(super) struct Feed {
+    state: Arc<Mutex<FeedState>>,
+}
+
+/// The lock guards all of one player's producing side. It is held while frames are encoded (some milliseconds at most),
+/// and by the handle for a look at the position.
+struct FeedState {
+    maker: FrameMaker,
+    /// `None` once all frames are in the ring, or the player was stopped.
+    frames: Option<rtrb::Producer<PlayerFrame>>,
+    /// Positions of the frames in the ring, oldest first.
+    positions: VecDeque<u64>,
+    /// Position of the last frame that has left the ring.
+    last_position: u64,
+    /// When the producer was let go; from then on frames are taken to leave at their pace.
+    done_at: Option<Instant>,
+    packet_time: Duration,
+}
+
+impl Feed {
+    /// Encodes the first frames.
+    pub fn new(maker: FrameMaker) -> (Self, rtrb::Consumer<PlayerFrame>) {
+        let packet_time = maker.packet_time().max(Duration::from_millis(1));
+        let capacity = RING.div_duration_f64(packet_time).ceil().max(2.0) as usize;
+        let (frames, consumer) = rtrb::RingBuffer::new(capacity);
+        let mut state = FeedState {
+            maker,
+            frames: Some(frames),
+            positions: VecDeque::with_capacity(capacity),
+            last_position: 0,
+            done_at: None,
+            packet_time,
+        };
+        state.fill(HEAD_START.div_duration_f64(packet_time).ceil() as usize);
+        (Self { state: Arc::new(Mutex::new(state)) }, consumer)
+    }
+
+    /// Position in ms of the last frame that was handed out.
+    pub fn position_ms(&self) -> u64 {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.note_position(Instant::now());
+        state.last_position
+    }
+
+    /// Nothing more is produced.
+    pub fn stop(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.note_position(Instant::now());
+        state.positions.clear();
+        state.frames = None;
+    }
+
+    /// Fills the ring; gives back when to come again.
+    fn serve(&self) -> Option<Instant> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.fill(usize::MAX);
+        state.frames.as_ref().map(|_| Instant::now() + RING / 2)
+    }
+}
+
+impl FeedState {
+    fn fill(&mut self, most: usize) {
+        self.note_position(Instant::now());
+        let Self { maker, frames: Some(frames), positions, .. } = self else { return };
+        if frames.is_abandoned() {
+            self.frames = None;
+            return;
+        }
+        for _ in 0..most.min(frames.slots()) {
+            let Some((frame, position)) = maker.next() else {
+                // Letting go of the producer tells the player that this is the end.
+                self.frames = None;
+                self.done_at = Some(Instant::now());
+                return;
+            };
+            positions.push_back(position);
+            if frames.push(frame).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn note_position(&mut self, now: Instant) {
+        let left_in_ring = match (&self.frames, self.done_at) {
+            (Some(frames), _) => frames.buffer().capacity() - frames.slots(),
+            (None, Some(done_at)) => {
+                let played = now.duration_since(done_at).div_duration_f64(self.packet_time) as usize;
+                if played > 0 {
+                    self.done_at = Some(done_at + self.packet_time * played.min(1 << 20) as u32);
+                }
+                self.positions.len().saturating_sub(played)
+            }
+            (None, None) => return,
+        };
+        while self.positions.len() > left_in_ring {
+            if let Some(position) = self.positions.pop_front() {
+                self.last_position = position;
+            }
+        }
+    }
+}
+
+/// Adds a player to the pool.
+pub(super) fn serve(feed: Feed) -> io::Result<()> {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    let pool = match POOL.get() {
+        Some(pool) => pool,
+        None => {
+            let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+            match POOL.get() {
+                Some(pool) => pool,
+                None => {
+                    let pool = Pool::start()?;
+                    POOL.get_or_init(|| pool)
+                }
+            }
+        }
+    };
+    pool.add(feed)
+}
+
+struct Pool {
+    threads: Vec<Sender<Feed>>,
+    next: AtomicUsize,
+}
+
+impl Pool {
+    fn start() -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let mut threads = Vec::new();
+        for index in 0..count {
+            let (sender, receiver) = mpsc::channel();
+            thread::Builder::new().name(format!("player-{index}")).spawn(move || run(&receiver))?;
+            threads.push(sender);
+        }
+        Ok(Self { threads, next: AtomicUsize::new(0) })
+    }
+
+    fn add(&self, feed: Feed) -> io::Result<()> {
+        let index = self.next.fetch_add(1, Relaxed) % self.threads.len().max(1);
+        let thread = self.threads.get(index).ok_or(io::ErrorKind::NotFound)?;
+        thread.send(feed).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// A feed and when its ring is half empty.
+struct Due {
+    at: Instant,
+    feed: Feed,
+}
+
+impl Ord for Due {
+    /// The earliest is the greatest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at)
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Due {}
+
+fn run(new: &Receiver<Feed>) {
+    let mut feeds: BinaryHeap<Due> = BinaryHeap::new();
+    loop {
+        let received = match feeds.peek() {
+            None => new.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(next) => new.recv_timeout(next.at.saturating_duration_since(Instant::now())),
+        };
+        match received {
+            Ok(feed) => feeds.push(Due { at: Instant::now(), feed }),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        while feeds.peek().is_some_and(|next| next.at <= Instant::now()) {
+            let Some(due) = feeds.pop() else { break };
+            if let Some(at) = due.feed.serve() {
+                feeds.push(Due { at, feed: due.feed });
+            }
+        }
+    }
+}
