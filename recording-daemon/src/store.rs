@@ -115,10 +115,10 @@ impl StoreHandle {
 
     /// Queues a job. Never waits.
     pub fn submit(&self, job: Job) {
-        if let Err(TrySendError::Full(job)) = self.queue.try_send(job) {
-            if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::error!("The queue of the database is full: {job:?} and what follows is dropped");
-            }
+        if let Err(TrySendError::Full(job)) = self.queue.try_send(job)
+            && self.dropped.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::error!("The queue of the database is full: {job:?} and what follows is dropped");
         }
     }
 }

@@ -41,6 +41,7 @@ fn two_hundred_calls_are_complete_even_when_the_recorder_is_killed() {
                     packet: n % 50,
                     sequence_number: n as u16,
                     timestamp,
+                    payload_type: 0,
                     at,
                 });
             }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::relay::{FakeCall, Spoken, talk};
+use common::relay::{FakeCall, L16, Spoken, talk};
 use common::signal::{PACKET, Voice, lag, peak};
 use common::{Bench, wait_for};
 
@@ -131,6 +131,32 @@ fn sequence_wrap_and_new_ssrc_keep_the_timeline() {
     assert!(lag(&mix.samples, first, 50..80, 50 * PACKET).abs() <= EXACT);
     assert!(lag(&mix.samples, second, 10..50, 100 * PACKET).abs() <= EXACT);
     assert_eq!(peak(&mix.samples[81 * PACKET + 80..89 * PACKET - 80]), 0, "silence where there was silence");
+}
+
+#[test]
+fn another_codec_in_mid_call_goes_on_in_the_same_files() {
+    let bench = Bench::new();
+    let _recorder = bench.start(&[]);
+    let voice = Voice::Noise { seed: 8 };
+    let mut call = FakeCall::begin(&bench, "codec", &[]);
+    call.add_party("a");
+    let mut packets = talk(0, 1, voice, START, 130);
+    for packet in &mut packets[50..100] {
+        packet.payload_type = L16;
+        packet.timestamp = 70_000 + 320 * packet.packet as u32;
+    }
+    call.speak(Instant::now(), packets);
+    call.end();
+    bench.wait_until_finished();
+    let single = bench.wav("00000001.wav");
+    assert_eq!((single.sample_rate, single.channels), (8000, 1));
+    assert_length(single.frames(), 130 * PACKET);
+    let mix = bench.wav("mix.wav");
+    assert_length(mix.frames(), 130 * PACKET);
+    for from in [10, 60, 110] {
+        assert!(lag(&single.samples, voice, from..from + 20, from * PACKET).abs() <= EXACT, "single, {from}");
+        assert!(lag(&mix.samples, voice, from..from + 20, from * PACKET).abs() <= EXACT, "mix, {from}");
+    }
 }
 
 #[test]

@@ -35,8 +35,13 @@ pub struct Spoken {
     pub packet: usize,
     pub sequence_number: u16,
     pub timestamp: u32,
+    /// 0 = PCMU, [`L16`].
+    pub payload_type: u8,
     pub at: Duration,
 }
+
+/// Payload type of linear samples at 16 kHz.
+pub const L16: u8 = 96;
 
 impl FakeCall {
     /// Announces a call. `chunks` come before `STARTED`.
@@ -75,6 +80,8 @@ impl FakeCall {
             (&format!("MEDIA {media} PTIME 20"), ""),
             (&format!("MEDIA {media} PAYLOAD TYPE 0"), "PCMU/8000"),
             (&format!("MEDIA {media} FMTP 0"), ""),
+            (&format!("MEDIA {media} PAYLOAD TYPE {L16}"), "L16/16000"),
+            (&format!("MEDIA {media} FMTP {L16}"), ""),
             (&format!("STREAM {number} details"), &details),
             (&format!("STREAM {number} interface"), &name),
         ]);
@@ -105,8 +112,18 @@ impl FakeCall {
     /// Queues one packet and delivers what can be delivered.
     pub fn send(&mut self, packet: &Spoken) {
         let mut rtp = [0; 12];
-        codec::rtp::write_header(&mut rtp, false, 0, packet.sequence_number, packet.timestamp, packet.ssrc);
-        let payload = packet.voice.payload(packet.packet);
+        codec::rtp::write_header(
+            &mut rtp,
+            false,
+            packet.payload_type,
+            packet.sequence_number,
+            packet.timestamp,
+            packet.ssrc,
+        );
+        let payload = match packet.payload_type {
+            L16 => packet.voice.wide_payload(packet.packet),
+            _ => packet.voice.payload(packet.packet),
+        };
         let mut header = [0; framing::MAX_HEADER];
         let (from, to) =
             ("127.0.0.1:4000".parse().expect("address"), "127.0.0.1:30000".parse().expect("address"));
@@ -175,6 +192,7 @@ pub fn talk(stream: usize, ssrc: u32, voice: Voice, first_at: Duration, count: u
             packet: n,
             sequence_number: 100_u16.wrapping_add(n as u16),
             timestamp: 4000_u32.wrapping_add((n * PACKET) as u32),
+            payload_type: 0,
             at: first_at + Duration::from_millis(20) * n as u32,
         })
         .collect()

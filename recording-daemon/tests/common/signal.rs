@@ -40,6 +40,12 @@ impl Voice {
     pub fn payload(self, packet: usize) -> Vec<u8> {
         (packet * PACKET..(packet + 1) * PACKET).map(|n| encode(self.sample(n))).collect()
     }
+
+    /// One packet as L16 with twice the sample rate (RFC 3551 §4.5.11).
+    pub fn wide_payload(self, packet: usize) -> Vec<u8> {
+        let samples = (packet * PACKET..(packet + 1) * PACKET).map(|n| self.sample(n));
+        samples.flat_map(|sample| [sample, sample]).flat_map(i16::to_be_bytes).collect()
+    }
 }
 
 /// ITU-T G.711 µ-law.
