@@ -24,6 +24,8 @@ pub struct Signal {
     pub t38: T38Options,
     pub deletion: DeletionOptions,
     pub selection: Selection,
+    /// `media`/`medias` of `create` and `transform`.
+    pub media: Vec<MediaEntry>,
 }
 
 /// Who talks (section 2 of the flag reference).
@@ -477,4 +479,42 @@ pub struct Selection {
     pub source_call_id: Option<String>,
     /// `tags` of mesh: (from, to…).
     pub tags: Vec<(String, Vec<String>)>,
+}
+
+/// One entry of `media`: a media section to create, or a stream to transform.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MediaEntry {
+    pub id: Option<String>,
+    pub media_type: Option<String>,
+    /// Codecs given by name (`create`).
+    pub codecs: Vec<CodecSpec>,
+    /// Codecs given as pairs (`transform`).
+    pub transforms: Vec<CodecTransform>,
+    pub destination: Option<Destination>,
+}
+
+/// From what to what media are converted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CodecTransform {
+    pub input: PayloadTypeEntry,
+    pub output: PayloadTypeEntry,
+}
+
+/// A payload type with its parameters, as far as given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PayloadTypeEntry {
+    pub codec: Option<String>,
+    pub payload_type: Option<u8>,
+    pub clock_rate: Option<u32>,
+    pub channels: Option<u8>,
+    pub format: Option<String>,
+    pub options: Option<String>,
+}
+
+/// Where transformed media go; parsed by whoever uses it, so that its error is reported there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Destination {
+    pub family: Option<AddressFamily>,
+    pub address: Option<String>,
+    pub port: Option<u16>,
 }

@@ -1,1 +1,23 @@
-//! The ng protocol.
+//! The ng protocol: messages of a cookie and a dictionary, answered with the same cookie.
+//!
+//! ```text
+//! datagram → server → responder ─ cookie seen? → stored reply
+//!                        └ decode → NgRequest → Handler → reply dictionary → stored, sent
+//! ```
+//!
+//! Every transport uses the same [`Responder`], hence the same cookie cache, counters and templates.
+
+pub mod command;
+pub mod cookie_cache;
+mod decode;
+mod handler;
+pub mod request;
+mod responder;
+mod server;
+#[allow(unsafe_code)]
+mod udp_socket;
+
+pub use handler::{Handler, Outcome, error};
+pub use request::{NgRequest, Templates};
+pub use responder::{Answer, Format, Responder};
+pub use server::UdpListeners;

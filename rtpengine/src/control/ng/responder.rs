@@ -1,0 +1,196 @@
+//! From a message to its reply, whatever transport it came by.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::command::{self, CommandCounters, Success};
+use super::cookie_cache::{CookieCache, Limits, Lookup, Reply};
+use super::handler::{Handler, Outcome, error};
+use super::request::{self, Templates};
+use crate::proto::value::{Dict, Value};
+use crate::proto::{bencode, json};
+
+/// How a dictionary is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Starts with `d`.
+    Bencode,
+    /// Starts with `{`.
+    Json,
+}
+
+/// What to send back for a message.
+pub enum Answer {
+    /// Nothing.
+    None,
+    /// This.
+    Now(Reply),
+    /// What this yields, if anything.
+    Later(Pin<Box<dyn Future<Output = Option<Reply>> + Send>>),
+}
+
+/// Answers messages. One serves all transports.
+pub struct Responder {
+    handler: Arc<dyn Handler>,
+    templates: Templates,
+    cache: Arc<CookieCache>,
+    counters: Arc<CommandCounters>,
+}
+
+impl Responder {
+    /// A responder in front of a handler, with an empty cache.
+    pub fn new(handler: Arc<dyn Handler>, templates: Templates) -> Self {
+        Responder {
+            handler,
+            templates,
+            cache: CookieCache::new(Limits::default(), Instant::now()),
+            counters: Arc::default(),
+        }
+    }
+
+    /// How often each client used each command.
+    pub fn counters(&self) -> &Arc<CommandCounters> {
+        &self.counters
+    }
+
+    /// Answers `cookie SP dictionary`. Nothing is sent back to a message without cookie.
+    pub fn respond(&self, message: &[u8], peer: SocketAddr) -> Answer {
+        let Some(space) = message.iter().position(|&byte| byte == b' ').filter(|&space| space > 0) else {
+            tracing::debug!(%peer, octets = message.len(), "message without cookie");
+            return Answer::None;
+        };
+        let (cookie, dictionary) = (&message[..space], &message[space + 1..]);
+        let ticket = match self.cache.begin(cookie, Instant::now()) {
+            Lookup::Fresh(ticket) => ticket,
+            Lookup::Stored(reply) => return Answer::Now(reply),
+            Lookup::InProgress(waiting) => return Answer::Later(Box::pin(received(waiting))),
+            Lookup::Refused => {
+                tracing::warn!(%peer, "too many requests in progress, request dropped");
+                return Answer::None;
+            }
+        };
+        match self.execute(dictionary, peer) {
+            Executed::Ready(format, reply) => {
+                let reply = encode(&message[..=space], format, &reply);
+                ticket.complete(&reply);
+                Answer::Now(reply)
+            }
+            Executed::Later(format, reply) => {
+                let prefix: Box<[u8]> = message[..=space].into();
+                Answer::Later(Box::pin(async move {
+                    let reply = encode(&prefix, format, &reply.await);
+                    ticket.complete(&reply);
+                    Some(reply)
+                }))
+            }
+            Executed::Failed => Answer::None,
+        }
+    }
+
+    /// Answers a dictionary that came without cookie; it is not cached.
+    pub fn respond_plain(&self, dictionary: &[u8], peer: SocketAddr) -> Answer {
+        match self.execute(dictionary, peer) {
+            Executed::Ready(format, reply) => Answer::Now(encode(b"", format, &reply)),
+            Executed::Later(format, reply) => {
+                Answer::Later(Box::pin(async move { Some(encode(b"", format, &reply.await)) }))
+            }
+            Executed::Failed => Answer::None,
+        }
+    }
+
+    fn execute(&self, dictionary: &[u8], peer: SocketAddr) -> Executed {
+        let started = Instant::now();
+        let (format, decoded) = decode(dictionary);
+        let decoded = decoded.map(|dict| {
+            let command = match dict.get("command") {
+                Some(Value::Bytes(name)) => command::find(name),
+                _ => None,
+            };
+            (command, request::decode(dict, peer, &self.templates).map_err(|reason| reason.to_string()))
+        });
+        let (command, request) = match decoded {
+            Ok(decoded) => decoded,
+            Err(reason) => (None, Err(reason)),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(reason) => {
+                tracing::debug!(%peer, reason, "request refused");
+                self.counters.record(peer.ip(), command, started.elapsed(), Success::Error);
+                return Executed::Ready(format, error(&reason));
+            }
+        };
+        // A defect in a command must not end the listener that serves all others.
+        let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| self.handler.handle(request))) else {
+            tracing::error!(%peer, "command ended in a panic, no reply sent");
+            self.counters.record(peer.ip(), command, started.elapsed(), Success::Error);
+            return Executed::Failed;
+        };
+        match outcome {
+            Outcome::Ready(reply) => {
+                self.counters.record(peer.ip(), command, started.elapsed(), success(&reply));
+                Executed::Ready(format, reply)
+            }
+            Outcome::Later(reply) => {
+                let counters = Arc::clone(&self.counters);
+                Executed::Later(
+                    format,
+                    Box::pin(async move {
+                        let reply = reply.await;
+                        counters.record(peer.ip(), command, started.elapsed(), success(&reply));
+                        reply
+                    }),
+                )
+            }
+        }
+    }
+}
+
+enum Executed {
+    Ready(Format, Dict),
+    Later(Format, Pin<Box<dyn Future<Output = Dict> + Send>>),
+    Failed,
+}
+
+async fn received(waiting: oneshot::Receiver<Reply>) -> Option<Reply> {
+    waiting.await.ok()
+}
+
+fn success(reply: &Dict) -> Success {
+    match reply.get("result") {
+        Some(Value::Bytes(result)) if result == b"error" => Success::Error,
+        _ => Success::Ok,
+    }
+}
+
+/// The format of the reply, and the dictionary or the reason why there is none.
+fn decode(dictionary: &[u8]) -> (Format, Result<Dict, String>) {
+    match dictionary.first() {
+        None => (Format::Bencode, Err("Invalid data (no payload)".into())),
+        Some(b'd') => {
+            let decoded = bencode::decode(dictionary).map_err(|cause| {
+                tracing::debug!(%cause, "bencode refused");
+                "Could not decode bencode dictionary".into()
+            });
+            (Format::Bencode, decoded)
+        }
+        Some(b'{') => (Format::Json, json::decode(dictionary).map_err(|cause| cause.to_string())),
+        Some(_) => (Format::Bencode, Err("Invalid NG data format".into())),
+    }
+}
+
+fn encode(prefix: &[u8], format: Format, reply: &Dict) -> Reply {
+    let mut message = Vec::with_capacity(prefix.len() + 1024);
+    message.extend_from_slice(prefix);
+    match format {
+        Format::Bencode => bencode::encode_dict(reply, &mut message),
+        Format::Json => json::encode_dict(reply, &mut message),
+    }
+    message.into()
+}

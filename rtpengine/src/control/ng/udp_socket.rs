@@ -1,0 +1,239 @@
+//! UDP sockets that tell which local address a datagram came to, and answer from there (RFC 3542 §6).
+
+use std::io;
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+/// Room for one `in6_pktinfo` with its header, aligned as control messages must be.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// A bound socket, registered with the runtime.
+#[derive(Debug)]
+pub struct PacketInfoSocket {
+    socket: UdpSocket,
+}
+
+/// A datagram's length and where it travelled.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Octets in the buffer.
+    pub length: usize,
+    /// Who sent it.
+    pub peer: SocketAddr,
+    /// The address it was sent to, if the system told.
+    pub local: Option<IpAddr>,
+}
+
+impl PacketInfoSocket {
+    /// Binds; must be called within a runtime. An IPv6 socket takes IPv6 only.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+            enable(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+        } else {
+            enable(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO)?;
+        }
+        // Bursts of call set-ups wait in the socket; the system may grant less.
+        let _ = socket.set_recv_buffer_size(4 << 20);
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(PacketInfoSocket { socket: UdpSocket::from_std(socket.into())? })
+    }
+
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Waits for a datagram; what does not fit into the buffer is cut off.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let fd = self.socket.as_raw_fd();
+        self.socket.async_io(Interest::READABLE, || receive(fd, buffer)).await
+    }
+
+    /// Sends a datagram, from the given local address if there is one. Waits while the socket is full.
+    pub async fn send(&self, datagram: &[u8], peer: SocketAddr, local: Option<IpAddr>) -> io::Result<()> {
+        let fd = self.socket.as_raw_fd();
+        self.socket.async_io(Interest::WRITABLE, || send(fd, datagram, peer, local)).await
+    }
+}
+
+fn enable(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value pointer and length describe `on`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(fd, level, name, (&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut address = SockAddrStorage::zeroed();
+    let mut control = MaybeUninit::<Control>::uninit();
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all fields of `msghdr` are integers and pointers, for which zero is valid.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    header.msg_name = (&raw mut address).cast();
+    header.msg_namelen = address.size_of();
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: every pointer in `header` is to a live object of this function with the length stated beside it.
+    let length = unsafe { libc::recvmsg(fd, &raw mut header, 0) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the system wrote an address of this length into `address`.
+    let peer = unsafe { SockAddr::new(address, header.msg_namelen) };
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    // SAFETY: the system filled `header` and the control buffer it points to, both still alive.
+    let local = unsafe { local_address(&header) };
+    Ok(Received { length, peer, local })
+}
+
+/// # Safety
+/// `header` must have been filled by a successful `recvmsg`, its control buffer alive and aligned.
+unsafe fn local_address(header: &libc::msghdr) -> Option<IpAddr> {
+    // SAFETY: by contract; the macros stay inside the `msg_controllen` octets the system wrote.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while let Some(current) = message.as_ref() {
+            match (current.cmsg_level, current.cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info: libc::in_pktinfo =
+                        libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().read_unaligned();
+                    // The routed local address, which also holds for broadcasts.
+                    return Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()));
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info: libc::in6_pktinfo =
+                        libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>().read_unaligned();
+                    return Some(IpAddr::from(info.ipi6_addr.s6_addr));
+                }
+                _ => message = libc::CMSG_NXTHDR(header, message),
+            }
+        }
+    }
+    None
+}
+
+fn send(fd: RawFd, datagram: &[u8], peer: SocketAddr, local: Option<IpAddr>) -> io::Result<()> {
+    let address = SockAddr::from(peer);
+    let mut control = Control([0; 64]);
+    let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+    // SAFETY: all fields of `msghdr` are integers and pointers, for which zero is valid.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    header.msg_name = address.as_ptr().cast_mut().cast();
+    header.msg_namelen = address.len();
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    match local {
+        Some(IpAddr::V4(local)) => {
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(local.octets()) },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            // SAFETY: `control` is alive until after the call and large enough.
+            unsafe { put_control(&mut header, &mut control, libc::IPPROTO_IP, libc::IP_PKTINFO, info) };
+        }
+        Some(IpAddr::V6(local)) => {
+            let scope = match peer {
+                // A link-local source is only valid together with its link.
+                SocketAddr::V6(peer) if local.is_unicast_link_local() => peer.scope_id(),
+                _ => 0,
+            };
+            let info = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr { s6_addr: local.octets() },
+                ipi6_ifindex: scope as _,
+            };
+            // SAFETY: `control` is alive until after the call and large enough.
+            unsafe { put_control(&mut header, &mut control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info) };
+        }
+        None => {}
+    }
+    // SAFETY: every pointer in `header` is to a live object with the length stated beside it; sendmsg only reads.
+    let sent = unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_NOSIGNAL) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// # Safety
+/// `control` must live as long as `header` is used, and hold one message with `info`.
+unsafe fn put_control<T>(
+    header: &mut libc::msghdr,
+    control: &mut Control,
+    level: libc::c_int,
+    kind: libc::c_int,
+    info: T,
+) {
+    const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 8 <= size_of::<Control>()) };
+    let payload = size_of::<T>() as libc::c_uint;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: CMSG_SPACE and CMSG_LEN only calculate.
+    let (space, length) = unsafe { (libc::CMSG_SPACE(payload), libc::CMSG_LEN(payload)) };
+    header.msg_controllen = space as _;
+    // SAFETY: the buffer is aligned for `cmsghdr` and, by the assertion above, larger than CMSG_SPACE.
+    unsafe {
+        let message = libc::CMSG_FIRSTHDR(header);
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        (*message).cmsg_len = length as _;
+        libc::CMSG_DATA(message).cast::<T>().write_unaligned(info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn answers_from(bound: &str, called: &str, caller: &str) {
+        let server = PacketInfoSocket::bind(bound.parse().unwrap()).unwrap();
+        let called = SocketAddr::new(called.parse().unwrap(), server.local_addr().unwrap().port());
+        let client = UdpSocket::bind(caller).await.unwrap();
+        // A connected socket only takes datagrams from the address it called.
+        client.connect(called).await.unwrap();
+        client.send(b"question").await.unwrap();
+        let mut buffer = [0; 100];
+        let received = server.receive(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..received.length], b"question");
+        assert_eq!(received.peer, client.local_addr().unwrap());
+        assert_eq!(received.local, Some(called.ip()));
+        server.send(b"answer", received.peer, received.local).await.unwrap();
+        let length = client.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..length], b"answer");
+    }
+
+    #[tokio::test]
+    async fn wildcard_socket_answers_from_the_address_called() {
+        answers_from("0.0.0.0:0", "127.0.0.77", "127.0.0.1:0").await;
+    }
+
+    #[tokio::test]
+    async fn bound_socket_answers_from_its_address() {
+        answers_from("127.0.0.78:0", "127.0.0.78", "127.0.0.1:0").await;
+    }
+
+    #[tokio::test]
+    async fn ipv6_wildcard_socket_answers_from_the_address_called() {
+        if std::net::UdpSocket::bind("[::1]:0").is_err() {
+            eprintln!("skipped: no IPv6 here");
+            return;
+        }
+        answers_from("[::]:0", "::1", "[::1]:0").await;
+    }
+
+    #[tokio::test]
+    async fn both_families_share_a_port() {
+        let four = PacketInfoSocket::bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let six = SocketAddr::new("::".parse().unwrap(), four.local_addr().unwrap().port());
+        if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+            assert!(PacketInfoSocket::bind(six).is_ok());
+        }
+    }
+}
