@@ -152,10 +152,10 @@ impl Appender {
 
     /// Devices and pipes have no length to cut.
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        if let Some(file) = &self.file {
-            if file.metadata()?.is_file() {
-                file.set_len(length)?;
-            }
+        if let Some(file) = &self.file
+            && file.metadata()?.is_file()
+        {
+            file.set_len(length)?;
         }
         self.length = Some(length);
         Ok(())

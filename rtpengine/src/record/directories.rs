@@ -67,10 +67,10 @@ fn directory_error(path: &Path, error: &io::Error) -> RecordError {
 fn clear(root: &Path, calls: &Path) {
     let mut cleared = 0u32;
     for entry in fs::read_dir(calls).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if let Err(error) = fs::remove_dir_all(entry.path()) {
-                tracing::warn!(path = %entry.path().display(), %error, "cannot clear left-over streams");
-            }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Err(error) = fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(path = %entry.path().display(), %error, "cannot clear left-over streams");
         }
     }
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {

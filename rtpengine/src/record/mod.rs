@@ -257,10 +257,8 @@ impl Recorder {
             let _ = messages.send(Message::Shutdown);
         }
         let thread = self.inner.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread {
-            if thread.join().is_err() {
-                tracing::error!("the recorder's writer thread has failed");
-            }
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the recorder's writer thread has failed");
         }
     }
 
@@ -341,7 +339,7 @@ impl Recording {
     fn may_queue(&self, octets: u64) -> bool {
         let queued = &self.shared.signalling_queued_octets;
         if queued.load(Relaxed) + octets > MAX_QUEUED_SIGNALLING {
-            if self.shared.signalling_lost.fetch_add(1, Relaxed) % 1000 == 0 {
+            if self.shared.signalling_lost.fetch_add(1, Relaxed).is_multiple_of(1000) {
                 tracing::warn!("recorder does not keep up; signalling is missing from recordings");
             }
             return false;

@@ -134,11 +134,11 @@ impl Session {
     /// Takes a packet; `false` when its stream is not known.
     pub fn packet(&mut self, record: &TapRecord<'_>, env: &Env<'_>) -> bool {
         let mut known = self.exposure.is_none();
-        if self.flags.recording {
-            if let Some(side) = &mut self.pcap {
-                side.pcap.write(record, env.now, env.shared);
-                known = true;
-            }
+        if self.flags.recording
+            && let Some(side) = &mut self.pcap
+        {
+            side.pcap.write(record, env.now, env.shared);
+            known = true;
         }
         if let Some(side) = &mut self.exposure {
             let stream = side.by_stream.get(&record.stream).and_then(|&index| side.streams.get_mut(index));
@@ -373,10 +373,10 @@ impl ExposureSide {
         for stream in self.streams.drain(..).flatten() {
             lost += stream.close(&self.directory, env.now, env.shared);
         }
-        if let Err(error) = fs::remove_dir(&self.directory) {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!(path = %self.directory.display(), %error, "cannot remove directory");
-            }
+        if let Err(error) = fs::remove_dir(&self.directory)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.directory.display(), %error, "cannot remove directory");
         }
         if std::mem::take(&mut self.failing) {
             env.shared.no_longer_failing();

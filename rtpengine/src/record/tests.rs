@@ -12,9 +12,12 @@ use super::*;
 use crate::config::{PcapFormat, RecordDirection};
 use crate::media::tap::{TapDirection, TapRecord};
 
-/// Packets on their way to the recorder: recording, stream, payload.
+/// Recording, stream, payload.
+type Packet = (u64, u64, Vec<u8>);
+
+/// Packets on their way to the recorder.
 #[derive(Clone, Default)]
-struct FakeTap(Arc<Mutex<Vec<(u64, u64, Vec<u8>)>>>);
+struct FakeTap(Arc<Mutex<Vec<Packet>>>);
 
 impl FakeTap {
     fn push(&self, recording: &Recording, stream: u64, payload: &[u8]) {
@@ -254,7 +257,7 @@ fn discard_leaves_nothing() {
     fixture.recorder.shutdown();
     for directory in ["", "calls", "metadata", "pcaps", "tmp"] {
         let files = std::fs::read_dir(fixture.path(directory)).expect("directory");
-        let left: Vec<_> = files.flatten().filter(|e| directory != "" || e.path().is_file()).collect();
+        let left: Vec<_> = files.flatten().filter(|e| !directory.is_empty() || e.path().is_file()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
