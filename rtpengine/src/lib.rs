@@ -4,6 +4,8 @@
 /// Version of the product.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+pub mod services;
+
 pub mod control;
 
 pub mod call;

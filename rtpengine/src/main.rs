@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rtpengine::VERSION;
-use rtpengine::config::{self, Command, Config, Startup};
+use rtpengine::config::{self, Command, Startup};
+use rtpengine::services::{ServiceError, Services};
 use service::log::{self, LogHandle};
 use service::options::OptionError;
 use service::process::{self, EXIT_FATAL, EXIT_HANGUP, ProcessError, Signal, Signals, notify};
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     match config::load(&words) {
         Ok(Command::Help(text)) => print!("{text}"),
         Ok(Command::Version) => eprintln!("Version: {VERSION}"),
-        Ok(Command::Codecs) => print!("{}", codec_listing()),
+        Ok(Command::Codecs) => print!("{}", codec::def::listing()),
         Ok(Command::Run(startup)) => return daemon(*startup),
         Err(error) => {
             eprintln!("Fatal error: {error}");
@@ -25,20 +26,6 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// One line per codec of this build.
-fn codec_listing() -> String {
-    let line = |def: &codec::def::CodecDef| {
-        let support = match (def.can_encode(), def.can_decode()) {
-            (true, true) => "fully supported",
-            (true, false) => "supported for encoding only",
-            (false, true) => "supported for decoding only",
-            (false, false) => "not supported",
-        };
-        format!("{:>20}: {support}\n", def.name)
-    };
-    codec::def::all().iter().map(line).collect()
 }
 
 /// Runs from the configuration to the exit status.
@@ -66,6 +53,8 @@ enum StartError {
     Options(#[from] OptionError),
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error("Failed to start a thread: {0}")]
     Thread(std::io::Error),
     #[error("Failed to create recording directory {}: {source}", path.display())]
@@ -85,7 +74,11 @@ fn serve(startup: Startup, log: &LogHandle) -> Result<ExitCode, StartError> {
     info!("Version {VERSION} initialising");
     info!(open_files, "resource limits raised");
 
-    let services = run(config)?;
+    if let Some(path) = &config.recording.dir {
+        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(|source| StartError::RecordingDirectory { path: path.clone(), source })?;
+    }
+    let services = Services::start(config)?;
 
     if let Some(path) = &process.pidfile {
         process::write_pidfile(path)?;
@@ -116,26 +109,4 @@ fn wait_for_end(signals: &Signals, log: &LogHandle) -> Result<Signal, ProcessErr
             end => return Ok(end),
         }
     }
-}
-
-// ---- Services: everything below runs between fork and pid file ----
-
-/// What runs until the daemon ends.
-struct Services {
-    _config: Config,
-}
-
-/// Starts the services in order: workers, recording, calls, and the ng port last, because whoever gets an answer to
-/// `ping` may send calls.
-fn run(config: Config) -> Result<Services, StartError> {
-    if let Some(path) = &config.recording.dir {
-        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        created.map_err(|source| StartError::RecordingDirectory { path: path.clone(), source })?;
-    }
-    Ok(Services { _config: config })
-}
-
-impl Services {
-    /// Stops in the reverse order: no new requests, calls end, recordings are finished.
-    fn stop(self) {}
 }

@@ -140,8 +140,7 @@ pub fn is_ptime_overridden(media: &Media) -> bool {
 /// What happens to each payload type that `from` sends towards `to`.
 pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
     let handlers = handlers(from, to);
-    let transcoding = handlers.iter().any(|h| matches!(h.handler, Handler::Transcode(_)));
-    let default = if transcoding {
+    let default = if transcodes(from, &handlers) {
         Handling::Drop(DropReason::PayloadType)
     } else {
         Handling::Forward { payload_type: None }
@@ -163,9 +162,15 @@ pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
 
 /// Something that one of the two sends is decoded and encoded for the other.
 pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
-    [(media, opposite), (opposite, media)]
-        .into_iter()
-        .any(|(from, to)| handlers(from, to).iter().any(|h| matches!(h.handler, Handler::Transcode(_))))
+    [(media, opposite), (opposite, media)].into_iter().any(|(from, to)| transcodes(from, &handlers(from, to)))
+}
+
+/// A payload type that the party was shown, hence is expected to send, is decoded and encoded. (One that it offered but was not shown is
+/// converted all the same should it come.)
+fn transcodes(from: &Media, handlers: &[PayloadHandler]) -> bool {
+    let shown = from.coding.shown();
+    let expected = |payload_type| shown.iter().any(|f| f.format.payload_type == payload_type);
+    handlers.iter().any(|h| expected(h.payload_type) && matches!(h.handler, Handler::Transcode(_)))
 }
 
 /// The codec in which announcements for a party are encoded: the first that it takes and we can make.

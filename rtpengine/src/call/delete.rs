@@ -33,25 +33,32 @@ pub fn target(call: &Call, signal: &Signal) -> Deletion {
     named.or_else(untagged_partner).map_or(Deletion::Nothing, Deletion::Party)
 }
 
-/// Marks a party and whoever it leaves alone; `true` when no association is left in the call.
-pub fn close_party(call: &mut Call, party: PartyId) -> bool {
+/// Closes a party and whoever it leaves alone. When no association would be left, nothing is changed and `WholeCall` is
+/// returned: the call ends, and is reported with its associations.
+pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
     let mut closing = vec![party];
-    while let Some(id) = closing.pop() {
-        let former = call.party_mut(id).partner.take();
-        close(call, id);
-        for other in 0..call.parties.len() {
-            if call.parties[other].partner == Some(id) {
-                call.parties[other].partner = None;
-                closing.push(PartyId(other));
-            }
+    let alone = |id: PartyId, closing: &[PartyId]| {
+        call.party(id).partner.is_some_and(|partner| closing.contains(&partner))
+    };
+    loop {
+        let left_alone: Vec<PartyId> = (0..call.parties.len())
+            .map(PartyId)
+            .filter(|&id| !closing.contains(&id) && alone(id, &closing))
+            .collect();
+        if left_alone.is_empty() {
+            break;
         }
-        if let Some(former) = former.filter(|&former| call.party(former).partner.is_none()) {
-            if !call.party(former).closed {
-                closing.push(former);
-            }
-        }
+        closing.extend(left_alone);
     }
-    call.parties.iter().all(|party| party.partner.is_none())
+    let associated = |id: &PartyId| call.party(*id).partner.is_some();
+    if !(0..call.parties.len()).map(PartyId).any(|id| !closing.contains(&id) && associated(&id)) {
+        return Deletion::WholeCall;
+    }
+    for id in closing {
+        call.party_mut(id).partner = None;
+        close(call, id);
+    }
+    Deletion::Party(party)
 }
 
 /// Closes the ports of everybody.

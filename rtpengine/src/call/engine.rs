@@ -251,15 +251,19 @@ impl Engine {
             recording::apply(&mut call, &self.recorder, RecordingCommand::Discard);
         }
         let due = delete::due(signal, self.config.delete_delay, Instant::now());
-        match (delete::target(&call, signal), due) {
+        let target = delete::target(&call, signal);
+        // Of a call that is deleted as a whole the state before counts, of a party the state after.
+        let before = (target == Deletion::WholeCall && !signal.flags.fast)
+            .then(|| Box::new(CallSnapshot::take(&call, None)));
+        match (target, due) {
             (Deletion::Nothing, _) => return nothing(),
             (Deletion::WholeCall, None) => self.end(&mut call, &handle, EndReason::Deleted),
             (Deletion::WholeCall, Some(due)) => call.delete_at = Some(due),
             (Deletion::Party(party), None) => self.end_party(&mut call, &handle, party),
             (Deletion::Party(party), Some(due)) => call.party_mut(party).delete_at = Some(due),
         }
-        let statistics = (!signal.flags.fast).then(|| Box::new(CallSnapshot::take(&call, None)));
-        Ok(Deleted::Statistics(statistics))
+        let after = || (!signal.flags.fast).then(|| Box::new(CallSnapshot::take(&call, None)));
+        Ok(Deleted::Statistics(before.or_else(after)))
     }
 
     /// `query`; `selected` is the to-tag, else the from-tag of the request.
@@ -449,10 +453,9 @@ impl Engine {
     }
 
     fn end_party(&self, call: &mut Call, handle: &CallHandle, party: PartyId) {
-        if delete::close_party(call, party) {
-            self.end(call, handle, EndReason::Deleted);
-        } else {
-            self.install(call);
+        match delete::close_party(call, party) {
+            Deletion::WholeCall => self.end(call, handle, EndReason::Deleted),
+            _ => self.install(call),
         }
     }
 
@@ -483,10 +486,11 @@ fn commit(call: &mut Call, participant: Participant, party: Party) -> PartyId {
 /// Sender and receiver talk to each other from now on; whoever they talked to before is left alone.
 fn associate(call: &mut Call, sender: PartyId, receiver: PartyId) {
     for (id, other) in [(sender, receiver), (receiver, sender)] {
-        if let Some(former) = call.party_mut(id).partner.replace(other) {
-            if former != other && call.party(former).partner == Some(id) {
-                call.party_mut(former).partner = None;
-            }
+        if let Some(former) = call.party_mut(id).partner.replace(other)
+            && former != other
+            && call.party(former).partner == Some(id)
+        {
+            call.party_mut(former).partner = None;
         }
     }
 }
@@ -498,6 +502,10 @@ fn mode(role: Role) -> &'static str {
     }
 }
 
+fn asks_for_bundle(options: crate::negotiate::signal::BundleOptions) -> bool {
+    options.offer || options.require || options.accept || options.strict
+}
+
 /// Parts of the protocol that this version refuses, rather than to pretend.
 fn refuse_unbuilt(signal: &Signal) -> Result<(), CommandError> {
     use crate::negotiate::signal::IceMode;
@@ -507,7 +515,7 @@ fn refuse_unbuilt(signal: &Signal) -> Result<(), CommandError> {
         (signal.flags.fragment, "trickle ICE"),
         (signal.t38.decode || signal.t38.force, "T.38 gateway"),
         (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
-        (security.bundle.offer || security.bundle.require || security.bundle.accept, "BUNDLE"),
+        (asks_for_bundle(security.bundle), "BUNDLE"),
         (signal.output.moh.is_some(), "music on hold"),
         (!signal.output.remove_media.is_empty(), "sdp-media-remove"),
         (signal.network.media_echo.is_some(), "media-echo"),

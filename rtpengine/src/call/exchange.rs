@@ -99,11 +99,17 @@ impl Exchange<'_> {
         }
     }
 
-    /// A changed media type at a position replaces the media.
+    /// A changed media type at a position replaces the media; only address and ports stay (fax and back).
     fn retype(&mut self, media: &mut Media, described: &MediaDescription) {
         if media.media_type != described.media_type {
-            let number = media.number;
-            *media = Media::new(media.index, number, &described.media_type, std::time::SystemTime::now());
+            let now = std::time::SystemTime::now();
+            *media = Media {
+                attachment: media.attachment.take(),
+                family: media.family,
+                ports: std::mem::take(&mut media.ports),
+                mid: media.mid.take(),
+                ..Media::new(media.index, media.number, &described.media_type, now)
+            };
         }
     }
 

@@ -27,11 +27,11 @@ impl OutputMemory {
     /// with which the text has to be rendered for [`OutputMemory::settle`].
     pub fn origin(&self, source: &Origin, advertised: Option<(&str, String)>, replace: &Replace) -> Origin {
         let mut origin = source.clone();
-        if replace.origin || replace.origin_full {
-            if let Some((family, address)) = advertised {
-                origin.family = family.to_owned();
-                origin.address = address;
-            }
+        if (replace.origin || replace.origin_full)
+            && let Some((family, address)) = advertised
+        {
+            origin.family = family.to_owned();
+            origin.address = address;
         }
         if let Some(last) = &self.last {
             if replace.username || replace.origin_full {

@@ -36,7 +36,9 @@ impl Output<'_> {
     /// `Rewrite` when no section at all has a port.
     pub fn print(&self, receiver: &mut Party) -> Result<String, CommandError> {
         let media = self.sections(receiver);
-        if media.iter().all(|section| section.port == 0) {
+        let has_port = |section: &MediaSectionOut| section.port != 0;
+        if !media.iter().any(has_port) && !receiver.media.iter().any(|media| media.ports.current().is_some())
+        {
             return Err(CommandError::Rewrite);
         }
         let replace = &self.signal.replace;

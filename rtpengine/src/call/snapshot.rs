@@ -34,6 +34,8 @@ pub struct PartySnapshot {
     pub metadata: Option<String>,
     /// Tag of the party at the other end of the offer/answer association.
     pub partner_tag: Option<Option<String>>,
+    /// Excluded from recording, when recording was used.
+    pub excluded: Option<bool>,
     pub media: Vec<MediaSnapshot>,
 }
 
@@ -167,6 +169,7 @@ fn party_snapshot(call: &Call, party: &Party) -> PartySnapshot {
         created: party.created,
         metadata: party.metadata.clone(),
         partner_tag: party.partner.map(|partner| call.party(partner).tag.clone()),
+        excluded: call.recording.used.then_some(party.excluded_from_recording),
         media: party
             .media
             .iter()

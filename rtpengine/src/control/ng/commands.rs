@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::handler::{Handler, Outcome, error};
 use super::query;
 use super::request::NgRequest;
-use super::server::{Handler, Outcome, error};
 use crate::call::{CommandError, Deleted, Engine, RecordingCommand, SdpReply};
 use crate::config::SsrcReporting;
 use crate::proto::value::{Dict, Value};
@@ -76,7 +76,7 @@ impl Commands {
     fn list(&self, request: &NgRequest) -> Result<Dict, CommandError> {
         let limit = request.body.get("limit").and_then(Value::as_int).unwrap_or(DEFAULT_LIST);
         let mut reply = Dict::new();
-        reply.push("calls", self.engine.list(limit)?.into_iter().map(Value::from).collect::<Vec<_>>());
+        reply.push("calls", self.engine.list(limit)?.into_iter().map(Value::from).collect::<Vec<Value>>());
         Ok(reply)
     }
 
@@ -149,6 +149,12 @@ impl Handler for Commands {
                 reply.push("message", CommandError::SessionLimit.to_string());
                 reply
             }
+            Err(CommandError::Rewrite) => {
+                let mut reply = Dict::new();
+                reply.push("sdp", "");
+                reply.0.extend(error(&CommandError::Rewrite.to_string()).0);
+                reply
+            }
             Err(refused) => error(&refused.to_string()),
         })
     }
@@ -163,7 +169,7 @@ fn sdp_reply(sdp: SdpReply) -> Dict {
     let mut reply = Dict::new();
     reply.push("sdp", sdp.sdp);
     if !sdp.recordings.is_empty() {
-        reply.push("recordings", sdp.recordings.into_iter().map(Value::from).collect::<Vec<_>>());
+        reply.push("recordings", sdp.recordings.into_iter().map(Value::from).collect::<Vec<Value>>());
     }
     reply
 }

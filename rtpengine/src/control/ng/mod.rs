@@ -8,15 +8,18 @@
 //! Every transport uses the same [`Responder`], hence the same cookie cache, counters and templates.
 
 pub mod command;
+mod commands;
 pub mod cookie_cache;
 mod decode;
 mod handler;
+mod query;
 pub mod request;
 mod responder;
 mod server;
 #[allow(unsafe_code)]
 mod udp_socket;
 
+pub use commands::Commands;
 pub use handler::{Handler, Outcome, error};
 pub use request::{NgRequest, Templates};
 pub use responder::{Answer, Format, Responder};

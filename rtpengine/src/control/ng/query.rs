@@ -72,11 +72,17 @@ fn party(party: &PartySnapshot, inline: bool) -> Dict {
             entry.push("type", "offer/answer");
             Value::from(entry)
         });
-        dict.push(key, partner.into_iter().collect::<Vec<_>>());
+        dict.push(key, partner.into_iter().collect::<Vec<Value>>());
     }
     let medias: Vec<Value> = party.media.iter().map(|section| media(section, inline).into()).collect();
     dict.push("medias", medias);
-    dict.push("VSC", Vec::new());
+    dict.push("VSC", Vec::<Value>::new());
+    if let Some(excluded) = party.excluded {
+        let mut recording = Dict::new();
+        recording.push("excluded", u64::from(excluded));
+        recording.push("forwarding", 0u64);
+        dict.push("recording", recording);
+    }
     dict
 }
 
@@ -90,11 +96,14 @@ fn media(media: &MediaSnapshot, inline: bool) -> Dict {
     if let Some(codec) = &media.codec {
         dict.push("codec", codec.as_str());
     }
-    dict.push("streams", media.streams.iter().map(|s| stream(s).into()).collect::<Vec<_>>());
+    dict.push("streams", media.streams.iter().map(|s| stream(s).into()).collect::<Vec<Value>>());
     dict.push("flags", strings(&media.flags));
     for (key, entries) in [("ingress SSRCs", &media.ingress), ("egress SSRCs", &media.egress)] {
         let entries = if inline { entries.as_slice() } else { &[] };
-        dict.push(key, entries.iter().map(|entry| ssrc(entry, Some(entry.ssrc)).into()).collect::<Vec<_>>());
+        dict.push(
+            key,
+            entries.iter().map(|entry| ssrc(entry, Some(entry.ssrc)).into()).collect::<Vec<Value>>(),
+        );
     }
     dict
 }

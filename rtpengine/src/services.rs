@@ -1,0 +1,129 @@
+//! The daemon's services, started and stopped in order: workers, recorder, calls, timers, and the ng port last, because
+//! whoever gets an answer to `ping` may send calls.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{self, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::call::{Engine, Services as CallServices};
+use crate::config::Config;
+use crate::control::ng::{Commands, Responder, Templates, UdpListeners};
+use crate::media::event::MediaEvent;
+use crate::media::port_pool::PortPool;
+use crate::media::{MediaPlane, tap};
+use crate::record::{RecordError, Recorder};
+
+/// Threads of the control plane. Commands take microseconds; what may take longer has threads of its own.
+const CONTROL_THREADS: usize = 2;
+/// Events of the data plane that may wait for control.
+const EVENT_QUEUE: usize = 4096;
+/// Tap ring of a worker, in octets: about a second of 300 calls recorded in both directions.
+const TAP_RING: usize = 8 << 20;
+/// How long requests that are being answered may take when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What runs until the daemon ends.
+pub struct Services {
+    runtime: Runtime,
+    engine: Arc<Engine>,
+    plane: MediaPlane,
+    recorder: Recorder,
+    doors: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// Why the services cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    #[error("cannot start the media workers: {0}")]
+    Workers(io::Error),
+    #[error("cannot start the control threads: {0}")]
+    Runtime(io::Error),
+    #[error(transparent)]
+    Recorder(#[from] RecordError),
+    #[error("{0}")]
+    Listen(io::Error),
+}
+
+impl Services {
+    /// Starts everything; on return the ng ports answer.
+    pub fn start(config: Config) -> Result<Self, ServiceError> {
+        let config = Arc::new(config);
+        let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
+        let (producers, consumers) = (0..config.num_threads).map(|_| tap::ring(ring)).unzip();
+        let recorder = Recorder::start(&config.recording, consumers)?;
+        let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let plane = MediaPlane::start(&config, producers, events).map_err(ServiceError::Workers)?;
+        let ports = (config.port_min, config.port_max);
+        let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));
+        let engine = Arc::new(Engine::new(CallServices {
+            config: config.clone(),
+            pool,
+            plane: plane.clone(),
+            recorder: recorder.clone(),
+        }));
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(ServiceError::Runtime)?;
+        let entered = runtime.enter();
+        let background =
+            vec![tokio::spawn(follow_events(engine.clone(), receiver)), tokio::spawn(tick(engine.clone()))];
+        let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting));
+        let responder = Arc::new(Responder::new(commands, Templates::new(config.templates.clone())));
+        let listeners = UdpListeners::bind(&config.listen_ng).map_err(ServiceError::Listen)?;
+        let doors = listeners.run(responder);
+        drop(entered);
+        Ok(Self { runtime, engine, plane, recorder, doors, background })
+    }
+
+    /// Stops in the reverse order: no new requests, calls end, recordings are finished.
+    pub fn stop(self) {
+        for task in self.doors.iter().chain(&self.background) {
+            task.abort();
+        }
+        self.engine.shutdown();
+        self.plane.shutdown();
+        self.recorder.shutdown();
+        self.runtime.shutdown_timeout(DRAIN);
+    }
+}
+
+async fn follow_events(engine: Arc<Engine>, mut events: mpsc::Receiver<MediaEvent>) {
+    while let Some(event) = events.recv().await {
+        engine.on_event(&event);
+    }
+}
+
+async fn tick(engine: Arc<Engine>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        engine.tick();
+    }
+}
+
+/// Local addresses with ports that control listeners or the configuration keep from media.
+fn excluded_ports(config: &Config) -> Vec<SocketAddr> {
+    let mut excluded = Vec::new();
+    for interface in &config.interfaces {
+        for local in &interface.addresses {
+            for exclusion in &config.port_exclusions {
+                if config.is_port_excluded(&interface.name, local.address, exclusion.port) {
+                    excluded.push(SocketAddr::new(local.address, exclusion.port));
+                }
+            }
+        }
+    }
+    excluded
+}
