@@ -262,7 +262,8 @@ impl Engine {
             (Deletion::Party(party), None) => self.end_party(&mut call, &handle, party),
             (Deletion::Party(party), Some(due)) => call.party_mut(party).delete_at = Some(due),
         }
-        let after = || (!signal.flags.fast).then(|| Box::new(CallSnapshot::take(&call, None)));
+        let selected = signal.identity.from_tag.as_deref().filter(|_| !call.ended);
+        let after = || (!signal.flags.fast).then(|| Box::new(CallSnapshot::take(&call, selected)));
         Ok(Deleted::Statistics(before.or_else(after)))
     }
 

@@ -15,8 +15,6 @@ pub struct CallRecording {
     /// Wanted by signalling or command; false while paused.
     pub on: bool,
     pub forwarding: bool,
-    /// Recording was used at some time (shown in `query`).
-    pub used: bool,
     details: RecordingDetails,
     active: Option<Recording>,
 }
@@ -38,6 +36,11 @@ impl CallRecording {
     /// What the data plane copies: `None` while nothing is recorded.
     pub fn tap_id(&self) -> Option<u64> {
         if self.on || self.forwarding { self.active.as_ref().map(Recording::id) } else { None }
+    }
+
+    /// A recording exists, maybe paused (shown in `query`).
+    pub fn exists(&self) -> bool {
+        self.on || self.forwarding || self.active.is_some()
     }
 
     /// Paths for `recordings` in replies.
@@ -82,7 +85,6 @@ pub fn apply(call: &mut Call, recorder: &Recorder, command: RecordingCommand) {
         RecordingCommand::StopForwarding => recording.forwarding = false,
     }
     if recording.on || recording.forwarding {
-        recording.used = true;
         if recording.active.is_none() {
             let start = RecordingStart {
                 call_id: call.id.clone(),

@@ -18,7 +18,7 @@ pub struct CallSnapshot {
     pub parties: Vec<(usize, PartySnapshot)>,
     pub rtp: TrafficSnapshot,
     pub rtcp: TrafficSnapshot,
-    /// (call recording, forwarding), when recording was used.
+    /// (call recording, forwarding), while a recording exists.
     pub recording: Option<(bool, bool)>,
     pub ssrcs: Vec<SsrcSnapshot>,
 }
@@ -34,7 +34,7 @@ pub struct PartySnapshot {
     pub metadata: Option<String>,
     /// Tag of the party at the other end of the offer/answer association.
     pub partner_tag: Option<Option<String>>,
-    /// Excluded from recording, when recording was used.
+    /// Excluded from recording, while a recording exists.
     pub excluded: Option<bool>,
     pub media: Vec<MediaSnapshot>,
 }
@@ -102,7 +102,7 @@ impl CallSnapshot {
             parties: Vec::new(),
             rtp: TrafficSnapshot::default(),
             rtcp: TrafficSnapshot::default(),
-            recording: call.recording.used.then_some((call.recording.on, call.recording.forwarding)),
+            recording: call.recording.exists().then_some((call.recording.on, call.recording.forwarding)),
             ssrcs: Vec::new(),
         };
         for (number, party) in call.parties.iter().enumerate() {
@@ -169,7 +169,7 @@ fn party_snapshot(call: &Call, party: &Party) -> PartySnapshot {
         created: party.created,
         metadata: party.metadata.clone(),
         partner_tag: party.partner.map(|partner| call.party(partner).tag.clone()),
-        excluded: call.recording.used.then_some(party.excluded_from_recording),
+        excluded: call.recording.exists().then_some(party.excluded_from_recording),
         media: party
             .media
             .iter()
