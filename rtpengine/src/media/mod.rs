@@ -11,21 +11,52 @@
 
 pub mod classify;
 pub mod event;
+mod forward;
+mod install;
 pub mod learn;
+mod mailbox;
 pub mod plan;
+mod player;
+mod poll;
 pub mod port_pool;
+mod receive;
+mod route;
+mod schedule;
+mod send;
+mod ssrc;
 pub mod stats;
+mod stream;
 pub mod tap;
+mod transcode;
+mod worker;
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::config::Config;
+use mailbox::{Command, Mailbox};
+use worker::{Worker, WorkerShared};
 
 /// Handle to the workers. Cheap to clone.
 #[derive(Clone)]
 pub struct MediaPlane {
-    _private: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    mailboxes: Vec<Mailbox>,
+    shared: Arc<WorkerShared>,
+    /// Which calls each worker has. Held for a map operation only.
+    assigned: Mutex<Assigned>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Assigned {
+    load: Vec<usize>,
+    calls: HashMap<plan::CallKey, u16>,
 }
 
 /// Which worker owns a call.
@@ -40,37 +71,112 @@ impl MediaPlane {
         taps: Vec<tap::Producer>,
         events: tokio::sync::mpsc::Sender<event::MediaEvent>,
     ) -> io::Result<Self> {
-        let _ = (config, taps, events);
-        Ok(Self { _private: Arc::new(()) })
+        let count = config.num_threads.clamp(1, usize::from(u16::MAX));
+        let shared = Arc::new(WorkerShared::default());
+        let mut taps = taps.into_iter();
+        let (mut mailboxes, mut threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for index in 0..count {
+            let (mailbox, inbox) = mailbox::mailbox()?;
+            let iterations = config.max_recv_iters as usize;
+            let worker = Worker::new(inbox, taps.next(), events.clone(), Arc::clone(&shared), iterations)?;
+            let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
+                if let Err(error) = poll::pin_to_core(index) {
+                    tracing::warn!(worker = index, %error, "cannot pin media worker to a core");
+                }
+                worker.run();
+            })?;
+            mailboxes.push(mailbox);
+            threads.push(thread);
+        }
+        let assigned = Mutex::new(Assigned { load: vec![0; count], calls: HashMap::new() });
+        let inner = Inner { mailboxes, shared, assigned, threads: Mutex::new(threads) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The worker with the fewest calls. The choice is kept for the call's life.
     pub fn assign(&self) -> WorkerId {
-        WorkerId(0)
+        let assigned = self.inner.assigned();
+        let least = assigned.load.iter().enumerate().min_by_key(|(_, calls)| **calls);
+        WorkerId(least.map_or(0, |(index, _)| index as u16))
     }
 
     /// Makes the worker's routes of this call equal to the plan. Streams, SSRC state and transcoders that the
-    /// old and the new plan share go on without a break. Never blocks; a full queue is retried by the caller's
-    /// runtime in order.
+    /// old and the new plan share go on without a break. Never blocks: what a full queue does not take waits
+    /// behind it, in order.
     pub fn install(&self, worker: WorkerId, plan: plan::CallPlan) {
-        let _ = (worker, plan);
+        {
+            let mut assigned = self.inner.assigned();
+            if assigned.calls.insert(plan.key, worker.0).is_none() {
+                if let Some(load) = assigned.load.get_mut(usize::from(worker.0)) {
+                    *load += 1;
+                }
+            }
+        }
+        self.inner.send(worker, Command::Install(plan));
     }
 
     /// Forgets the call; its sockets are closed when control has let go of them as well.
     pub fn remove(&self, worker: WorkerId, call: plan::CallKey) {
-        let _ = (worker, call);
+        {
+            let mut assigned = self.inner.assigned();
+            if let Some(owner) = assigned.calls.remove(&call) {
+                if let Some(load) = assigned.load.get_mut(usize::from(owner)) {
+                    *load = load.saturating_sub(1);
+                }
+            }
+        }
+        self.inner.send(worker, Command::Remove(call));
     }
 
     /// Starts sending a player's frames to a stream's peer.
     pub fn start_player(&self, worker: WorkerId, call: plan::CallKey, player: plan::PlayerPlan) {
-        let _ = (worker, call, player);
+        self.inner.send(worker, Command::StartPlayer(call, player));
     }
 
     /// Stops a player; a `PlayerFinished` event follows.
     pub fn stop_player(&self, worker: WorkerId, call: plan::CallKey, player: plan::PlayerId) {
-        let _ = (worker, call, player);
+        self.inner.send(worker, Command::StopPlayer(call, player));
+    }
+
+    /// Events that control did not take in time.
+    pub fn events_lost(&self) -> u64 {
+        self.inner.shared.events_lost.load(Relaxed)
     }
 
     /// Stops all workers and waits for them.
-    pub fn shutdown(self) {}
+    pub fn shutdown(self) {
+        self.inner.stop();
+    }
+}
+
+impl Inner {
+    fn assigned(&self) -> MutexGuard<'_, Assigned> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, worker: WorkerId, command: Command) {
+        if let Some(mailbox) = self.mailboxes.get(usize::from(worker.0)) {
+            mailbox.send(command);
+        }
+    }
+
+    fn stop(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return;
+        }
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Shutdown);
+        }
+        for thread in threads {
+            // A worker that panicked has said so on the way; there is nothing left to wait for.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }

@@ -1,0 +1,423 @@
+//! The way of a packet: classify → verify source → count → tap → per edge forward, transcode or drop → send.
+//!
+//! Nothing here waits, locks, allocates (but for a new SSRC on a transcoding edge) or logs; every packet that
+//! does not go on is counted with its reason.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use codec::graph::OutPacket;
+use codec::rtp::{self, RtpPacket};
+
+use super::classify::{PacketKind, classify};
+use super::learn::Verdict;
+use super::plan::{DropReason, Expect};
+use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
+use super::route::{Action, Edge};
+use super::schedule::Schedule;
+use super::send::{SendBatch, send};
+use super::ssrc::Seen;
+use super::stream::{Stream, Streams};
+use super::tap::{self, TapDirection, TapRecord};
+
+/// A packet of the codec graph that is due within this time is sent at once: waking up for each one would cost
+/// more than the packet itself.
+pub const EARLY: Duration = Duration::from_millis(1);
+
+/// Present time, read once per readiness event.
+#[derive(Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    /// Microseconds since the Unix epoch.
+    pub us: u64,
+}
+
+/// What leaves a worker goes through here.
+pub struct Output {
+    pub batch: SendBatch,
+    pub schedule: Schedule,
+    pub tap: Option<tap::Producer>,
+    pub now: Now,
+}
+
+/// What a received datagram turned out to be.
+#[derive(Clone, Copy)]
+enum Accepted {
+    Refused,
+    Rtp(Seen),
+    Rtcp,
+    Datagram,
+}
+
+/// A change of a stream's peer.
+pub type Learned = Option<SocketAddr>;
+
+/// Handles the `count` datagrams of a batch that arrived on the stream in `slot`.
+pub fn handle_batch(
+    streams: &mut Streams,
+    slot: u32,
+    batch: &mut ReceiveBatch,
+    count: usize,
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+) -> Learned {
+    let Some(stream) = streams.get_mut(slot) else { return None };
+    let mut accepted = [Accepted::Refused; BATCH];
+    let mut learned = None;
+    for (index, accepted) in accepted.iter_mut().enumerate().take(count) {
+        *accepted = accept(stream, batch, index, output, &mut learned);
+    }
+    // Taken out for the time in which sinks are borrowed from the same slab; no allocation.
+    let mut edges = std::mem::take(&mut stream.edges);
+    if edges.is_empty() {
+        let refused = accepted[..count].iter().filter(|a| matches!(a, Accepted::Refused)).count();
+        stream.shared.drops[DropReason::NoSink as usize].add((count - refused) as u64);
+    }
+    for edge in &mut edges {
+        follow_edge(streams, slot, edge, batch, &accepted[..count], output, scratch);
+    }
+    if let Some(stream) = streams.get_mut(slot) {
+        stream.edges = edges;
+    }
+    learned
+}
+
+/// Classify, verify, count and tap one datagram.
+fn accept(
+    stream: &mut Stream,
+    batch: &mut ReceiveBatch,
+    index: usize,
+    output: &mut Output,
+    learned: &mut Learned,
+) -> Accepted {
+    let source = batch.source(index);
+    let (Some(source), Some(datagram)) = (source, batch.datagram(index)) else {
+        return refuse(stream, DropReason::Malformed);
+    };
+    let accepted = match expected(stream.expect, datagram) {
+        Ok(accepted) => accepted,
+        Err(reason) => return refuse(stream, reason),
+    };
+    let before = stream.learner.peer();
+    match stream.learner.observe(output.now.instant, source) {
+        Verdict::Accept => {}
+        Verdict::WrongSource => return refuse(stream, DropReason::WrongSource),
+        Verdict::Changed => {}
+    }
+    if stream.learner.peer() != before
+        || stream.shared.confirmed.load(std::sync::atomic::Ordering::Relaxed) == 0
+    {
+        stream.publish_peer();
+        if stream.learner.peer() != before {
+            *learned = stream.learner.peer();
+        }
+    }
+    let shared = &stream.shared;
+    shared.ingress.packets.add(1);
+    shared.ingress.octets.add(datagram.len() as u64);
+    shared.last_packet_us.set(output.now.us);
+    match accepted {
+        Accepted::Rtp(seen) => {
+            let rates = &stream.clock_rates;
+            stream.ingress_ssrc.received(seen, output.now.us, &stream.shared.ingress_ssrc, |pt| {
+                Stream::clock_rate(rates, pt)
+            });
+        }
+        Accepted::Rtcp => {
+            shared.rtcp_ingress.packets.add(1);
+            shared.rtcp_ingress.octets.add(datagram.len() as u64);
+        }
+        Accepted::Datagram | Accepted::Refused => {}
+    }
+    if stream.tap.is_some() {
+        output.record(stream, TapDirection::Ingress, source, datagram);
+    }
+    accepted
+}
+
+fn refuse(stream: &Stream, reason: DropReason) -> Accepted {
+    stream.shared.ingress.errors.add(1);
+    stream.drop_packet(reason);
+    Accepted::Refused
+}
+
+fn expected(expect: Expect, datagram: &[u8]) -> Result<Accepted, DropReason> {
+    match (expect, classify(datagram)) {
+        (Expect::Datagrams, _) => Ok(Accepted::Datagram),
+        (Expect::Rtp | Expect::RtpAndRtcp, PacketKind::Rtp) => Ok(Accepted::Rtp(seen(datagram))),
+        (Expect::Rtcp | Expect::RtpAndRtcp, PacketKind::Rtcp) => Ok(Accepted::Rtcp),
+        (_, PacketKind::Rtp | PacketKind::Rtcp) => Err(DropReason::Unexpected),
+        (_, PacketKind::Stun | PacketKind::Dtls) => Err(DropReason::NotNegotiated),
+        (_, PacketKind::Other) => Err(DropReason::Malformed),
+    }
+}
+
+/// Fixed header fields; `datagram` was classified as RTP and so has twelve octets. Padding and extensions are
+/// not looked at: on an encrypted stream that passes through they are none of our business.
+fn seen(datagram: &[u8]) -> Seen {
+    let word =
+        |at: usize| u32::from_be_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]]);
+    Seen {
+        ssrc: word(8),
+        payload_type: datagram[1] & 0x7f,
+        sequence_number: u16::from_be_bytes([datagram[2], datagram[3]]),
+        timestamp: word(4),
+        octets: datagram.len(),
+    }
+}
+
+fn follow_edge(
+    streams: &mut Streams,
+    slot: u32,
+    edge: &mut Edge,
+    batch: &mut ReceiveBatch,
+    accepted: &[Accepted],
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+) {
+    let mut dropped = [0u32; DropReason::COUNT];
+    // Bit i: datagram i leaves by the RTP sink in one system call with its neighbours.
+    let mut together = 0u32;
+    let mut original = [0u8; BATCH];
+    for (index, accepted) in accepted.iter().enumerate() {
+        let result = match accepted {
+            Accepted::Refused => continue,
+            Accepted::Datagram => {
+                together |= 1 << index;
+                Ok(())
+            }
+            Accepted::Rtcp => match edge.rtcp_to.and_then(|to| streams.get_mut(to)) {
+                Some(sink) => output.send_rtcp(sink, batch.octets(index)),
+                None => Err(DropReason::NoSink),
+            },
+            Accepted::Rtp(seen) => match edge.action(seen.payload_type) {
+                Action::Drop(reason) => Err(reason),
+                Action::Transcode(plan) => {
+                    transcode(streams, edge, Way::Decode(plan), batch.octets(index), output, scratch)
+                }
+                action => {
+                    let payload_type = if let Action::Rewrite(pt) = action { pt } else { seen.payload_type };
+                    match edge.transcoding.as_mut().and_then(|t| t.known(seen.ssrc)) {
+                        Some(_) => {
+                            let way = Way::Companion(payload_type);
+                            transcode(streams, edge, way, batch.octets(index), output, scratch)
+                        }
+                        None => {
+                            if let Some(octets) = batch.datagram(index) {
+                                original[index] = octets[1];
+                                octets[1] = octets[1] & 0x80 | payload_type;
+                            }
+                            together |= 1 << index;
+                            Ok(())
+                        }
+                    }
+                }
+            },
+        };
+        if let Err(reason) = result {
+            dropped[reason as usize] += 1;
+        }
+    }
+    if together != 0 {
+        match edge.rtp_to.and_then(|to| streams.get_mut(to)) {
+            Some(sink) => output.send_run(sink, batch, together, accepted, &mut dropped),
+            None => dropped[DropReason::NoSink as usize] += together.count_ones(),
+        }
+        // Other edges see the packet as it came.
+        for index in (0..accepted.len()).filter(|i| together >> i & 1 == 1) {
+            if let (Accepted::Rtp(_), Some(octets)) = (&accepted[index], batch.datagram(index)) {
+                octets[1] = original[index];
+            }
+        }
+    }
+    if let Some(stream) = streams.get(slot) {
+        for (counter, n) in stream.shared.drops.iter().zip(dropped).filter(|(_, n)| *n > 0) {
+            counter.add(u64::from(n));
+        }
+    }
+}
+
+/// How a packet goes through the codec graph.
+enum Way {
+    Decode(u8),
+    /// Payload stays, numbering becomes the transcoder's; the payload type it leaves with.
+    Companion(u8),
+}
+
+fn transcode(
+    streams: &mut Streams,
+    edge: &mut Edge,
+    way: Way,
+    datagram: &[u8],
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+) -> Result<(), DropReason> {
+    let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::Malformed)?;
+    let to = edge.rtp_to.ok_or(DropReason::NoSink)?;
+    let token = streams.token(to);
+    let sink = streams.get_mut(to).ok_or(DropReason::NoSink)?;
+    let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
+    let now = output.now.instant;
+    let mut result = Ok(());
+    let mut emit = |out: OutPacket<'_>| {
+        if let Err(reason) = output.emit(sink, token, out, scratch) {
+            result = Err(reason);
+        }
+    };
+    match way {
+        Way::Decode(plan) => transcoding
+            .source(now, packet.ssrc(), usize::from(plan))
+            .ok_or(DropReason::PayloadType)?
+            .transcoder
+            .push(now, packet, &mut emit),
+        Way::Companion(payload_type) => transcoding
+            .known(packet.ssrc())
+            .ok_or(DropReason::PayloadType)?
+            .transcoder
+            .forward(now, packet, payload_type, &mut emit),
+    }
+    result
+}
+
+impl Output {
+    /// Sends a packet of the codec graph, now or when its time has come.
+    fn emit(
+        &mut self,
+        sink: &mut Stream,
+        token: u64,
+        out: OutPacket<'_>,
+        scratch: &mut [u8; DATAGRAM],
+    ) -> Result<(), DropReason> {
+        let mut header = [0; 12];
+        rtp::write_header(
+            &mut header,
+            out.marker,
+            out.payload_type,
+            out.sequence_number,
+            out.timestamp,
+            out.ssrc,
+        );
+        if out.send_at > self.now.instant + EARLY
+            && self.schedule.packet(out.send_at, token, &header, out.payload)
+        {
+            return Ok(());
+        }
+        let length = 12 + out.payload.len();
+        let packet = scratch.get_mut(..length).ok_or(DropReason::SendFailed)?;
+        packet[..12].copy_from_slice(&header);
+        packet[12..].copy_from_slice(out.payload);
+        self.send_rtp(sink, packet)
+    }
+
+    /// Sends one RTP packet, unless a player has muted the sink.
+    pub fn send_rtp(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
+        if sink.muted_by > 0 {
+            return Err(DropReason::Blocked);
+        }
+        self.send_unmuted(sink, packet)
+    }
+
+    /// Sends one RTP packet whoever else is muted.
+    pub fn send_unmuted(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
+        self.send_one(sink, packet)?;
+        sink.egress_ssrc.sent(seen(packet), &sink.shared.egress_ssrc);
+        Ok(())
+    }
+
+    fn send_rtcp(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
+        self.send_one(sink, packet)
+    }
+
+    fn send_one(&mut self, sink: &mut Stream, datagram: &[u8]) -> Result<(), DropReason> {
+        let Some(to) = &sink.destination else {
+            sink.shared.egress.errors.add(1);
+            return Err(DropReason::NoPeer);
+        };
+        if sink.tap.is_some() {
+            self.record_egress(sink, datagram);
+        }
+        if !send(sink.fd, to, datagram) {
+            sink.shared.egress.errors.add(1);
+            return Err(DropReason::SendFailed);
+        }
+        sink.shared.egress.packets.add(1);
+        sink.shared.egress.octets.add(datagram.len() as u64);
+        Ok(())
+    }
+
+    /// Sends the datagrams whose bit is set.
+    fn send_run(
+        &mut self,
+        sink: &mut Stream,
+        batch: &ReceiveBatch,
+        together: u32,
+        accepted: &[Accepted],
+        dropped: &mut [u32; DropReason::COUNT],
+    ) {
+        let count = together.count_ones();
+        if sink.muted_by > 0 {
+            dropped[DropReason::Blocked as usize] += count;
+            return;
+        }
+        let Some(to) = sink.destination else {
+            sink.shared.egress.errors.add(u64::from(count));
+            dropped[DropReason::NoPeer as usize] += count;
+            return;
+        };
+        let indices = || (0..accepted.len()).filter(move |i| together >> i & 1 == 1);
+        if sink.tap.is_some() {
+            for index in indices() {
+                self.record_egress(sink, batch.octets(index));
+            }
+        }
+        let failed = if count == 1 {
+            let index = together.trailing_zeros() as usize;
+            u32::from(!send(sink.fd, &to, batch.octets(index)))
+        } else {
+            self.batch.send_all(sink.fd, &to, indices().map(|i| batch.octets(i))).1
+        };
+        for (position, index) in indices().enumerate() {
+            if failed >> position & 1 == 1 {
+                sink.shared.egress.errors.add(1);
+                dropped[DropReason::SendFailed as usize] += 1;
+                continue;
+            }
+            let datagram = batch.octets(index);
+            sink.shared.egress.packets.add(1);
+            sink.shared.egress.octets.add(datagram.len() as u64);
+            if let Accepted::Rtp(_) = accepted[index] {
+                sink.egress_ssrc.sent(seen(datagram), &sink.shared.egress_ssrc);
+            }
+        }
+    }
+
+    fn record_egress(&mut self, sink: &Stream, datagram: &[u8]) {
+        if let Some(peer) = sink.learner.peer() {
+            self.record(sink, TapDirection::Egress, peer, datagram);
+        }
+    }
+
+    fn record(&mut self, stream: &Stream, direction: TapDirection, peer: SocketAddr, datagram: &[u8]) {
+        let Some(plan) = stream.tap else { return };
+        let local = stream.socket.local;
+        let (wanted, source, destination) = match direction {
+            TapDirection::Ingress => (plan.ingress, peer, local),
+            TapDirection::Egress => (plan.egress, local, peer),
+        };
+        if !wanted {
+            return;
+        }
+        let record = TapRecord {
+            recording: plan.recording,
+            stream: stream.id.0,
+            direction,
+            time_us: self.now.us,
+            source,
+            destination,
+            payload: datagram,
+        };
+        if !self.tap.as_mut().is_some_and(|tap| tap.push(record)) {
+            stream.shared.tap_lost.add(1);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Making a worker's streams, edges and players equal to a plan.
+
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use super::event::MediaEvent;
+use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan, StreamId};
+use super::player::Player;
+use super::route::Edge;
+use super::stream::Stream;
+use super::worker::Worker;
+
+/// The calls and players of a worker.
+#[derive(Default)]
+pub struct Calls {
+    calls: HashMap<CallKey, Call>,
+    /// By a number that is never used twice, so that a late turn of the schedule finds nobody.
+    pub players: HashMap<u64, Player>,
+    next_player: u64,
+}
+
+#[derive(Default)]
+struct Call {
+    streams: Vec<(StreamId, u32)>,
+    players: Vec<(PlayerId, u64)>,
+}
+
+impl Call {
+    fn slot(&self, id: StreamId) -> Option<u32> {
+        self.streams.iter().find(|(stream, _)| *stream == id).map(|(_, slot)| *slot)
+    }
+}
+
+impl Worker {
+    /// Makes the routes of a call equal to the plan; what both have in common goes on.
+    pub(super) fn install(&mut self, plan: CallPlan) {
+        let mut call = self.calls.calls.remove(&plan.key).unwrap_or_default();
+        let mut streams = Vec::with_capacity(plan.streams.len());
+        for wanted in &plan.streams {
+            let slot = call.slot(wanted.id).and_then(|slot| {
+                let stream = self.streams.get_mut(slot)?;
+                // The same stream on another port is another stream.
+                Arc::ptr_eq(&stream.socket, &wanted.socket).then(|| stream.update(wanted))?;
+                Some(slot)
+            });
+            let slot = slot.or_else(|| self.open(Stream::new(wanted, plan.key)));
+            let Some(slot) = slot else { continue };
+            streams.push((wanted.id, slot));
+            if let Some(stream) = self.streams.get_mut(slot) {
+                stream.tap = plan.tap.filter(|_| wanted.recorded);
+            }
+        }
+        for (_, slot) in std::mem::replace(&mut call.streams, streams) {
+            if !call.streams.iter().any(|(_, kept)| *kept == slot) {
+                self.close(slot);
+            }
+        }
+        self.connect(&call, &plan);
+        // Players of streams that are gone end.
+        let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
+        self.calls.calls.insert(plan.key, call);
+        for number in orphans {
+            let sink = self.calls.players.get(&number).map(|p| p.sink);
+            if sink.is_some_and(|sink| self.streams.resolve(sink).is_none()) {
+                self.finish_player(number);
+            }
+        }
+    }
+
+    /// Compiles the edges; those that were there before keep their codec state.
+    fn connect(&mut self, call: &Call, plan: &CallPlan) {
+        for (id, slot) in &call.streams {
+            let mut edges: Vec<Edge> = plan
+                .edges
+                .iter()
+                .filter(|edge| edge.from == *id)
+                .map(|edge| Edge::compile(edge, |sink| call.slot(sink)))
+                .collect();
+            let Some(stream) = self.streams.get_mut(*slot) else { continue };
+            for edge in &mut edges {
+                let Some(transcoding) = &mut edge.transcoding else { continue };
+                let before = stream.edges.iter_mut().find(|old| old.rtp_sink == edge.rtp_sink);
+                if let Some(old) = before.and_then(|old| old.transcoding.as_mut()) {
+                    transcoding.sources = std::mem::take(&mut old.sources);
+                }
+            }
+            stream.edges = edges;
+        }
+    }
+
+    fn open(&mut self, stream: Stream) -> Option<u32> {
+        let fd = stream.fd;
+        let slot = self.streams.insert(stream);
+        if self.poll.add(fd, self.streams.token(slot)).is_err() {
+            // Out of kernel memory or watches: the stream stays deaf, the time-out of the call reports it.
+            self.streams.remove(slot);
+            return None;
+        }
+        Some(slot)
+    }
+
+    fn close(&mut self, slot: u32) {
+        if let Some(stream) = self.streams.remove(slot) {
+            // Control may hold the socket open for longer; it must not wake us any more.
+            let _ = self.poll.remove(stream.socket.socket.as_raw_fd());
+        }
+    }
+
+    /// Forgets a call.
+    pub(super) fn remove(&mut self, key: CallKey) {
+        let Some(call) = self.calls.calls.get(&key) else { return };
+        for (_, number) in call.players.clone() {
+            self.finish_player(number);
+        }
+        let Some(call) = self.calls.calls.remove(&key) else { return };
+        for (_, slot) in call.streams {
+            self.close(slot);
+        }
+    }
+
+    pub(super) fn start_player(&mut self, key: CallKey, plan: PlayerPlan) {
+        let target = self.calls.calls.get(&key).and_then(|call| call.slot(plan.target));
+        let Some((slot, call)) = target.zip(self.calls.calls.get_mut(&key)) else {
+            // The call or stream went while the command was on its way.
+            self.tell(MediaEvent::PlayerFinished {
+                call: key,
+                player: plan.id,
+                frames_played: 0,
+                next_sequence: plan.first_sequence,
+                next_timestamp: plan.first_timestamp,
+            });
+            return;
+        };
+        let number = self.calls.next_player;
+        self.calls.next_player += 1;
+        call.players.push((plan.id, number));
+        let now = self.output.now.instant;
+        let player = Player::new(plan, key, self.streams.token(slot), now);
+        if let Some(stream) = self.streams.get_mut(slot) {
+            stream.muted_by += u16::from(player.block_egress);
+        }
+        self.calls.players.insert(number, player);
+        self.output.schedule.player(now, number);
+    }
+
+    pub(super) fn stop_player(&mut self, key: CallKey, player: PlayerId) {
+        let Some(call) = self.calls.calls.get(&key) else { return };
+        if let Some((_, number)) = call.players.iter().find(|(id, _)| *id == player) {
+            self.finish_player(*number);
+        }
+    }
+
+    /// Ends a player and tells control where it stopped.
+    pub(super) fn finish_player(&mut self, number: u64) {
+        let Some(player) = self.calls.players.remove(&number) else { return };
+        if let Some(call) = self.calls.calls.get_mut(&player.call) {
+            call.players.retain(|(_, n)| *n != number);
+        }
+        let sink = self.streams.resolve(player.sink).and_then(|slot| self.streams.get_mut(slot));
+        if let Some(stream) = sink {
+            stream.muted_by -= u16::from(player.block_egress);
+        }
+        self.tell(MediaEvent::PlayerFinished {
+            call: player.call,
+            player: player.id,
+            frames_played: player.frames_played,
+            next_sequence: player.next_sequence(),
+            next_timestamp: player.next_timestamp(),
+        });
+    }
+}

@@ -1,0 +1,162 @@
+//! A player at work: encoded frames out of a ring, one packet per frame duration.
+
+use std::time::{Duration, Instant};
+
+use super::plan::{CallKey, PlayerId, PlayerPlan};
+
+/// How often a player that ran dry looks for new frames.
+pub const RETRY: Duration = Duration::from_millis(5);
+
+/// State of one player.
+pub struct Player {
+    pub id: PlayerId,
+    pub call: CallKey,
+    /// Token of the stream whose peer hears it.
+    pub sink: u64,
+    pub block_egress: bool,
+    plan: PlayerPlan,
+    sequence_number: u16,
+    timestamp: u32,
+    /// When `timestamp` is played.
+    position: Instant,
+    marker: bool,
+    pub frames_played: u64,
+}
+
+/// What a player does when its turn comes.
+pub enum Turn {
+    /// A packet was written; come again at this instant.
+    Packet { length: usize, next: Instant },
+    /// No frame is ready.
+    Wait { next: Instant },
+    /// End of media.
+    Finished,
+}
+
+impl Player {
+    pub fn new(plan: PlayerPlan, call: CallKey, sink: u64, now: Instant) -> Self {
+        Self {
+            id: plan.id,
+            call,
+            sink,
+            block_egress: plan.block_egress,
+            sequence_number: plan.first_sequence,
+            timestamp: plan.first_timestamp,
+            position: now,
+            marker: true,
+            frames_played: 0,
+            plan,
+        }
+    }
+
+    /// Writes the next packet into `out`. `now` must not be before the instant the last turn asked for.
+    pub fn turn(&mut self, now: Instant, out: &mut [u8]) -> Turn {
+        // Asked before the ring is looked at: frames pushed before the producer went are not missed.
+        let ended = self.plan.frames.is_abandoned();
+        let Ok(frame) = self.plan.frames.pop() else {
+            return if ended { Turn::Finished } else { Turn::Wait { next: now + RETRY } };
+        };
+        self.catch_up(now);
+        let length = 12 + frame.payload.len();
+        let mut header = [0; 12];
+        codec::rtp::write_header(
+            &mut header,
+            self.marker,
+            self.plan.payload_type,
+            self.sequence_number,
+            self.timestamp,
+            self.plan.ssrc,
+        );
+        self.timestamp = self.timestamp.wrapping_add(frame.duration);
+        self.position += self.duration(frame.duration);
+        let Some(packet) = out.get_mut(..length) else {
+            // Longer than any datagram we handle: time goes on without it.
+            return Turn::Wait { next: self.position };
+        };
+        packet[..12].copy_from_slice(&header);
+        packet[12..].copy_from_slice(&frame.payload);
+        self.marker = false;
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        self.frames_played += 1;
+        Turn::Packet { length, next: self.position }
+    }
+
+    /// After an under-run: media time has gone on meanwhile.
+    fn catch_up(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.position);
+        if late < UNDER_RUN {
+            return;
+        }
+        let units = late.as_micros() * u128::from(self.plan.clock_rate) / 1_000_000;
+        self.timestamp = self.timestamp.wrapping_add(units as u32);
+        self.position = now;
+        self.marker = true;
+    }
+
+    fn duration(&self, units: u32) -> Duration {
+        Duration::from_nanos(u64::from(units) * 1_000_000_000 / u64::from(self.plan.clock_rate.max(1)))
+    }
+
+    pub fn next_sequence(&self) -> u16 {
+        self.sequence_number
+    }
+
+    pub fn next_timestamp(&self) -> u32 {
+        self.timestamp
+    }
+}
+
+/// Lateness up to this is a slow worker, whose packets follow each other faster until it has caught up.
+const UNDER_RUN: Duration = Duration::from_millis(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::{PlayerFrame, StreamId};
+    use super::*;
+    use codec::rtp::RtpPacket;
+    use std::sync::Arc;
+
+    #[test]
+    fn frames_are_numbered_paced_and_survive_an_under_run() {
+        let (mut producer, consumer) = rtrb::RingBuffer::new(8);
+        let plan = PlayerPlan {
+            id: PlayerId(1),
+            target: StreamId(1),
+            payload_type: 8,
+            ssrc: 77,
+            first_sequence: 65_535,
+            first_timestamp: 1000,
+            clock_rate: 8000,
+            frames: consumer,
+            block_egress: false,
+        };
+        let start = Instant::now();
+        let mut player = Player::new(plan, CallKey(1), 0, start);
+        let frame = || PlayerFrame { payload: Arc::from([0xd5; 160]), duration: 160 };
+        for _ in 0..2 {
+            producer.push(frame()).unwrap();
+        }
+        let mut out = [0; 2048];
+        let mut packets = Vec::new();
+        let mut now = start;
+        let mut turns = 0;
+        loop {
+            match player.turn(now, &mut out) {
+                Turn::Packet { length, next } => {
+                    let p = RtpPacket::parse(&out[..length]).unwrap();
+                    packets.push((p.sequence_number(), p.timestamp(), p.marker(), (now - start).as_millis()));
+                    now = next;
+                }
+                Turn::Wait { next } => now = next,
+                Turn::Finished => break,
+            }
+            turns += 1;
+            if turns == 22 {
+                producer.push(frame()).unwrap();
+                producer = rtrb::RingBuffer::new(1).0;
+            }
+        }
+        assert_eq!(packets, [(65_535, 1000, true, 0), (0, 1160, false, 20), (1, 1000 + 140 * 8, true, 140),]);
+        assert_eq!((player.frames_played, player.next_sequence()), (3, 2));
+    }
+}

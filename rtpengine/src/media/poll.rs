@@ -1,0 +1,102 @@
+//! What a worker thread needs from the system besides packets: readiness, wake-up, sleep and its place on a
+//! core. A leaf around `epoll` and `eventfd`.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Readiness events taken by one system call.
+pub const EVENTS: usize = 256;
+
+/// An epoll instance.
+pub struct Poll {
+    fd: OwnedFd,
+    events: Box<[libc::epoll_event]>,
+}
+
+impl Poll {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers.
+        let fd = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        let none = libc::epoll_event { events: 0, u64: 0 };
+        Ok(Self { fd, events: vec![none; EVENTS].into_boxed_slice() })
+    }
+
+    /// Edge-triggered: who gets an event reads until the socket is empty, or remembers that it is not.
+    pub fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: token };
+        // SAFETY: `event` is live during the call.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })
+    }
+
+    pub fn remove(&self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: DEL ignores the event pointer.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
+    }
+
+    /// Waits for readiness, at most `timeout` (rounded up to milliseconds); the number of events.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> usize {
+        let timeout = timeout.map_or(-1, |t| t.as_micros().div_ceil(1000).min(60_000) as i32);
+        // SAFETY: `events` has EVENTS entries for the kernel to fill.
+        let n = unsafe {
+            libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), EVENTS as i32, timeout)
+        };
+        // Negative is EINTR; everything else would be a defect of ours, and an empty turn is harmless.
+        usize::try_from(n).unwrap_or(0).min(EVENTS)
+    }
+
+    /// The token of an event of the last `wait`.
+    pub fn token(&self, index: usize) -> u64 {
+        self.events[index].u64
+    }
+}
+
+/// A counter that makes `Poll::wait` return.
+pub struct Wake(OwnedFd);
+
+impl Wake {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers.
+        owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(Self)
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    pub fn wake(&self) {
+        let one = 1u64;
+        // SAFETY: eight live octets. A full counter (the only failure) means that a wake-up is pending anyway.
+        unsafe { libc::write(self.fd(), std::ptr::from_ref(&one).cast(), 8) };
+    }
+}
+
+/// Lets packets gather.
+pub fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Puts the calling thread on the `index`th (modulo their number) of the cores that the process may use.
+pub fn pin_to_core(index: usize) -> io::Result<()> {
+    // SAFETY: a zeroed cpu_set_t is the empty set; the calls get its true size; CPU_* stay inside it.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        check(libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut allowed))?;
+        let cores: Vec<usize> =
+            (0..libc::CPU_SETSIZE as usize).filter(|c| libc::CPU_ISSET(*c, &allowed)).collect();
+        let Some(core) = cores.get(index % cores.len().max(1)) else { return Ok(()) };
+        let mut wanted: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(*core, &mut wanted);
+        check(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &wanted))
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn owned(fd: RawFd) -> io::Result<OwnedFd> {
+    check(fd)?;
+    // SAFETY: the system has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,138 @@
+//! What a worker does later: packets of the codec graph that wait for their turn, and players.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use super::receive::DATAGRAM;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// A waiting packet; give it back with [`Schedule::release`].
+    Packet(u32),
+    /// A player by its number.
+    Player(u64),
+}
+
+/// A packet that waits.
+pub struct Waiting {
+    /// Token of the sink.
+    pub sink: u64,
+    length: usize,
+    octets: [u8; DATAGRAM],
+}
+
+impl Waiting {
+    pub fn octets(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
+}
+
+/// A heap of deadlines and a pool of packet buffers. The pool grows to the greatest number that ever waited,
+/// [`MAX_WAITING`] at most, and is used again from then on.
+pub struct Schedule {
+    heap: BinaryHeap<Reverse<(Instant, u64, Due)>>,
+    order: u64,
+    waiting: Vec<Box<Waiting>>,
+    free: Vec<u32>,
+}
+
+/// Packets that may wait; further ones are sent at once.
+const MAX_WAITING: usize = 16_384;
+const PREALLOCATED: usize = 256;
+
+impl Schedule {
+    pub fn new() -> Self {
+        let mut schedule = Self {
+            heap: BinaryHeap::with_capacity(4096),
+            order: 0,
+            waiting: Vec::with_capacity(4096),
+            free: Vec::with_capacity(4096),
+        };
+        for _ in 0..PREALLOCATED {
+            schedule.grow();
+        }
+        schedule
+    }
+
+    fn grow(&mut self) {
+        self.free.push(self.waiting.len() as u32);
+        self.waiting.push(Box::new(Waiting { sink: 0, length: 0, octets: [0; DATAGRAM] }));
+    }
+
+    /// Queues a packet made of two parts; `false` when no buffer is left or it is too long.
+    pub fn packet(&mut self, at: Instant, sink: u64, header: &[u8], payload: &[u8]) -> bool {
+        let length = header.len() + payload.len();
+        if length > DATAGRAM {
+            return false;
+        }
+        if self.free.is_empty() && self.waiting.len() < MAX_WAITING {
+            self.grow();
+        }
+        let Some(index) = self.free.pop() else { return false };
+        let waiting = &mut self.waiting[index as usize];
+        waiting.sink = sink;
+        waiting.length = length;
+        waiting.octets[..header.len()].copy_from_slice(header);
+        waiting.octets[header.len()..length].copy_from_slice(payload);
+        self.push(at, Due::Packet(index));
+        true
+    }
+
+    /// Queues a player's next turn.
+    pub fn player(&mut self, at: Instant, player: u64) {
+        self.push(at, Due::Player(player));
+    }
+
+    fn push(&mut self, at: Instant, due: Due) {
+        self.order += 1;
+        self.heap.push(Reverse((at, self.order, due)));
+    }
+
+    /// Earliest deadline.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Takes the earliest entry that is due at `now`; equal deadlines come in the order they were queued.
+    pub fn pop(&mut self, now: Instant) -> Option<(Instant, Due)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((at, _, due))| (at, due))
+    }
+
+    pub fn waiting(&self, index: u32) -> &Waiting {
+        &self.waiting[index as usize]
+    }
+
+    pub fn release(&mut self, index: u32) {
+        self.free.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn packets_come_out_by_time_then_order_and_buffers_are_used_again() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new();
+        for (ms, octet) in [(30, 3), (10, 1), (20, 2), (10, 9)] {
+            assert!(schedule.packet(now + Duration::from_millis(ms), 5, &[octet], &[octet]));
+        }
+        assert!(schedule.pop(now).is_none());
+        let mut seen = Vec::new();
+        while let Some((_, Due::Packet(index))) = schedule.pop(now + Duration::from_millis(20)) {
+            seen.push(schedule.waiting(index).octets()[0]);
+            schedule.release(index);
+        }
+        assert_eq!(seen, [1, 9, 2]);
+        assert_eq!(schedule.next(), Some(now + Duration::from_millis(30)));
+        assert_eq!(schedule.waiting.len(), PREALLOCATED);
+        assert!(!schedule.packet(now, 0, &[0; 12], &[0; DATAGRAM]));
+    }
+}

@@ -1,0 +1,246 @@
+//! Per-SSRC bookkeeping of received packets: loss and duplicates by extended sequence number, jitter.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::stats::{SSRC_SLOTS, SsrcShared};
+
+/// A jump further than this, forwards or backwards, is a new start and not loss (RFC 3550 appendix A.1).
+const MAX_JUMP: u64 = 3000;
+
+/// What one packet told.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub ssrc: u32,
+    pub payload_type: u8,
+    pub sequence_number: u16,
+    pub timestamp: u32,
+    pub octets: usize,
+}
+
+/// The worker's private half of one direction's SSRC slots; the public half is in `StreamShared`.
+#[derive(Default)]
+pub struct SsrcTable {
+    /// Slot of the last packet: nearly always the next one's as well.
+    recent: u8,
+    /// Slot to be replaced next.
+    oldest: u8,
+    tracks: [Track; SSRC_SLOTS],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Track {
+    ssrc: u32,
+    used: bool,
+    payload_type: u8,
+    clock_rate: u32,
+    highest: u64,
+    /// Bit i: `highest - i` was received.
+    window: u64,
+    arrival_us: u64,
+    timestamp: u32,
+    /// RFC 3550 §6.4.1, in microseconds, scaled by 16.
+    jitter_16us: u64,
+}
+
+impl SsrcTable {
+    /// Slots of `shared` that packets of this SSRC are counted in; a new SSRC replaces the oldest.
+    fn slot(&mut self, ssrc: u32, shared: &[SsrcShared; SSRC_SLOTS]) -> usize {
+        let recent = usize::from(self.recent);
+        if self.tracks[recent].used && self.tracks[recent].ssrc == ssrc {
+            return recent;
+        }
+        let found = self.tracks.iter().position(|t| t.used && t.ssrc == ssrc);
+        let slot = found.unwrap_or_else(|| {
+            let slot = usize::from(self.oldest);
+            self.oldest = ((slot + 1) % SSRC_SLOTS) as u8;
+            self.tracks[slot] = Track { ssrc, ..Track::default() };
+            shared[slot].reset(ssrc);
+            slot
+        });
+        self.recent = slot as u8;
+        slot
+    }
+
+    /// Counts a received packet. `clock_rate` is asked when the payload type is new.
+    pub fn received(
+        &mut self,
+        seen: Seen,
+        arrival_us: u64,
+        shared: &[SsrcShared; SSRC_SLOTS],
+        clock_rate: impl FnOnce(u8) -> u32,
+    ) {
+        let slot = self.slot(seen.ssrc, shared);
+        let (track, shared) = (&mut self.tracks[slot], &shared[slot]);
+        shared.packets.add(1);
+        shared.octets.add(seen.octets as u64);
+        let first = !track.used;
+        if first || track.payload_type != seen.payload_type {
+            track.payload_type = seen.payload_type;
+            track.clock_rate = clock_rate(seen.payload_type);
+            shared.payload_type.store(u32::from(seen.payload_type), Relaxed);
+        }
+        if first {
+            track.used = true;
+            track.highest = u64::from(seen.sequence_number);
+            track.window = 1;
+        } else {
+            track.sequence(seen.sequence_number, shared);
+            track.jitter(seen.timestamp, arrival_us);
+        }
+        track.arrival_us = arrival_us;
+        track.timestamp = seen.timestamp;
+        shared.last_sequence.set(track.highest);
+        shared.last_timestamp.set(u64::from(seen.timestamp));
+        shared.jitter_us.set(track.jitter_16us / 16);
+    }
+
+    /// Counts a sent packet.
+    pub fn sent(&mut self, seen: Seen, shared: &[SsrcShared; SSRC_SLOTS]) {
+        let slot = self.slot(seen.ssrc, shared);
+        let (track, shared) = (&mut self.tracks[slot], &shared[slot]);
+        if !track.used {
+            track.used = true;
+            track.highest = u64::from(seen.sequence_number);
+        } else {
+            track.highest = track.highest.max(extend(track.highest, seen.sequence_number));
+        }
+        shared.packets.add(1);
+        shared.octets.add(seen.octets as u64);
+        shared.last_sequence.set(track.highest);
+        shared.last_timestamp.set(u64::from(seen.timestamp));
+        shared.payload_type.store(u32::from(seen.payload_type), Relaxed);
+    }
+}
+
+impl Track {
+    fn sequence(&mut self, sequence_number: u16, shared: &SsrcShared) {
+        let extended = extend(self.highest, sequence_number);
+        if extended > self.highest {
+            let step = extended - self.highest;
+            if step <= MAX_JUMP {
+                shared.lost.add(step - 1);
+                self.window = if step < 64 { self.window << step | 1 } else { 1 };
+            } else {
+                self.window = 1;
+            }
+            self.highest = extended;
+            return;
+        }
+        let behind = self.highest - extended;
+        if behind > MAX_JUMP {
+            self.highest = extended;
+            self.window = 1;
+        } else if behind >= 64 || self.window >> behind & 1 == 1 {
+            shared.duplicates.add(1);
+        } else {
+            // Late, not lost.
+            self.window |= 1 << behind;
+            shared.lost.sub(1);
+        }
+    }
+
+    fn jitter(&mut self, timestamp: u32, arrival_us: u64) {
+        if self.clock_rate == 0 {
+            return;
+        }
+        let media =
+            i64::from(timestamp.wrapping_sub(self.timestamp) as i32) * 1_000_000 / i64::from(self.clock_rate);
+        let elapsed = arrival_us.wrapping_sub(self.arrival_us) as i64;
+        let difference = elapsed.wrapping_sub(media).unsigned_abs();
+        // A pause or a change of the time base is not jitter.
+        if difference < 5_000_000 {
+            self.jitter_16us = self.jitter_16us + difference - (self.jitter_16us + 8) / 16;
+        }
+    }
+}
+
+/// The extended number nearest to `highest` whose low 16 bits are `sequence_number`.
+pub fn extend(highest: u64, sequence_number: u16) -> u64 {
+    let step = sequence_number.wrapping_sub(highest as u16) as i16;
+    // Before the first cycle there is nothing behind zero: count that as a cycle ahead.
+    highest.checked_add_signed(i64::from(step)).unwrap_or(highest + u64::from(step as u16))
+}
+
+impl SsrcShared {
+    fn reset(&self, ssrc: u32) {
+        for counter in [
+            &self.packets,
+            &self.octets,
+            &self.lost,
+            &self.duplicates,
+            &self.last_sequence,
+            &self.last_timestamp,
+            &self.jitter_us,
+        ] {
+            counter.set(0);
+        }
+        self.payload_type.store(0, Relaxed);
+        self.ssrc.store(ssrc, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(packets: &[(u32, u16)]) -> [SsrcShared; SSRC_SLOTS] {
+        let shared: [SsrcShared; SSRC_SLOTS] = Default::default();
+        let mut table = SsrcTable::default();
+        for (index, (ssrc, sequence_number)) in packets.iter().enumerate() {
+            let seen = Seen {
+                ssrc: *ssrc,
+                payload_type: 0,
+                sequence_number: *sequence_number,
+                timestamp: index as u32 * 160,
+                octets: 172,
+            };
+            table.received(seen, index as u64 * 20_000, &shared, |_| 8000);
+        }
+        shared
+    }
+
+    #[test]
+    fn loss_and_duplicates_by_sequence_number() {
+        const CASES: &[(&str, &[u16], u64, u64)] = &[
+            ("in order", &[1, 2, 3, 4], 0, 0),
+            ("one lost", &[1, 2, 4], 1, 0),
+            ("late is not lost", &[1, 3, 2, 4], 0, 0),
+            ("twice", &[1, 2, 2, 3, 1], 0, 2),
+            ("wrap", &[65_534, 65_535, 1, 0, 2], 0, 0),
+            ("lost over the wrap", &[65_534, 2], 3, 0),
+            ("reset", &[100, 101, 30_000, 30_001, 30_003], 1, 0),
+        ];
+        for (name, sequence, lost, duplicates) in CASES {
+            let packets: Vec<_> = sequence.iter().map(|s| (9, *s)).collect();
+            let shared = feed(&packets);
+            assert_eq!((shared[0].lost.get(), shared[0].duplicates.get()), (*lost, *duplicates), "{name}");
+            assert_eq!(shared[0].packets.get(), sequence.len() as u64, "{name}");
+        }
+    }
+
+    #[test]
+    fn steady_stream_has_no_jitter_and_an_early_packet_has() {
+        assert_eq!(feed(&[(1, 1), (1, 2), (1, 3)])[0].jitter_us.get(), 0);
+        let shared: [SsrcShared; SSRC_SLOTS] = Default::default();
+        let mut table = SsrcTable::default();
+        for (index, arrival) in [0u64, 20_000, 48_000].into_iter().enumerate() {
+            let seen = Seen {
+                ssrc: 1,
+                payload_type: 0,
+                sequence_number: index as u16,
+                timestamp: index as u32 * 160,
+                octets: 172,
+            };
+            table.received(seen, arrival, &shared, |_| 8000);
+        }
+        assert_eq!(shared[0].jitter_us.get(), 500);
+    }
+
+    #[test]
+    fn fifth_ssrc_replaces_the_first() {
+        let shared = feed(&[(1, 1), (2, 1), (3, 1), (4, 1), (5, 7), (2, 2)]);
+        let ssrcs: Vec<_> = shared.iter().map(|s| s.ssrc.load(Relaxed)).collect();
+        assert_eq!(ssrcs, [5, 2, 3, 4]);
+        assert_eq!((shared[0].packets.get(), shared[1].packets.get()), (1, 2));
+    }
+}

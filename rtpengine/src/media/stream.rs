@@ -1,0 +1,154 @@
+//! The streams of a worker: a slab of everything that a packet's way needs about its local port.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::learn::{Learner, PeerRules};
+use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, TapPlan};
+use super::port_pool::LocalPort;
+use super::route::Edge;
+use super::send::Destination;
+use super::ssrc::SsrcTable;
+use super::stats::StreamShared;
+
+/// One local port at work. What every packet touches is in front.
+pub struct Stream {
+    pub fd: RawFd,
+    pub expect: Expect,
+    /// Players that keep other media from this stream's peer.
+    pub muted_by: u16,
+    /// What the tap is to see of this stream.
+    pub tap: Option<TapPlan>,
+    pub destination: Option<Destination>,
+    pub learner: Learner,
+    pub shared: Arc<StreamShared>,
+    pub edges: Vec<Edge>,
+    pub ingress_ssrc: SsrcTable,
+    pub egress_ssrc: SsrcTable,
+    pub id: StreamId,
+    pub call: CallKey,
+    pub socket: Arc<LocalPort>,
+    /// (payload type, clock rate)
+    pub clock_rates: Vec<(u8, u32)>,
+}
+
+impl Stream {
+    pub fn new(plan: &StreamPlan, call: CallKey) -> Self {
+        let mut stream = Self {
+            fd: plan.socket.socket.as_raw_fd(),
+            expect: plan.expect,
+            muted_by: 0,
+            tap: None,
+            destination: None,
+            learner: Learner::new(rules(plan)),
+            shared: Arc::clone(&plan.shared),
+            edges: Vec::new(),
+            ingress_ssrc: SsrcTable::default(),
+            egress_ssrc: SsrcTable::default(),
+            id: plan.id,
+            call,
+            socket: Arc::clone(&plan.socket),
+            clock_rates: clock_rates(plan),
+        };
+        stream.publish_peer();
+        stream
+    }
+
+    /// Takes over a new plan of the same stream and socket.
+    pub fn update(&mut self, plan: &StreamPlan) {
+        self.expect = plan.expect;
+        self.shared = Arc::clone(&plan.shared);
+        self.clock_rates = clock_rates(plan);
+        self.learner.update(rules(plan));
+        self.publish_peer();
+    }
+
+    /// Makes what packets are sent to, and what control reads, follow the learner.
+    pub fn publish_peer(&mut self) {
+        self.destination = self.learner.peer().map(Destination::new);
+        self.shared.confirmed.store(self.learner.is_confirmed().into(), Relaxed);
+    }
+
+    /// Clock rate of a payload type; 0 when it is unknown.
+    pub fn clock_rate(rates: &[(u8, u32)], payload_type: u8) -> u32 {
+        let known = rates.iter().find(|(pt, _)| *pt == payload_type).map(|(_, rate)| *rate);
+        // RFC 3551 table 4: all static audio types that are in use run at 8 kHz.
+        known.unwrap_or(if payload_type < 20 && ![6, 10, 11, 14, 16, 17].contains(&payload_type) {
+            8000
+        } else {
+            0
+        })
+    }
+
+    /// Counts a packet that arrived here and does not go on.
+    pub fn drop_packet(&self, reason: DropReason) {
+        self.shared.drops[reason as usize].add(1);
+    }
+}
+
+fn rules(plan: &StreamPlan) -> PeerRules {
+    PeerRules {
+        mode: plan.learning,
+        // A hold address or port 0 is nobody.
+        signalled: plan.peer.filter(|p| !p.ip().is_unspecified() && p.port() != 0),
+        strict_source: plan.strict_source,
+        media_handover: plan.media_handover,
+        epoch: plan.learning_epoch,
+    }
+}
+
+fn clock_rates(plan: &StreamPlan) -> Vec<(u8, u32)> {
+    plan.formats.iter().map(|f| (f.payload_type, f.clock_rate)).collect()
+}
+
+/// Streams by slot; a slot that is used again has another generation.
+#[derive(Default)]
+pub struct Streams {
+    slots: Vec<(u32, Option<Box<Stream>>)>,
+    free: Vec<u32>,
+}
+
+impl Streams {
+    pub fn insert(&mut self, stream: Stream) -> u32 {
+        let stream = Some(Box::new(stream));
+        match self.free.pop() {
+            Some(slot) => {
+                let entry = &mut self.slots[slot as usize];
+                entry.0 = entry.0.wrapping_add(1);
+                entry.1 = stream;
+                slot
+            }
+            None => {
+                self.slots.push((0, stream));
+                (self.slots.len() - 1) as u32
+            }
+        }
+    }
+
+    pub fn remove(&mut self, slot: u32) -> Option<Box<Stream>> {
+        let stream = self.slots.get_mut(slot as usize)?.1.take()?;
+        self.free.push(slot);
+        Some(stream)
+    }
+
+    pub fn get(&self, slot: u32) -> Option<&Stream> {
+        self.slots.get(slot as usize)?.1.as_deref()
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Stream> {
+        self.slots.get_mut(slot as usize)?.1.as_deref_mut()
+    }
+
+    /// Slot and generation in one number, as epoll and the schedule carry it.
+    pub fn token(&self, slot: u32) -> u64 {
+        let generation = self.slots.get(slot as usize).map_or(0, |s| s.0);
+        u64::from(generation) << 32 | u64::from(slot)
+    }
+
+    /// The slot of a token, unless the slot has been used for something else since.
+    pub fn resolve(&self, token: u64) -> Option<u32> {
+        let (generation, stream) = self.slots.get(token as u32 as usize)?;
+        (u64::from(*generation) == token >> 32 && stream.is_some()).then_some(token as u32)
+    }
+}

@@ -1,0 +1,261 @@
+//! The loop of one worker thread: wait → packets → commands → what is due.
+//!
+//! **Wake-ups.** A quiet worker wakes for every packet. Once it has handled [`BUSY_RATE`] packets a second or
+//! more over the last [`WINDOW`], it lets packets gather until [`GATHER`] after the last wake-up, so that one
+//! wake-up serves many sockets. This delays a packet by [`GATHER`] at most, half of it on average, and its own
+//! packet work shortens the pause: at full load there is none. A socket that delivered more than [`DEEP`] packets
+//! at once suspends gathering, so that no receive buffer fills up meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+
+use super::event::MediaEvent;
+use super::forward::{EARLY, Now, Output, handle_batch};
+use super::install::Calls;
+use super::mailbox::{Command, Inbox};
+use super::player::Turn;
+use super::poll::{Poll, sleep};
+use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
+use super::schedule::{Due, Schedule};
+use super::send::SendBatch;
+use super::stream::Streams;
+use super::tap;
+
+/// Longest time for which packets gather.
+pub const GATHER: Duration = Duration::from_millis(1);
+/// Packets a second from which on they do.
+pub const BUSY_RATE: u64 = 1500;
+const WINDOW: Duration = Duration::from_millis(100);
+const DEEP: usize = 24;
+
+/// Token of the inbox in the poll; no stream has it.
+const INBOX: u64 = u64::MAX;
+
+/// Counts what control wants to know about a worker.
+#[derive(Default)]
+pub struct WorkerShared {
+    /// Events that control did not take in time.
+    pub events_lost: AtomicU64,
+}
+
+/// A worker thread's state.
+pub struct Worker {
+    pub(super) poll: Poll,
+    pub(super) streams: Streams,
+    pub(super) calls: Calls,
+    pub(super) output: Output,
+    inbox: Inbox,
+    batch: ReceiveBatch,
+    scratch: Box<[u8; DATAGRAM]>,
+    /// Streams whose socket was not emptied.
+    unfinished: Vec<u64>,
+    events: mpsc::Sender<MediaEvent>,
+    shared: Arc<WorkerShared>,
+    max_packets: usize,
+    load: Load,
+}
+
+/// Decides whether packets should gather.
+struct Load {
+    since: Instant,
+    packets: u64,
+    busy: bool,
+    deepest: usize,
+}
+
+impl Worker {
+    pub fn new(
+        inbox: Inbox,
+        tap: Option<tap::Producer>,
+        events: mpsc::Sender<MediaEvent>,
+        shared: Arc<WorkerShared>,
+        max_packets: usize,
+    ) -> std::io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.add(inbox.wake_fd(), INBOX)?;
+        let output = Output { batch: SendBatch::new(), schedule: Schedule::new(), tap, now: now() };
+        Ok(Self {
+            poll,
+            streams: Streams::default(),
+            calls: Calls::default(),
+            output,
+            inbox,
+            batch: ReceiveBatch::new(),
+            scratch: Box::new([0; DATAGRAM]),
+            unfinished: Vec::with_capacity(4096),
+            events,
+            shared,
+            max_packets: max_packets.max(1),
+            load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
+        })
+    }
+
+    /// Runs until it is told to shut down.
+    pub fn run(mut self) {
+        loop {
+            let ready = self.poll.wait(self.timeout());
+            let woken = Instant::now();
+            self.load.deepest = 0;
+            let unfinished = self.unfinished.len();
+            for index in 0..unfinished {
+                let token = self.unfinished[index];
+                self.receive(token);
+            }
+            self.unfinished.drain(..unfinished);
+            for index in 0..ready {
+                match self.poll.token(index) {
+                    INBOX => self.inbox.acknowledge(),
+                    token => self.receive(token),
+                }
+            }
+            if !self.commands() {
+                return;
+            }
+            self.due();
+            self.gather(woken);
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() || !self.inbox.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = self.output.schedule.next()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Empties a socket, up to the number of packets that keeps the others from waiting.
+    fn receive(&mut self, token: u64) {
+        let Some(slot) = self.streams.resolve(token) else { return };
+        self.output.now = now();
+        let mut total = 0;
+        loop {
+            let Some(fd) = self.streams.get(slot).map(|s| s.fd) else { break };
+            // An error belongs to a packet sent earlier; reading it has consumed it, packets may follow.
+            let Ok(count) = self.batch.receive(fd) else {
+                self.unfinished.push(token);
+                break;
+            };
+            if count > 0 {
+                let learned = handle_batch(
+                    &mut self.streams,
+                    slot,
+                    &mut self.batch,
+                    count,
+                    &mut self.output,
+                    &mut self.scratch,
+                );
+                if let (Some(peer), Some(stream)) = (learned, self.streams.get(slot)) {
+                    let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
+                    self.tell(event);
+                }
+            }
+            total += count;
+            if count < BATCH {
+                break;
+            }
+            if total >= self.max_packets {
+                self.unfinished.push(token);
+                break;
+            }
+        }
+        self.load.packets += total as u64;
+        self.load.deepest = self.load.deepest.max(total);
+    }
+
+    /// Carries out what control asked for; false when that was to stop.
+    fn commands(&mut self) -> bool {
+        while let Some(command) = self.inbox.next() {
+            self.load.packets += 1;
+            self.output.now = now();
+            match command {
+                Command::Install(plan) => self.install(plan),
+                Command::Remove(call) => self.remove(call),
+                Command::StartPlayer(call, plan) => self.start_player(call, plan),
+                Command::StopPlayer(call, player) => self.stop_player(call, player),
+                Command::Shutdown => return false,
+            }
+        }
+        true
+    }
+
+    fn due(&mut self) {
+        if self.output.schedule.next().is_none() {
+            return;
+        }
+        self.output.now = now();
+        let horizon = self.output.now.instant + EARLY;
+        while let Some((at, due)) = self.output.schedule.pop(horizon) {
+            match due {
+                Due::Packet(index) => {
+                    self.load.packets += 1;
+                    let waiting = self.output.schedule.waiting(index);
+                    let sink = self.streams.resolve(waiting.sink).and_then(|s| self.streams.get_mut(s));
+                    let length = waiting.octets().len();
+                    self.scratch[..length].copy_from_slice(waiting.octets());
+                    self.output.schedule.release(index);
+                    if let Some(sink) = sink {
+                        // A refusal is in the sink's error counter; the source may be gone.
+                        let _ = self.output.send_rtp(sink, &self.scratch[..length]);
+                    }
+                }
+                Due::Player(player) => self.play(player, at),
+            }
+        }
+    }
+
+    fn play(&mut self, number: u64, at: Instant) {
+        let Some(player) = self.calls.players.get_mut(&number) else { return };
+        self.load.packets += 1;
+        // Up to `EARLY` before its time a turn counts as on time.
+        let now = self.output.now.instant.max(at);
+        match player.turn(now, &mut self.scratch[..]) {
+            Turn::Packet { length, next } => {
+                let sink = self.streams.resolve(player.sink).and_then(|s| self.streams.get_mut(s));
+                if let Some(sink) = sink {
+                    // Without a peer media time goes on; the sink's error counter has it.
+                    let _ = self.output.send_unmuted(sink, &self.scratch[..length]);
+                }
+                self.output.schedule.player(next, number);
+            }
+            Turn::Wait { next } => self.output.schedule.player(next, number),
+            Turn::Finished => self.finish_player(number),
+        }
+    }
+
+    /// Lets packets gather when that pays.
+    fn gather(&mut self, woken: Instant) {
+        let now = Instant::now();
+        let elapsed = now - self.load.since;
+        if elapsed >= WINDOW {
+            self.load.busy = self.load.packets * 1000 >= BUSY_RATE * elapsed.as_millis() as u64;
+            self.load.since = now;
+            self.load.packets = 0;
+        }
+        if !self.load.busy || self.load.deepest > DEEP || !self.unfinished.is_empty() {
+            return;
+        }
+        let mut pause = (woken + GATHER).saturating_duration_since(now);
+        if let Some(next) = self.output.schedule.next() {
+            pause = pause.min(next.saturating_duration_since(now));
+        }
+        if !pause.is_zero() {
+            sleep(pause);
+        }
+    }
+
+    /// Tells control, or counts that it could not be told.
+    pub(super) fn tell(&self, event: MediaEvent) {
+        if self.events.try_send(event).is_err() {
+            self.shared.events_lost.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+fn now() -> Now {
+    let us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+    Now { instant: Instant::now(), us }
+}

@@ -1,0 +1,318 @@
+//! The data plane on loopback sockets: what goes in, what comes out, what is counted.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use codec::PayloadFormat;
+use codec::graph::TranscodePlan;
+use codec::rtp::{RtpPacket, write_header};
+use rtpengine::config::{Config, EndpointLearning, LocalAddress};
+use rtpengine::media::event::MediaEvent;
+use rtpengine::media::plan::*;
+use rtpengine::media::port_pool::{LocalPort, PortPool};
+use rtpengine::media::stats::StreamShared;
+use rtpengine::media::{MediaPlane, WorkerId, tap};
+use tokio::sync::mpsc;
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+const WORKER: WorkerId = WorkerId(0);
+const FORWARD: Handling = Handling::Forward { payload_type: None };
+
+struct Relay {
+    plane: MediaPlane,
+    pool: Arc<PortPool>,
+    v4: LocalAddress,
+    v6: LocalAddress,
+    events: mpsc::Receiver<MediaEvent>,
+    tap: tap::Consumer,
+}
+
+fn relay() -> Relay {
+    let address = |ip: &str| {
+        let address: IpAddr = ip.parse().unwrap();
+        LocalAddress { address, advertised: address, ports: None }
+    };
+    let (v4, v6) = (address("127.0.0.1"), address("::1"));
+    let mut config = Config::for_address(v4.address, v4.address);
+    config.interfaces[0].addresses.push(v6);
+    let pool = PortPool::new(&config.interfaces, (42_000, 48_999), 0, &[]);
+    let (producer, tap) = tap::ring(1 << 20);
+    let (sender, events) = mpsc::channel(64);
+    let plane = MediaPlane::start(&config, vec![producer], sender).unwrap();
+    Relay { plane, pool, v4, v6, events, tap }
+}
+
+/// A party: its socket, and the stream that faces it.
+struct Party {
+    socket: UdpSocket,
+    stream: StreamPlan,
+}
+
+fn stream(socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
+    StreamPlan {
+        id: StreamId(NEXT.fetch_add(1, Relaxed)),
+        expect: Expect::Rtp,
+        socket,
+        peer: Some(peer),
+        learning: EndpointLearning::Heuristic,
+        learning_epoch: 0,
+        strict_source: false,
+        media_handover: false,
+        formats: Arc::from([format(0, "PCMU"), format(8, "PCMA")]),
+        shared: Arc::new(StreamShared::default()),
+        recorded: false,
+    }
+}
+
+fn party(relay: &Relay, local: &LocalAddress) -> Party {
+    let socket = UdpSocket::bind((local.address, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let port = relay.pool.allocate(local, 2).unwrap().remove(0);
+    let stream = stream(port, socket.local_addr().unwrap());
+    Party { socket, stream }
+}
+
+fn format(payload_type: u8, name: &str) -> PayloadFormat {
+    PayloadFormat { payload_type, name: name.into(), clock_rate: 8000, channels: 1, fmtp: String::new() }
+}
+
+fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
+    let to = Some(to.stream.id);
+    EdgePlan { from: from.stream.id, rtp_to: to, rtcp_to: to, default, by_payload_type: Vec::new() }
+}
+
+fn call(a: &Party, b: &Party, edges: Vec<EdgePlan>) -> CallPlan {
+    let streams = vec![a.stream.clone(), b.stream.clone()];
+    CallPlan { key: CallKey(NEXT.fetch_add(1, Relaxed)), streams, edges, tap: None }
+}
+
+fn rtp(payload_type: u8, sequence_number: u16) -> Vec<u8> {
+    let mut header = [0; 12];
+    let timestamp = u32::from(sequence_number) * 160;
+    write_header(&mut header, false, payload_type, sequence_number, timestamp, 0xabcd);
+    [&header[..], &[0xd5; 160]].concat()
+}
+
+impl Party {
+    fn send(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.stream.socket.local).unwrap();
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, self.stream.socket.local);
+        buffer[..length].to_vec()
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.stream.shared.drops[reason as usize].get()
+    }
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn packets_pass_unchanged_between_all_address_families() {
+    let relay = relay();
+    for (left, right) in [(relay.v4, relay.v4), (relay.v6, relay.v6), (relay.v4, relay.v6)] {
+        let (a, b) = (party(&relay, &left), party(&relay, &right));
+        let plan = call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]);
+        relay.plane.install(relay.plane.assign(), plan);
+        for sequence_number in 0..200 {
+            let packet = rtp(0, sequence_number);
+            a.send(&packet);
+            assert_eq!(b.receive(), packet);
+            b.send(&packet);
+            assert_eq!(a.receive(), packet);
+        }
+        let shared = &a.stream.shared;
+        until("counting", || shared.egress_ssrc[0].packets.get() == 200);
+        assert_eq!((shared.ingress.packets.get(), shared.ingress.octets.get()), (200, 200 * 172));
+        assert_eq!((shared.egress.packets.get(), shared.egress.octets.get()), (200, 200 * 172));
+        assert_eq!(shared.ingress_ssrc[0].packets.get(), 200);
+        assert_eq!(shared.ingress_ssrc[0].ssrc.load(Relaxed), 0xabcd);
+    }
+    relay.plane.shutdown();
+}
+
+#[test]
+fn payload_types_are_rewritten_and_filtered() {
+    let relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let mut edge = edge(&a, &b, Handling::Drop(DropReason::PayloadType));
+    edge.by_payload_type.push((0, Handling::Forward { payload_type: Some(100) }));
+    relay.plane.install(WORKER, call(&a, &b, vec![edge]));
+    a.send(&rtp(8, 1));
+    a.send(&rtp(0, 2));
+    assert_eq!(b.receive(), rtp(100, 2));
+    until("drop", || a.drops(DropReason::PayloadType) == 1);
+}
+
+#[test]
+fn stranger_cannot_inject_once_the_peer_is_confirmed() {
+    let relay = relay();
+    let (a, b, stranger) = (party(&relay, &relay.v4), party(&relay, &relay.v4), party(&relay, &relay.v4));
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
+    a.send(&rtp(0, 1));
+    b.receive();
+    stranger.socket.send_to(&rtp(0, 9), a.stream.socket.local).unwrap();
+    until("refusal", || a.drops(DropReason::WrongSource) == 1);
+    a.send(&rtp(0, 2));
+    assert_eq!(b.receive(), rtp(0, 2));
+}
+
+#[test]
+fn immediate_learning_moves_the_peer_and_survives_a_new_plan() {
+    let mut relay = relay();
+    let (mut a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    a.stream.learning = EndpointLearning::Immediate;
+    a.stream.peer = Some("127.0.0.1:9".parse().unwrap());
+    let plan = call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]);
+    relay.plane.install(WORKER, plan.clone());
+    a.send(&rtp(0, 1));
+    b.receive();
+    let peer = a.socket.local_addr().unwrap();
+    let learned = MediaEvent::EndpointLearned { call: plan.key, stream: a.stream.id, peer };
+    assert_eq!(relay.events.blocking_recv(), Some(learned));
+    relay.plane.install(WORKER, plan);
+    b.send(&rtp(0, 7));
+    assert_eq!(a.receive(), rtp(0, 7));
+}
+
+#[test]
+fn multiplexed_rtcp_goes_to_its_own_sink() {
+    let relay = relay();
+    let (mut a, b, mut c) = (party(&relay, &relay.v4), party(&relay, &relay.v4), party(&relay, &relay.v4));
+    a.stream.expect = Expect::RtpAndRtcp;
+    c.stream.expect = Expect::Rtcp;
+    let mut edge = edge(&a, &b, FORWARD);
+    edge.rtcp_to = Some(c.stream.id);
+    let mut plan = call(&a, &b, vec![edge]);
+    plan.streams.push(c.stream.clone());
+    relay.plane.install(WORKER, plan);
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 5];
+    a.send(&report);
+    a.send(&rtp(0, 1));
+    assert_eq!(c.receive(), report);
+    assert_eq!(b.receive(), rtp(0, 1));
+    assert_eq!(a.stream.shared.rtcp_ingress.packets.get(), 1);
+    b.send(&report);
+    until("refusal", || b.drops(DropReason::Unexpected) == 1);
+}
+
+#[test]
+fn player_paces_its_frames_mutes_others_and_reports_its_end() {
+    let mut relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let plan = call(&a, &b, vec![edge(&a, &b, FORWARD)]);
+    relay.plane.install(WORKER, plan.clone());
+    let (mut frames, consumer) = rtrb::RingBuffer::new(16);
+    for _ in 0..10 {
+        frames.push(PlayerFrame { payload: Arc::from([0x55; 160]), duration: 160 }).unwrap();
+    }
+    drop(frames);
+    let player = PlayerPlan {
+        id: PlayerId(5),
+        target: b.stream.id,
+        payload_type: 8,
+        ssrc: 99,
+        first_sequence: 10,
+        first_timestamp: 1000,
+        clock_rate: 8000,
+        frames: consumer,
+        block_egress: true,
+    };
+    let start = Instant::now();
+    relay.plane.start_player(WORKER, plan.key, player);
+    for index in 0..10u16 {
+        let packet = b.receive();
+        if index == 0 {
+            a.send(&rtp(0, 1));
+        }
+        let packet = RtpPacket::parse(&packet).unwrap();
+        assert_eq!((packet.ssrc(), packet.sequence_number()), (99, 10 + index));
+        let timestamp = 1000 + 160 * u32::from(index);
+        assert_eq!((packet.timestamp(), packet.marker()), (timestamp, index == 0));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(175), "{:?}", start.elapsed());
+    let finished = MediaEvent::PlayerFinished {
+        call: plan.key,
+        player: PlayerId(5),
+        frames_played: 10,
+        next_sequence: 20,
+        next_timestamp: 2600,
+    };
+    assert_eq!(relay.events.blocking_recv(), Some(finished));
+    assert_eq!(a.drops(DropReason::Blocked), 1);
+    a.send(&rtp(0, 2));
+    assert_eq!(b.receive(), rtp(0, 2));
+}
+
+#[test]
+fn recorded_streams_reach_the_tap() {
+    let mut relay = relay();
+    let (mut a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    a.stream.recorded = true;
+    let mut plan = call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]);
+    plan.tap = Some(TapPlan { recording: 7, ingress: true, egress: true });
+    relay.plane.install(WORKER, plan);
+    a.send(&rtp(0, 1));
+    b.receive();
+    b.send(&rtp(0, 2));
+    a.receive();
+    let mut seen = Vec::new();
+    relay.tap.drain(&mut |r| seen.push((r.recording, r.stream, r.direction, r.payload.to_vec())));
+    let (id, ingress, egress) = (a.stream.id.0, tap::TapDirection::Ingress, tap::TapDirection::Egress);
+    assert_eq!(seen, [(7, id, ingress, rtp(0, 1)), (7, id, egress, rtp(0, 2))]);
+}
+
+#[test]
+fn ten_thousand_calls_leave_nothing_behind() {
+    let relay = relay();
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    for _ in 0..10_000 {
+        let ports = relay.pool.allocate(&relay.v4, 2).unwrap();
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let key = CallKey(NEXT.fetch_add(1, Relaxed));
+        let streams = ports.into_iter().map(|port| stream(port, peer)).collect();
+        relay.plane.install(WORKER, CallPlan { key, streams, edges: Vec::new(), tap: None });
+        relay.plane.remove(WORKER, key);
+        until("room", || relay.pool.usage(&relay.v4).1 < 500);
+    }
+    until("closing", || relay.pool.usage(&relay.v4).1 == 0);
+    assert!(descriptors() <= before, "{} {before}", descriptors());
+}
+
+#[test]
+fn transcoded_stream_has_its_own_ssrc_and_continuous_numbers() {
+    let relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let options = codec::EncoderOptions::default();
+    let plan = TranscodePlan { source: format(0, "PCMU"), sink: format(8, "PCMA"), options };
+    let mut edge = edge(&a, &b, Handling::Drop(DropReason::PayloadType));
+    edge.by_payload_type.push((0, Handling::Transcode(Arc::new(plan))));
+    relay.plane.install(WORKER, call(&a, &b, vec![edge]));
+    let mut last = None;
+    for sequence_number in 0..5 {
+        a.send(&rtp(0, sequence_number));
+        let packet = b.receive();
+        let packet = RtpPacket::parse(&packet).unwrap();
+        assert_eq!((packet.payload_type(), packet.payload().len()), (8, 160));
+        assert_ne!(packet.ssrc(), 0xabcd);
+        let this = (packet.ssrc(), packet.sequence_number());
+        if let Some((ssrc, sequence)) = last {
+            assert_eq!(this, (ssrc, u16::wrapping_add(sequence, 1)));
+        }
+        last = Some(this);
+    }
+}
