@@ -17,6 +17,7 @@ use super::recording::{self, CallRecording, RecordingCommand};
 use super::snapshot::CallSnapshot;
 use super::store::{CallHandle, CallStore, lock, next_id};
 use super::timers::{self, Due, EndReason};
+use super::unbuilt;
 use crate::config::Config;
 use crate::media::MediaPlane;
 use crate::media::event::MediaEvent;
@@ -103,7 +104,7 @@ impl Engine {
         if role == Role::Answer && identity.to_tag.is_none() {
             return Err(CommandError::NoToTag);
         }
-        refuse_unbuilt(signal)?;
+        unbuilt::refuse(signal)?;
         let present = self.store.get(call_id);
         match (&present, role) {
             (None, Role::Answer) => return Err(CommandError::UnknownCall),
@@ -179,6 +180,7 @@ impl Engine {
             Some(DropTraffic::Stop) => call.drop_traffic = false,
             None => {}
         }
+        self.apply_tos(&mut call, role, signal);
         if let Some(metadata) = &identity.metadata {
             call.metadata = Some(metadata.clone());
             call.party_mut(sender).metadata = Some(metadata.clone());
@@ -200,6 +202,29 @@ impl Engine {
         }
         self.install(&call);
         Ok(SdpReply { sdp: text::encode(&printed), recordings })
+    }
+
+    /// `TOS` is for all streams of the call; an offer without it goes back to the configured value.
+    fn apply_tos(&self, call: &mut Call, role: Role, signal: &Signal) {
+        if role == Role::Offer {
+            match signal.network.tos {
+                Some(negative) if negative < 0 => {}
+                wanted => call.tos = wanted.and_then(|tos| u8::try_from(tos).ok()).unwrap_or(self.config.tos),
+            }
+        }
+        if call.tos == self.config.tos && !call.tos_set {
+            return;
+        }
+        call.tos_set = call.tos != self.config.tos;
+        for ports in
+            call.parties.iter().flat_map(|party| &party.media).filter_map(|media| media.ports.current())
+        {
+            for port in [Some(&ports.rtp), ports.rtcp.as_ref()].into_iter().flatten() {
+                if let Err(error) = port.set_tos(call.tos) {
+                    tracing::warn!(call_id = call.id, %error, tos = call.tos, "cannot set the type of service");
+                }
+            }
+        }
     }
 
     fn apply_recording(
@@ -434,6 +459,7 @@ impl Engine {
             parties: Vec::with_capacity(2),
             metadata: None,
             tos: self.config.tos,
+            tos_set: false,
             delete_at: None,
             ended: false,
             drop_traffic: false,
@@ -500,29 +526,5 @@ fn mode(role: Role) -> &'static str {
     match role {
         Role::Offer => "offer",
         Role::Answer => "answer",
-    }
-}
-
-fn asks_for_bundle(options: crate::negotiate::signal::BundleOptions) -> bool {
-    options.offer || options.require || options.accept || options.strict
-}
-
-/// Parts of the protocol that this version refuses, rather than to pretend.
-fn refuse_unbuilt(signal: &Signal) -> Result<(), CommandError> {
-    use crate::negotiate::signal::IceMode;
-    let security = &signal.security;
-    let asked = [
-        (matches!(security.ice, IceMode::Force | IceMode::Optional | IceMode::ForceRelay), "ICE"),
-        (signal.flags.fragment, "trickle ICE"),
-        (signal.t38.decode || signal.t38.force, "T.38 gateway"),
-        (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
-        (asks_for_bundle(security.bundle), "BUNDLE"),
-        (signal.output.moh.is_some(), "music on hold"),
-        (!signal.output.remove_media.is_empty(), "sdp-media-remove"),
-        (signal.network.media_echo.is_some(), "media-echo"),
-    ];
-    match asked.into_iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(CommandError::NotBuilt(what)),
-        None => Ok(()),
     }
 }

@@ -26,6 +26,7 @@ mod recording;
 mod snapshot;
 mod store;
 mod timers;
+mod unbuilt;
 
 pub use delete::Deletion;
 pub use engine::{Deleted, Engine, SdpReply, Services};

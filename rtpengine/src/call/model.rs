@@ -39,6 +39,8 @@ pub struct Call {
     pub metadata: Option<String>,
     /// `TOS` of the last offer.
     pub tos: u8,
+    /// Sockets of the call have another value than the configured one.
+    pub tos_set: bool,
     /// When the pending deletion becomes real.
     pub delete_at: Option<Instant>,
     /// Gone from the store; a command that still holds the call must not work on it.
@@ -177,19 +179,23 @@ pub enum MuxAnswer {
 }
 
 impl Call {
-    /// The party that a tag (present or former) names.
+    /// The party that a tag (present or former) names. Closed parties have no names any more.
     pub fn by_tag(&self, tag: &str) -> Option<PartyId> {
-        self.parties.iter().position(|party| party.is_named(tag)).map(PartyId)
+        self.find(|party| party.is_named(tag))
     }
 
     /// The party registered under a via-branch.
     pub fn by_branch(&self, branch: &str) -> Option<PartyId> {
-        self.parties.iter().position(|party| party.via_branch.as_deref() == Some(branch)).map(PartyId)
+        self.find(|party| party.via_branch.as_deref() == Some(branch))
     }
 
     /// The party with a label.
     pub fn by_label(&self, label: &str) -> Option<PartyId> {
-        self.parties.iter().position(|party| party.label.as_deref() == Some(label)).map(PartyId)
+        self.find(|party| party.label.as_deref() == Some(label))
+    }
+
+    fn find(&self, fits: impl Fn(&Party) -> bool) -> Option<PartyId> {
+        self.parties.iter().position(|party| !party.closed && fits(party)).map(PartyId)
     }
 
     pub fn party(&self, id: PartyId) -> &Party {

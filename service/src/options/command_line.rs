@@ -32,10 +32,10 @@ pub fn parse(program: &Program, words: &[OsString]) -> Result<CommandLine, Optio
                 return Ok(CommandLine::Help);
             }
             given.push(long_option(program, long, &mut words)?);
-        } else if let Some(letters) = bytes.strip_prefix(b"-").filter(|letters| !letters.is_empty()) {
-            if !short_options(program, letters, &mut words, &mut given)? {
-                return Ok(CommandLine::Help);
-            }
+        } else if let Some(letters) = bytes.strip_prefix(b"-").filter(|letters| !letters.is_empty())
+            && !short_options(program, letters, &mut words, &mut given)?
+        {
+            return Ok(CommandLine::Help);
         }
     }
     Ok(CommandLine::Options(given))

@@ -1,0 +1,53 @@
+//! What signalling may ask for and this version does not have: refused where the call could not work, else said in the log.
+
+use super::error::CommandError;
+use crate::negotiate::signal::{IceMode, Signal};
+
+/// Refuses what would change the SDP or the media in a way that cannot be delivered.
+///
+/// # Errors
+/// `NotBuilt`, naming the feature.
+pub fn refuse(signal: &Signal) -> Result<(), CommandError> {
+    let security = &signal.security;
+    let bundle = security.bundle;
+    let refused = [
+        (matches!(security.ice, IceMode::Force | IceMode::Optional | IceMode::ForceRelay), "ICE"),
+        (signal.flags.fragment, "trickle ICE"),
+        (signal.t38.decode || signal.t38.force, "T.38 gateway"),
+        (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
+        (bundle.offer || bundle.require || bundle.accept || bundle.strict, "BUNDLE"),
+        (signal.output.moh.is_some(), "music on hold"),
+        (!signal.output.remove_media.is_empty(), "sdp-media-remove"),
+        (signal.network.media_echo.is_some(), "media-echo"),
+        (signal.network.passthrough == Some(true), "passthrough"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {
+        return Err(CommandError::NotBuilt(what));
+    }
+    for what in without_effect(signal) {
+        tracing::warn!(call_id = signal.identity.call_id, "{what}: not implemented yet, no effect");
+    }
+    Ok(())
+}
+
+fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
+    let (flags, network, recording) = (&signal.flags, &signal.network, &signal.recording);
+    let extmap_mask = signal.output.extmap_mask_all || !signal.output.extmap_mask.is_empty();
+    [
+        (network.audio_player.is_some(), "audio-player"),
+        (network.generate_rtcp == Some(true), "generate-RTCP"),
+        (network.delay_buffer_ms.is_some(), "delay-buffer"),
+        (flags.block_dtmf || signal.dtmf.security.is_some(), "block-DTMF"),
+        (flags.detect_dtmf, "detect-DTMF"),
+        (flags.inject_dtmf, "inject-DTMF"),
+        (flags.block_short, "block-short"),
+        (flags.pierce_nat, "pierce-NAT"),
+        (flags.nat_wait, "NAT-wait"),
+        (extmap_mask, "extmap mask (treated as strip)"),
+        (recording.recording_vsc, "recording-vsc"),
+        (recording.recording_announcement, "recording-announcement"),
+        (signal.identity.xmlrpc_callback.is_some(), "xmlrpc-callback"),
+    ]
+    .into_iter()
+    .filter_map(|(asked, what)| asked.then_some(what))
+}
