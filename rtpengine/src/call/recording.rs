@@ -84,19 +84,17 @@ pub fn apply(call: &mut Call, recorder: &Recorder, command: RecordingCommand) {
         RecordingCommand::StartForwarding => recording.forwarding = true,
         RecordingCommand::StopForwarding => recording.forwarding = false,
     }
-    if recording.on || recording.forwarding {
-        if recording.active.is_none() {
-            let start = RecordingStart {
-                call_id: call.id.clone(),
-                created: call.created,
-                prefix: None,
-                flags: flags(recording),
-                details: recording.details.clone(),
-            };
-            recording.active = recorder.begin(start);
-            describe(call);
-            return;
-        }
+    let wanted = recording.on || recording.forwarding;
+    if wanted && recording.active.is_none() {
+        recording.active = recorder.begin(RecordingStart {
+            call_id: call.id.clone(),
+            created: call.created,
+            prefix: None,
+            flags: flags(recording),
+            details: recording.details.clone(),
+        });
+        describe(call);
+        return;
     }
     match command {
         RecordingCommand::Stop if !recording.forwarding => end(call, RecordingEnd::Keep),
