@@ -6,10 +6,18 @@
 #![warn(missing_docs)]
 
 pub mod bencode;
+pub mod call;
 pub mod conformance;
 pub mod daemon;
 pub mod http;
 pub mod ng;
+pub mod party;
+pub mod pcap;
 pub mod ports;
+pub mod rtp;
+pub mod sdp;
+pub mod signal;
+pub mod speech;
 pub mod wav;
+pub mod waveform;
 pub mod websocket;

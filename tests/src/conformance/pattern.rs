@@ -188,8 +188,11 @@ impl Bindings {
         };
         let kind = place.kind();
         // Fingerprints are of one certificate; session ids and versions are random and need not differ.
-        let distinct = !matches!(kind, "FINGERPRINT:" | "SESSID" | "SESSVER" | "SOFTWAREID")
-            && !(kind == "PORT" && self.ports_may_coincide);
+        let distinct = match kind {
+            "FINGERPRINT:" | "SESSID" | "SESSVER" | "SOFTWAREID" => false,
+            "PORT" => !self.ports_may_coincide,
+            _ => true,
+        };
         let taken = distinct
             && self.values.iter().any(|(name, other)| {
                 name.trim_end_matches(|c: char| c.is_ascii_digit() || c == ':').starts_with(kind)

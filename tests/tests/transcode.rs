@@ -1,0 +1,222 @@
+//! Speech in one codec comes out as the same speech in the other.
+
+use std::time::Duration;
+
+use e2e::call::{Call, Setup};
+use e2e::daemon::Relay;
+use e2e::party::Party;
+use e2e::rtp::{self, Received};
+use e2e::speech::{self, Speaker};
+use e2e::{sdp, signal};
+use serde_json::{Value, json};
+
+#[test]
+fn pcmu_and_pcma() {
+    converts("0 PCMU/8000", "8 PCMA/8000", 20, 20, 0.98);
+}
+
+#[test]
+fn pcmu_and_g722() {
+    converts("0 PCMU/8000", "9 G722/8000", 20, 20, 0.95);
+}
+
+#[test]
+fn pcmu_and_opus() {
+    converts("0 PCMU/8000", "96 opus/48000/2 useinbandfec=1", 20, 20, 0.9);
+}
+
+#[test]
+fn pcma_and_gsm() {
+    converts("8 PCMA/8000", "3 GSM/8000", 20, 20, 0.9);
+}
+
+#[test]
+fn pcma_and_l16() {
+    converts("8 PCMA/8000", "97 L16/16000", 20, 20, 0.98);
+}
+
+#[test]
+fn packets_of_20_ms_become_packets_of_40_ms() {
+    converts("0 PCMU/8000", "8 PCMA/8000", 20, 40, 0.98);
+}
+
+#[test]
+fn packets_of_20_ms_become_packets_of_10_ms() {
+    converts("0 PCMU/8000", "9 G722/8000", 20, 10, 0.95);
+}
+
+#[test]
+fn a_re_offer_changes_the_codec_of_a_running_call() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "change", setup("0 PCMU/8000", "8 PCMA/8000", &Value::Null));
+    let (heard, _) = talk(&mut call, Direction::ToCallee, 20, Duration::from_secs(1));
+    assert!(heard.iter().all(|r| r.packet.payload_type == 8));
+    let first = heard.last().expect("packets").packet.clone();
+
+    // The callee now wants G.722; the caller's side stays as it was.
+    let offer = sdp::audio(call.a.local(), &["0 PCMU/8000"], &[]);
+    let answer = sdp::audio(call.b.local(), &["9 G722/8000"], &[]);
+    call.re_offer(&offer, &answer, &json!({"codec": {"transcode": ["G722"]}}));
+    let (heard, said) = talk(&mut call, Direction::ToCallee, 20, Duration::from_secs(2));
+    assert!(heard.iter().all(|r| r.packet.payload_type == 9), "{:?}", heard.first());
+    assert_ne!(heard[0].packet.sequence, first.sequence);
+    is_same_speech(&said, &heard, "9 G722/8000", 0.95);
+}
+
+#[test]
+fn dtmf_events_pass_through_a_transcoding_call() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(
+        &relay,
+        "dtmf",
+        Setup {
+            a: &["0 PCMU/8000", "101 telephone-event/8000 0-15"],
+            b: &["8 PCMA/8000", "101 telephone-event/8000 0-15"],
+            offer: json!({"codec": {"transcode": ["PCMA"]}}),
+            ..Setup::default()
+        },
+    );
+    let listener = call.b.listen();
+    for _ in 0..10 {
+        let packet = call.a.next_packet(0, &[0xff; 160], 160);
+        call.a.send(&packet);
+    }
+    let timestamp = call.a.timestamp;
+    for (end, duration) in [(0u8, 160u16), (0, 320), (0, 480), (0x80, 640), (0x80, 640), (0x80, 640)] {
+        let [high, low] = duration.to_be_bytes();
+        let mut packet = call.a.next_packet(101, &[5, end | 10, high, low], 0);
+        packet.timestamp = timestamp;
+        call.a.send(&packet);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let heard = listener.stop();
+    let events: Vec<_> = heard.iter().filter(|r| r.packet.payload_type == 101).collect();
+    assert!(events.len() >= 4, "{} event packets", events.len());
+    assert!(events.iter().all(|r| r.packet.payload[0] == 5));
+    assert!(events.iter().any(|r| r.packet.payload[1] & 0x80 != 0), "the end of the event");
+    assert!(events.iter().all(|r| r.packet.timestamp == events[0].packet.timestamp));
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    ToCallee,
+    ToCaller,
+}
+
+fn setup<'s>(a: &'s str, b: &'s str, more: &Value) -> Setup<'s> {
+    // The lists live as long as the test.
+    let leak = |text: &'s str| -> &'s [&'s str] { Box::leak(Box::new([text])) };
+    let name = b.split([' ', '/']).nth(1).expect("PT NAME/RATE").to_owned();
+    let full = b.split(' ').nth(1).expect("PT NAME/RATE");
+    let wanted = if name == "L16" { full.to_owned() } else { name };
+    let mut offer = json!({"codec": {"transcode": [wanted]}});
+    e2e::call::extend(&mut offer, more);
+    Setup { a: leak(a), b: leak(b), offer, ..Setup::default() }
+}
+
+/// A call between the two formats carries speech both ways.
+fn converts(a: &str, b: &str, a_ptime: u32, b_ptime: u32, similarity: f64) {
+    let relay = Relay::start(&[]);
+    let ptime = if a_ptime == b_ptime { Value::Null } else { json!({"ptime": b_ptime}) };
+    let mut wanted = setup(a, b, &ptime);
+    let b_attribute = format!("ptime:{b_ptime}");
+    let b_attributes = [b_attribute.as_str()];
+    wanted.attributes = [&["ptime:20"], &b_attributes];
+    let mut call = Call::establish(&relay, "convert", wanted);
+    let name = |text: &str| sdp::format(text).name;
+    assert_eq!(call.answered.formats[0].name, name(a));
+    let b_offered = call.offered.format(&name(b)).clone();
+
+    let (heard, said) = talk(&mut call, Direction::ToCallee, 20, Duration::from_secs(3));
+    assert!(heard.iter().all(|r| r.packet.payload_type == b_offered.payload_type), "{:?}", heard.first());
+    let expected = said.len() as i64 / 8 / i64::from(b_ptime);
+    assert!(
+        (heard.len() as i64 - expected).abs() <= 3,
+        "{} packets of {b_ptime} ms, {expected} expected",
+        heard.len()
+    );
+    is_continuous(&heard, b_offered.clock_rate * b_ptime / 1000);
+    let b_text = format!("{} {}", b_offered.payload_type, b.split_once(' ').expect("PT NAME").1);
+    is_same_speech(&said, &heard, &b_text, similarity);
+
+    let (heard, said) = talk(&mut call, Direction::ToCaller, b_ptime, Duration::from_secs(3));
+    is_continuous(&heard, 160);
+    is_same_speech(&said, &heard, a, similarity);
+}
+
+/// One side speaks for a while; what the other side received, and what was said (8 kHz).
+fn talk(
+    call: &mut Call<'_>,
+    direction: Direction,
+    ptime: u32,
+    length: Duration,
+) -> (Vec<Received>, Vec<i16>) {
+    let (speaker, listener, format) = match direction {
+        Direction::ToCallee => (&mut call.a, &call.b, call.answered.formats[0].clone()),
+        Direction::ToCaller => (&mut call.b, &call.a, call.offered.formats[0].clone()),
+    };
+    let mut format = format;
+    if direction == Direction::ToCaller {
+        // The callee answered with one format; it sends that.
+        format = call.offered.formats.last().expect("formats").clone();
+    }
+    let mut said = speech::speak(Speaker::Caller, 8000);
+    said.truncate(length.as_millis() as usize * 8);
+    let (payloads, ticks) = speech::encode(&said, 8000, &format);
+    let listening = listener.listen();
+    let (payloads, ticks, pace) = match ptime {
+        10 | 20 if format.name != "opus" && ptime == 10 => {
+            let halves =
+                payloads.iter().flat_map(|p| p.chunks(p.len().div_ceil(2)).map(<[u8]>::to_vec)).collect();
+            (halves, ticks / 2, 10)
+        }
+        40 => (payloads.chunks(2).map(|pair| pair.concat()).collect(), ticks * 2, 40),
+        _ => (payloads, ticks, 20),
+    };
+    speaker
+        .send_paced(format.payload_type, payloads, ticks, Duration::from_millis(pace))
+        .join()
+        .expect("sent");
+    std::thread::sleep(Duration::from_millis(200));
+    let heard = listening.stop();
+    assert!(!heard.is_empty(), "nothing was heard");
+    (heard, said)
+}
+
+/// Sequence numbers and time stamps go up evenly, under one SSRC.
+fn is_continuous(heard: &[Received], ticks: u32) {
+    for pair in heard.windows(2) {
+        let (one, two) = (&pair[0].packet, &pair[1].packet);
+        assert_eq!(two.sequence, one.sequence.wrapping_add(1));
+        assert_eq!(two.timestamp.wrapping_sub(one.timestamp), ticks, "at sequence number {}", two.sequence);
+        assert_eq!(two.ssrc, one.ssrc);
+    }
+}
+
+fn is_same_speech(said: &[i16], heard: &[Received], format: &str, similarity: f64) {
+    let (audio, rate) = rtp::decode(heard, &sdp::format(format));
+    let audio = signal::resample(&audio, rate, 8000);
+    let part = &said[4000..said.len() - 4000];
+    let found = signal::find(part, &audio, 8000);
+    assert!(found.correlation > similarity, "{format}: correlation {:.3}", found.correlation);
+    assert!((found.seconds - 0.5).abs() < 0.06, "{format}: found at {:.3} s", found.seconds);
+    let (before, after) =
+        (signal::level_dbfs(part), signal::level_dbfs(&audio[4000..audio.len().min(said.len()) - 4000]));
+    assert!((before - after).abs() < 1.5, "{format}: level {before:.1} dB became {after:.1} dB");
+}
+
+#[test]
+fn the_callee_may_also_accept_what_the_caller_has() {
+    let relay = Relay::start(&[]);
+    let (mut call, packet);
+    call = Call::establish(
+        &relay,
+        "accept",
+        Setup { b: &["0 PCMU/8000"], offer: json!({"codec": {"transcode": ["PCMA"]}}), ..Setup::default() },
+    );
+    packet = call.a.next_packet(0, &[0x12; 160], 160);
+    call.a.send(&packet);
+    let heard: Party = call.b;
+    assert_eq!(heard.receive(Duration::from_secs(2)).expect("passed on").packet, packet);
+}
