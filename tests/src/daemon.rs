@@ -126,16 +126,30 @@ impl Relay {
     /// A relay with these interfaces.
     pub fn start_on(interfaces: &[&str], arguments: &[&str]) -> Self {
         let ports = PortBlock::take();
+        let (low, high) = ports.media();
+        let range = [format!("--port-min={low}"), format!("--port-max={high}")];
+        let arguments: Vec<&str> =
+            range.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        Self::start_in(ports, interfaces, &arguments)
+    }
+
+    /// A relay whose media ports are among the arguments, for more calls than fit into a block.
+    pub fn start_with_ports(interfaces: &[&str], arguments: &[&str]) -> Self {
+        Self::start_in(PortBlock::take(), interfaces, arguments)
+    }
+
+    fn start_in(ports: PortBlock, interfaces: &[&str], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("spool")).expect("a spool folder");
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
-        let (low, high) = ports.media();
         let mut command = Command::new(relay_binary());
         command
-            .args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=7"])
+            .args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr"])
             .args(interfaces.iter().map(|interface| format!("--interface={interface}")))
-            .arg(format!("--listen-ng={control}"))
-            .args([format!("--port-min={low}"), format!("--port-max={high}")]);
+            .arg(format!("--listen-ng={control}"));
+        if !arguments.iter().any(|argument| argument.starts_with("--log-level")) {
+            command.arg("--log-level=7");
+        }
         let home = folder.path().to_str().expect("temporary folders have plain names").to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("{DIR}", &home)));
         let mut process =
@@ -190,8 +204,11 @@ impl Recorder {
         let _ = std::fs::create_dir_all(&output);
         let _ = std::fs::create_dir_all(&spool);
         let mut command = Command::new(recorder_binary());
+        if !arguments.iter().any(|argument| argument.starts_with("--log-level")) {
+            command.arg("--log-level=7");
+        }
         command
-            .args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=7"])
+            .args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr"])
             .arg(format!("--spool-dir={}", spool.display()))
             .arg(format!("--output-dir={}", output.display()))
             .args(arguments);

@@ -48,23 +48,31 @@ pub struct Found {
     pub correlation: f64,
 }
 
-/// Finds `needle` in `hay` by normalised cross-correlation; both mono at `rate`. The position is good to a
-/// millisecond. The needle must be shorter than the hay.
+/// Finds `needle` in `hay` by normalised cross-correlation; both mono at `rate`, the needle not longer than the hay.
 pub fn find(needle: &[i16], hay: &[i16], rate: u32) -> Found {
-    // Speech has its energy low: 2 kHz is enough to find it and makes the search cheap.
+    // Speech has its energy low: 2 kHz is enough to find the place and makes the search cheap. Where exactly, and how
+    // alike the two are, is then measured at the full rate.
     let factor = (rate / 2000).max(1) as usize;
-    let (needle, hay) = (decimate(needle, factor), decimate(hay, factor));
+    let (coarse, _) = best_offset(&decimate(needle, factor), &decimate(hay, factor), 0);
+    let from = (coarse * factor).saturating_sub(2 * factor);
+    let to = (from + needle.len() + 4 * factor).min(hay.len());
+    let (fine, correlation) = best_offset(&decimate(needle, 1), &decimate(&hay[from.min(to)..to], 1), from);
+    Found { seconds: fine as f64 / f64::from(rate), correlation }
+}
+
+/// The offset (plus `base`) at which the two are most alike, and how much.
+fn best_offset(needle: &[f64], hay: &[f64], base: usize) -> (usize, f64) {
     let needle_energy: f64 = needle.iter().map(|s| s * s).sum();
-    let mut best = Found { seconds: 0.0, correlation: 0.0 };
+    let mut best = (base, 0.0);
     if needle.is_empty() || hay.len() < needle.len() || needle_energy == 0.0 {
         return best;
     }
     let mut energy: f64 = hay[..needle.len()].iter().map(|s| s * s).sum();
     for offset in 0..=hay.len() - needle.len() {
-        let dot: f64 = hay[offset..offset + needle.len()].iter().zip(&needle).map(|(h, n)| h * n).sum();
+        let dot: f64 = hay[offset..offset + needle.len()].iter().zip(needle).map(|(h, n)| h * n).sum();
         let correlation = dot / (energy.max(1.0) * needle_energy).sqrt();
-        if correlation > best.correlation {
-            best = Found { seconds: (offset * factor) as f64 / f64::from(rate), correlation };
+        if correlation > best.1 {
+            best = (base + offset, correlation);
         }
         if let (Some(new), old) = (hay.get(offset + needle.len()), hay[offset]) {
             energy += new * new - old * old;

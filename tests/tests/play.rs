@@ -147,8 +147,7 @@ fn contains(heard: &[Received], format: &str, spoken: &[i16], similarity: f64) {
     assert!(!heard.is_empty(), "nothing was heard");
     let format = sdp::format(format);
     let (audio, rate) = rtp::decode(heard, &format);
-    let audio = signal::resample(&audio, rate, 8000);
-    let part = &spoken[2000..spoken.len() - 2000];
-    let found = signal::find(part, &audio, 8000);
+    let part = signal::resample(&spoken[2000..spoken.len() - 2000], 8000, 16_000);
+    let found = signal::find(&part, &signal::resample(&audio, rate, 16_000), 16_000);
     assert!(found.correlation > similarity, "{}: correlation {:.3}", format.name, found.correlation);
 }

@@ -32,7 +32,7 @@ fn pcma_and_gsm() {
 
 #[test]
 fn pcma_and_l16() {
-    converts("8 PCMA/8000", "97 L16/16000", 20, 20, 0.98);
+    converts("8 PCMA/8000", "96 L16/16000", 20, 20, 0.98);
 }
 
 #[test]
@@ -196,9 +196,11 @@ fn is_continuous(heard: &[Received], ticks: u32) {
 
 fn is_same_speech(said: &[i16], heard: &[Received], format: &str, similarity: f64) {
     let (audio, rate) = rtp::decode(heard, &sdp::format(format));
-    let audio = signal::resample(&audio, rate, 8000);
     let part = &said[4000..said.len() - 4000];
-    let found = signal::find(part, &audio, 8000);
+    // At twice the rate, for codecs that delay by half a sample.
+    let found =
+        signal::find(&signal::resample(part, 8000, 16_000), &signal::resample(&audio, rate, 16_000), 16_000);
+    let audio = signal::resample(&audio, rate, 8000);
     assert!(found.correlation > similarity, "{format}: correlation {:.3}", found.correlation);
     assert!((found.seconds - 0.5).abs() < 0.06, "{format}: found at {:.3} s", found.seconds);
     let (before, after) =
