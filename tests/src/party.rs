@@ -32,7 +32,7 @@ impl Party {
         for _ in 0..500 {
             let rtp = UdpSocket::bind((address, 0)).expect("a free UDP port");
             let port = rtp.local_addr().expect("bound").port();
-            if port % 2 != 0 {
+            if !port.is_multiple_of(2) {
                 continue;
             }
             if let Ok(rtcp) = UdpSocket::bind((address, port + 1)) {
