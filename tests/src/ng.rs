@@ -1,6 +1,7 @@
 //! A client of the ng protocol over UDP.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,7 +21,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct NgClient {
     socket: UdpSocket,
-    sent: std::cell::Cell<u64>,
+    sent: AtomicU64,
 }
 
 impl NgClient {
@@ -29,7 +30,7 @@ impl NgClient {
         let any: SocketAddr = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }.parse().expect("literal");
         let socket = UdpSocket::bind(any).expect("a client socket");
         socket.connect(to).expect("connecting UDP sends nothing");
-        Self { socket, sent: 0.into() }
+        Self { socket, sent: AtomicU64::new(0) }
     }
 
     /// Sends a bencode request and waits for its reply.
@@ -95,7 +96,7 @@ impl NgClient {
 
     /// A cookie that was not used before.
     pub fn cookie(&self) -> String {
-        let number = self.sent.replace(self.sent.get() + 1);
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let port = self.socket.local_addr().map_or(0, |address| address.port());
         format!("{}_{port}_{number}", std::process::id())
     }
