@@ -75,13 +75,17 @@ pub struct Quality {
     pub jitter_ms: f64,
 }
 
-/// Measures the packets of one SSRC.
+/// Measures the packets of the SSRC with the most packets.
 pub fn quality(packets: &[Received], clock_rate: u32) -> Quality {
+    let mut counts = std::collections::BTreeMap::new();
+    packets.iter().for_each(|received| *counts.entry(received.packet.ssrc).or_insert(0) += 1);
+    let main = counts.into_iter().max_by_key(|&(_, count)| count).map(|(ssrc, _)| ssrc);
+    let packets: Vec<_> = packets.iter().filter(|received| Some(received.packet.ssrc) == main).collect();
     let mut quality = Quality::default();
     let Some(first) = packets.first() else { return quality };
     let mut seen = std::collections::BTreeSet::new();
     let (mut highest, mut last_transit): (i64, Option<f64>) = (0, None);
-    for received in packets {
+    for received in &packets {
         let offset = i64::from(received.packet.sequence.wrapping_sub(first.packet.sequence) as i16);
         if !seen.insert(offset) {
             quality.duplicates += 1;
@@ -101,7 +105,8 @@ pub fn quality(packets: &[Received], clock_rate: u32) -> Quality {
     quality
 }
 
-/// The payloads' audio on the time line of the RTP time stamps: silence where packets are missing.
+/// The payloads' audio on the time line of the RTP time stamps: silence where packets are missing. A stream with another
+/// SSRC (an announcement) begins where it arrived.
 ///
 /// # Panics
 /// When the codec has no decoder, or a payload is invalid.
@@ -109,24 +114,31 @@ pub fn decode(packets: &[Received], format: &codec::PayloadFormat) -> (Vec<i16>,
     let mut decoder = codec::new_decoder(format).expect("the codec has a decoder");
     let (rate, channels) = (decoder.sample_rate(), usize::from(decoder.channels()));
     let mut audio: Vec<i16> = Vec::new();
-    let mut in_order: Vec<_> =
-        packets.iter().filter(|r| r.packet.payload_type == format.payload_type).collect();
-    let Some(first) = in_order.first().map(|received| received.packet.timestamp) else {
-        return (audio, rate);
-    };
-    in_order.sort_by_key(|received| received.packet.timestamp.wrapping_sub(first) as i32);
-    for received in in_order {
-        let elapsed = received.packet.timestamp.wrapping_sub(first) as i32;
-        let Ok(elapsed) = u64::try_from(elapsed) else { continue };
-        let mut samples = Vec::new();
-        decoder.decode(&received.packet.payload, &mut samples).expect("a valid payload");
-        let position = (elapsed * u64::from(rate) / u64::from(format.clock_rate)) as usize;
-        let mono = samples.chunks_exact(channels).map(|frame| frame[0]);
-        // A decoder may hold back some samples at the start; more than 60 ms apart is a gap.
-        if position > audio.len() + rate as usize * 60 / 1000 {
-            audio.resize(position, 0);
+    let mut streams: Vec<(u32, Vec<&Received>)> = Vec::new();
+    for received in packets.iter().filter(|received| received.packet.payload_type == format.payload_type) {
+        match streams.iter_mut().find(|(ssrc, _)| *ssrc == received.packet.ssrc) {
+            Some((_, stream)) => stream.push(received),
+            None => streams.push((received.packet.ssrc, vec![received])),
         }
-        audio.extend(mono);
+    }
+    let begin = streams.first().map(|(_, stream)| stream[0].at);
+    for (_, mut stream) in streams {
+        let first = stream[0].packet.timestamp;
+        let start =
+            begin.map_or(0, |begin| ((stream[0].at - begin).as_secs_f64() * f64::from(rate)) as usize);
+        stream.sort_by_key(|received| received.packet.timestamp.wrapping_sub(first) as i32);
+        for received in stream {
+            let elapsed = received.packet.timestamp.wrapping_sub(first) as i32;
+            let Ok(elapsed) = u64::try_from(elapsed) else { continue };
+            let mut samples = Vec::new();
+            decoder.decode(&received.packet.payload, &mut samples).expect("a valid payload");
+            let position = start + (elapsed * u64::from(rate) / u64::from(format.clock_rate)) as usize;
+            // A decoder may hold back some samples at the start; more than 60 ms apart is a gap.
+            if position > audio.len() + rate as usize * 60 / 1000 {
+                audio.resize(position, 0);
+            }
+            audio.extend(samples.chunks_exact(channels).map(|frame| frame[0]));
+        }
     }
     (audio, rate)
 }

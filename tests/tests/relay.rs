@@ -114,16 +114,25 @@ fn a_stranger_cannot_take_over_a_running_stream() {
 
 #[test]
 fn a_party_behind_nat_is_heard_at_the_address_it_sends_from() {
-    let relay = Relay::start(&[]);
-    let mut call = Call::establish(&relay, "nat", Setup::default());
-    // The caller's packets come from another port than its description says.
-    let outside = Party::new("127.0.0.1");
-    let packet = call.a.next_packet(0, &[1; 160], 160);
-    outside.rtp.send_to(&packet.to_octets(), call.answered.rtp).expect("sent");
-    assert!(call.b.receive(Duration::from_secs(2)).is_some());
-    let reply = call.b.next_packet(0, &[2; 160], 160);
-    call.b.send(&reply);
-    assert_eq!(outside.receive(Duration::from_secs(2)).expect("at the learned address").packet, reply);
+    // The default looks at the source for three seconds before it decides.
+    for (mode, packets) in [("immediate", 1), ("heuristic", 180)] {
+        let relay = Relay::start(&[&format!("--endpoint-learning={mode}")]);
+        let mut call = Call::establish(&relay, "nat", Setup::default());
+        // The caller's packets come from another port than its description says.
+        let outside = Party::new("127.0.0.1");
+        for _ in 0..packets {
+            let packet = call.a.next_packet(0, &[1; 160], 160);
+            outside.rtp.send_to(&packet.to_octets(), call.answered.rtp).expect("sent");
+            assert!(call.b.receive(Duration::from_secs(2)).is_some(), "{mode}");
+            if packets > 1 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let reply = call.b.next_packet(0, &[2; 160], 160);
+        call.b.send(&reply);
+        let heard = outside.receive(Duration::from_secs(2));
+        assert_eq!(heard.unwrap_or_else(|| panic!("{mode}: nothing at the learned address")).packet, reply);
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub fn write(path: &Path, failures: &[(&Scenario, String)]) {
          # the reason of a `differs` line is then to be replaced by one that a reader understands.\n",
     );
     for (scenario, difference) in failures {
-        let reason = match (lacking(scenario), known.get(&scenario.name)) {
+        let reason = match (lacking(scenario, difference), known.get(&scenario.name)) {
             (Some(lack), _) => format!("lacks\t{lack}"),
             (None, Some(Reason::Differs(reason))) => format!("differs\t{reason}"),
             _ => format!("differs\t{}", difference.replace(['\t', '\n'], " ")),
@@ -59,8 +59,11 @@ pub fn write(path: &Path, failures: &[(&Scenario, String)]) {
     std::fs::write(path, text).expect("the list can be written");
 }
 
-/// The first thing that the scenario uses and that is not built.
-pub fn lacking(scenario: &Scenario) -> Option<String> {
+/// What the scenario uses and is not built: what the daemon itself names, else the first such thing in the requests.
+pub fn lacking(scenario: &Scenario, difference: &str) -> Option<String> {
+    if let Some((_, named)) = difference.split_once("Not supported: ") {
+        return Some(named.trim_end_matches('"').to_owned());
+    }
     for step in &scenario.steps {
         if let Some(transport) = step["transport"].as_str().filter(|&transport| transport != "udp") {
             return Some(format!("transport {transport}"));
@@ -73,13 +76,14 @@ pub fn lacking(scenario: &Scenario) -> Option<String> {
         if NOT_BUILT_COMMANDS.contains(&command) {
             return Some(format!("command {command}"));
         }
+        let data = ["sdp", "SDP", "call-id", "from-tag", "to-tag", "via-branch", "metadata"];
         for (key, value) in request.as_object().into_iter().flatten() {
             if NOT_BUILT_KEYS.contains(&key.as_str()) {
                 return Some(format!("key {key}"));
             }
             let words: Vec<&str> = match value {
                 Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
-                Value::String(text) if key != "sdp" => text.split([',', ' ']).collect(),
+                Value::String(text) if !data.contains(&key.as_str()) => text.split([',', ' ']).collect(),
                 _ => Vec::new(),
             };
             if let Some(flag) = words.iter().find(|word| is_not_built_flag(word)) {

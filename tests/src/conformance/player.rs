@@ -173,7 +173,12 @@ fn play_step(step: &Value, ng: &NgClient, to: &Addresses, bindings: &mut Binding
         (Value::Null, None) => Ok(()),
         (Value::Null, Some(reply)) => Err(format!("no reply expected, got {reply}")),
         (_, None) => Err(format!("no reply to {request}")),
-        (expected, Some(reply)) => bindings.compare(expected, &reply, ""),
+        (expected, Some(reply)) => bindings.compare(expected, &reply, "").map_err(|difference| {
+            match reply["error-reason"].as_str() {
+                Some(reason) if !difference.contains(reason) => format!("{difference}; {reason}"),
+                _ => difference,
+            }
+        }),
     }
 }
 
