@@ -3,7 +3,6 @@
 use e2e::conformance::{self, Target, expected, report, scenario};
 
 #[test]
-#[ignore = "the relay's call model is not wired yet"]
 fn recorded_scenarios_pass_or_are_listed_with_a_reason() {
     let scenarios = conformance::load(&scenario::folder());
     assert!(scenarios.len() > 500, "the corpus is complete");

@@ -99,6 +99,14 @@ impl Worker {
             let ready = self.poll.wait(self.timeout());
             let woken = Instant::now();
             self.load.deepest = 0;
+            if (0..ready).any(|index| self.poll.token(index) == INBOX) {
+                self.inbox.acknowledge();
+            }
+            // Commands come before packets: a party may send as soon as it has the answer, and the plan that knows
+            // it was queued before that answer was written.
+            if !self.commands() {
+                return;
+            }
             let unfinished = self.unfinished.len();
             for index in 0..unfinished {
                 let token = self.unfinished[index];
@@ -106,13 +114,14 @@ impl Worker {
             }
             self.unfinished.drain(..unfinished);
             for index in 0..ready {
-                match self.poll.token(index) {
-                    INBOX => self.inbox.acknowledge(),
-                    token => self.receive(token),
+                let token = self.poll.token(index);
+                if token == INBOX {
+                    continue;
                 }
-            }
-            if !self.commands() {
-                return;
+                if !self.inbox.is_empty() && !self.commands() {
+                    return;
+                }
+                self.receive(token);
             }
             self.due();
             self.gather(woken);
