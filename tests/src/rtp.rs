@@ -132,13 +132,15 @@ pub fn decode(packets: &[Received], format: &codec::PayloadFormat) -> (Vec<i16>,
             let Ok(elapsed) = u64::try_from(elapsed) else { continue };
             let mut samples = Vec::new();
             decoder.decode(&received.packet.payload, &mut samples).expect("a valid payload");
-            let position = start + (elapsed * u64::from(rate) / u64::from(format.clock_rate)) as usize;
+            let position = (elapsed * u64::from(rate) / u64::from(format.clock_rate)) as usize;
             // A decoder may hold back some samples at the start; more than 60 ms apart is a gap.
-            if position > audio.len() + rate as usize * 60 / 1000 {
-                audio.resize(position, 0);
+            if position > voice.len() + rate as usize * 60 / 1000 {
+                voice.resize(position, 0);
             }
-            audio.extend(samples.chunks_exact(channels).map(|frame| frame[0]));
+            voice.extend(samples.chunks_exact(channels).map(|frame| frame[0]));
         }
+        audio.resize(audio.len().max(start + voice.len()), 0);
+        audio[start..].iter_mut().zip(&voice).for_each(|(sum, sample)| *sum = sum.saturating_add(*sample));
     }
     (audio, rate)
 }

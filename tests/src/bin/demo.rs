@@ -94,11 +94,11 @@ fn run(output: &Path) -> Demo {
     let callee_codec = call.offered.format("opus").clone();
 
     step("the call: both speak, then an announcement");
+    let (a_says, a_ticks) = speech::encode(&placed(&caller, CALLER_AT), 16_000, &sdp::format(PCMU));
+    let (b_says, b_ticks) = speech::encode(&placed(&callee, CALLEE_AT), 16_000, &callee_codec);
     let (at_a, at_b) = (call.a.listen(), call.b.listen());
-    let (payloads, ticks) = speech::encode(&placed(&caller, CALLER_AT), 16_000, &sdp::format(PCMU));
-    let a_sends = call.a.send_paced(0, payloads, ticks, Duration::from_millis(20));
-    let (payloads, ticks) = speech::encode(&placed(&callee, CALLEE_AT), 16_000, &callee_codec);
-    let b_sends = call.b.send_paced(callee_codec.payload_type, payloads, ticks, Duration::from_millis(20));
+    let a_sends = call.a.send_paced(0, a_says, a_ticks, Duration::from_millis(20));
+    let b_sends = call.b.send_paced(callee_codec.payload_type, b_says, b_ticks, Duration::from_millis(20));
     progress(ANNOUNCEMENT_AT);
     let playing = call.command("play media", &json!({"all": "all", "file": announcement}));
     progress(LENGTH - ANNOUNCEMENT_AT);
@@ -170,7 +170,6 @@ fn heard(
     packets: &[Received],
 ) -> Heard {
     let format = sdp::format(codec);
-    // The announcement is a stream of its own only when nobody else speaks; what is heard is what was sent, in order.
     let quality = rtp::quality(packets, format.clock_rate);
     let (audio, rate) = rtp::decode(packets, &format);
     Heard { who, local: party.local().to_string(), relay: relay.into(), codec, quality, audio, rate }
