@@ -124,6 +124,7 @@ pub fn decode(packets: &[Received], format: &codec::PayloadFormat) -> (Vec<i16>,
     let begin = streams.first().map(|(_, stream)| stream[0].at);
     for (_, mut stream) in streams {
         let first = stream[0].packet.timestamp;
+        let mut voice: Vec<i16> = Vec::new();
         let start =
             begin.map_or(0, |begin| ((stream[0].at - begin).as_secs_f64() * f64::from(rate)) as usize);
         stream.sort_by_key(|received| received.packet.timestamp.wrapping_sub(first) as i32);
