@@ -61,7 +61,7 @@ pub fn handle_batch(
     output: &mut Output,
     scratch: &mut [u8; DATAGRAM],
 ) -> Learned {
-    let Some(stream) = streams.get_mut(slot) else { return None };
+    let stream = streams.get_mut(slot)?;
     let mut accepted = [Accepted::Refused; BATCH];
     let mut learned = None;
     for (index, accepted) in accepted.iter_mut().enumerate().take(count) {

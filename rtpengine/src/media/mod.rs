@@ -106,10 +106,10 @@ impl MediaPlane {
     pub fn install(&self, worker: WorkerId, plan: plan::CallPlan) {
         {
             let mut assigned = self.inner.assigned();
-            if assigned.calls.insert(plan.key, worker.0).is_none() {
-                if let Some(load) = assigned.load.get_mut(usize::from(worker.0)) {
-                    *load += 1;
-                }
+            if assigned.calls.insert(plan.key, worker.0).is_none()
+                && let Some(load) = assigned.load.get_mut(usize::from(worker.0))
+            {
+                *load += 1;
             }
         }
         self.inner.send(worker, Command::Install(plan));
@@ -119,10 +119,10 @@ impl MediaPlane {
     pub fn remove(&self, worker: WorkerId, call: plan::CallKey) {
         {
             let mut assigned = self.inner.assigned();
-            if let Some(owner) = assigned.calls.remove(&call) {
-                if let Some(load) = assigned.load.get_mut(usize::from(owner)) {
-                    *load = load.saturating_sub(1);
-                }
+            if let Some(owner) = assigned.calls.remove(&call)
+                && let Some(load) = assigned.load.get_mut(usize::from(owner))
+            {
+                *load = load.saturating_sub(1);
             }
         }
         self.inner.send(worker, Command::Remove(call));

@@ -34,6 +34,7 @@ impl Waiting {
 pub struct Schedule {
     heap: BinaryHeap<Reverse<(Instant, u64, Due)>>,
     order: u64,
+    #[expect(clippy::vec_box, reason = "growing must not copy whole datagrams")]
     waiting: Vec<Box<Waiting>>,
     free: Vec<u32>,
 }

@@ -191,7 +191,7 @@ mod tests {
         TapRecord {
             recording: serial,
             stream: serial ^ 7,
-            direction: if serial % 2 == 0 { TapDirection::Ingress } else { TapDirection::Egress },
+            direction: if serial.is_multiple_of(2) { TapDirection::Ingress } else { TapDirection::Egress },
             time_us: serial * 3,
             source: SocketAddr::new(IpAddr::from([192, 0, 2, serial as u8]), serial as u16),
             destination: SocketAddr::new(IpAddr::V6(Ipv6Addr::from(u128::from(serial) << 64)), 9),

@@ -141,8 +141,7 @@ impl Worker {
         let Some(slot) = self.streams.resolve(token) else { return };
         self.output.now = now();
         let mut total = 0;
-        loop {
-            let Some(fd) = self.streams.get(slot).map(|s| s.fd) else { break };
+        while let Some(fd) = self.streams.get(slot).map(|s| s.fd) {
             // An error belongs to a packet sent earlier; reading it has consumed it, packets may follow.
             let Ok(count) = self.batch.receive(fd) else {
                 self.unfinished.push(token);

@@ -89,6 +89,14 @@ pub fn lacking(scenario: &Scenario, difference: &str) -> Option<String> {
             if let Some(flag) = words.iter().find(|word| is_not_built_flag(word)) {
                 return Some(format!("{key} {flag}"));
             }
+            let codecs = match key.as_str() {
+                "codec" => value.to_string(),
+                "sdp" => value.as_str().unwrap_or_default().replace("RTP/AVP 18", "G729"),
+                _ => String::new(),
+            };
+            if let Some(codec) = NOT_BUILT_CODECS.iter().find(|codec| codecs.contains(*codec)) {
+                return Some(format!("codec {codec}"));
+            }
             let sdp = value.as_str().filter(|_| key.eq_ignore_ascii_case("sdp")).unwrap_or_default();
             if let Some((_, what)) = NOT_BUILT_SDP.iter().find(|(text, _)| sdp.contains(text)) {
                 return Some((*what).into());
@@ -191,5 +199,7 @@ const NOT_BUILT_SDP: &[(&str, &str)] = &[
     ("udptl", "T.38 in the SDP"),
     ("a=extmap", "header extensions in the SDP"),
 ];
+
+const NOT_BUILT_CODECS: &[&str] = &["G729", "AMR", "iLBC", "G723", "speex"];
 
 const NOT_BUILT_OPTIONS: &[&str] = &["--moh-", "--dtls-", "--config-file={TMPDIR}"];

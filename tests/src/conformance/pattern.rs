@@ -1,6 +1,6 @@
 //! Matching a reply with what was recorded: text literally, placeholders by binding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -10,6 +10,8 @@ pub struct Bindings {
     values: BTreeMap<String, String>,
     /// Daemons with several interfaces may by chance use the same port number on two of them.
     pub ports_may_coincide: bool,
+    /// Call-ids that the scenario uses: any of them may be in a limited list.
+    pub call_ids: BTreeSet<String>,
 }
 
 impl Bindings {
@@ -56,6 +58,12 @@ impl Bindings {
                 if path == "/calls" {
                     let mut sorted = got.clone();
                     sorted.sort_by_key(|item| item.to_string());
+                    // Which calls a limited list names is not specified.
+                    let known = |item: &Value| item.as_str().is_some_and(|id| self.call_ids.contains(id));
+                    sorted.dedup();
+                    if sorted.len() == want.len() && sorted.iter().all(known) {
+                        return Ok(());
+                    }
                     return want.iter().zip(&sorted).try_for_each(|(w, g)| self.compare(w, g, path));
                 }
                 want.iter()

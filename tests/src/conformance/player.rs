@@ -1,5 +1,6 @@
 //! Starts a daemon for a scenario and walks through its steps.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -69,6 +70,7 @@ pub fn play(target: &Target, scenario: &Scenario, ports: &PortBlock) -> Result<(
     bindings.set("TMPDIR", &home);
     bindings.ports_may_coincide =
         scenario.daemon_args.iter().filter(|argument| argument.starts_with("--interface")).count() > 1;
+    bindings.call_ids = limited_list_call_ids(scenario);
     for (name, content) in &scenario.files {
         std::fs::write(folder.path().join(name), file_content(content)).map_err(|e| e.to_string())?;
     }
@@ -248,6 +250,15 @@ fn play_http(call: &Value, expected: &Value, to: SocketAddr, bindings: &mut Bind
         }
     }
     bindings.compare(&expected, &actual, "")
+}
+
+/// The call-ids of a scenario that asks for a part of the list; empty when it asks for all, which must then be right.
+fn limited_list_call_ids(scenario: &Scenario) -> BTreeSet<String> {
+    let requests = || scenario.steps.iter().map(|step| &step["request"]);
+    if !requests().any(|request| request["command"] == "list" && request.get("limit").is_some()) {
+        return BTreeSet::new();
+    }
+    requests().filter_map(|request| request["call-id"].as_str().map(str::to_owned)).collect()
 }
 
 fn file_content(content: &Value) -> Vec<u8> {
