@@ -123,6 +123,7 @@ impl Worker {
                 }
                 self.receive(token);
             }
+            self.output.now = now();
             self.due();
             self.gather(woken);
         }
@@ -139,7 +140,9 @@ impl Worker {
     /// Empties a socket, up to the number of packets that keeps the others from waiting.
     fn receive(&mut self, token: u64) {
         let Some(slot) = self.streams.resolve(token) else { return };
+        // What waits goes first: a late packet that is sent at once must not overtake its predecessor.
         self.output.now = now();
+        self.due();
         let mut total = 0;
         while let Some(fd) = self.streams.get(slot).map(|s| s.fd) {
             // An error belongs to a packet sent earlier; reading it has consumed it, packets may follow.
@@ -190,11 +193,8 @@ impl Worker {
         true
     }
 
+    /// Sends what is due at the present time.
     fn due(&mut self) {
-        if self.output.schedule.next().is_none() {
-            return;
-        }
-        self.output.now = now();
         let horizon = self.output.now.instant + EARLY;
         while let Some((at, due)) = self.output.schedule.pop(horizon) {
             match due {
