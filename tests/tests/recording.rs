@@ -71,7 +71,12 @@ fn a_paused_pcap_recording_leaves_packets_out() {
         assert!(files.len() <= 1, "{files:?}");
         pcap::read(files.first()?).ok().filter(|datagrams| datagrams.len() >= 2)
     });
-    let octets: Vec<u8> = whole.expect("two packets").iter().map(|datagram| datagram.payload[12]).collect();
+    let whole = whole.unwrap_or_else(|| {
+        let recorded: Vec<_> =
+            files_below(&relay.path("spool/pcaps"), ".pcap").iter().map(|file| pcap::read(file)).collect();
+        panic!("two packets expected, recorded: {recorded:?}")
+    });
+    let octets: Vec<u8> = whole.iter().map(|datagram| datagram.payload[12]).collect();
     assert_eq!(octets, [2, 4]);
 }
 
@@ -94,6 +99,7 @@ fn both_speakers_are_in_the_mix_at_the_right_time_and_alone_in_their_files() {
     let second = call.b.send_paced(0, b_says, ticks, Duration::from_millis(20));
     first.join().expect("sent");
     second.join().expect("sent");
+    std::thread::sleep(Duration::from_millis(100));
     call.delete();
 
     let files = recorder.await_files(".wav", 3, Duration::from_secs(10));

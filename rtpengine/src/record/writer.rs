@@ -116,18 +116,39 @@ impl Writer {
         let now = Instant::now();
         for tap in &mut taps {
             tap.drain(&mut |record| {
-                if self.packet(&record, now) {
-                    return;
-                }
-                // Control describes a stream before a worker taps it: the description is waiting by now, unless the
-                // recording is over.
+                // A switch that came while the taps are drained may be older than this packet.
                 self.receive_waiting();
+                self.switch_before(&record);
+                // Control describes a stream before a worker taps it: the description has been read by now, unless the
+                // recording is over.
                 if !self.packet(&record, now) {
                     self.shared.unclaimed_packets.fetch_add(1, Relaxed);
                 }
             });
         }
         self.taps = taps;
+    }
+
+    /// Carries out the switches of this recording that were asked for before the packet came, and what waits before
+    /// them.
+    fn switch_before(&mut self, record: &TapRecord<'_>) {
+        let is_due = |message: &Message| match message {
+            Message::Update(id, _, _, at) => {
+                let at_us = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
+                *id == record.recording && at_us <= u128::from(record.time_us)
+            }
+            _ => false,
+        };
+        let is_of_recording = |message: &Message| match message {
+            Message::Update(id, ..) | Message::Signalled(id, _) => *id == record.recording,
+            _ => false,
+        };
+        while self.deferred.iter().any(is_due) {
+            let Some(index) = self.deferred.iter().position(is_of_recording) else { return };
+            if let Some(message) = self.deferred.remove(index) {
+                self.handle(message);
+            }
+        }
     }
 
     fn packet(&mut self, record: &TapRecord<'_>, now: Instant) -> bool {
