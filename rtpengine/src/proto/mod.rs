@@ -2,5 +2,6 @@
 
 pub mod bencode;
 pub mod json;
+pub mod rtcp;
 pub mod sdp;
 pub mod value;
