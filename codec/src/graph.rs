@@ -180,6 +180,16 @@ impl Transcoder {
         Ok(())
     }
 
+    /// The outgoing timestamp of the moment that has `timestamp` in the source's clock, for sender reports;
+    /// exact but for the delay of resampling. `None` before the first packet.
+    pub fn outgoing_timestamp(&self, timestamp: u32) -> Option<u32> {
+        let input = &self.stages.input;
+        let ahead = i64::from(timestamp.wrapping_sub(input.expected_timestamp?) as i32);
+        let packetiser = &self.stages.packetiser;
+        let scaled = ahead * i64::from(packetiser.clock_rate()) / i64::from(input.clock_rate());
+        Some(packetiser.timestamp_after(0, input.clock_rate()).wrapping_add(scaled as u32))
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> TranscodeCounters {
         let sequencer = self.sequencer.counters();
@@ -271,6 +281,8 @@ impl Stages {
 
     fn pass(&mut self, now: Instant, index: usize, packet: &SequencedPacket, emit: Emit<'_>) {
         self.packetiser.start_at(packet.timestamp);
+        // Before the first audio a companion starts the clock, so that the time up to the audio is kept.
+        self.input.expected_timestamp.get_or_insert(packet.timestamp);
         let Some(companion) = self.companions.get(index) else { return };
         let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
         let clock_rate_out = companion.clock_rate_out.unwrap_or_else(|| self.packetiser.clock_rate());

@@ -462,3 +462,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn event_before_the_first_audio_starts_the_clock() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    for sequence in 0..3 {
+        harness.push_marked(101, sequence == 0, sequence, 5000, &[1, 10, 0, 160], Some(101));
+    }
+    assert_eq!(harness.transcoder.outgoing_timestamp(5080), Some(5080));
+    harness.push(0, 3, 5480, &[0xff; 160]);
+    let numbers: Vec<_> = harness.sent.iter().map(|s| (s.sequence_number, s.timestamp)).collect();
+    assert_eq!(numbers, [(65_530, 5000), (65_531, 5000), (65_532, 5000), (65_533, 5480)]);
+    assert_eq!(harness.transcoder.outgoing_timestamp(5640), Some(5640));
+    assert_eq!(harness.transcoder.outgoing_timestamp(5480), Some(5480));
+}

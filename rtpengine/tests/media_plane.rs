@@ -316,3 +316,310 @@ fn transcoded_stream_has_its_own_ssrc_and_continuous_numbers() {
         last = Some(this);
     }
 }
+
+fn transcode(source: PayloadFormat, sink: PayloadFormat) -> Handling {
+    Handling::Transcode(Arc::new(TranscodePlan { source, sink, options: Default::default() }))
+}
+
+/// PCMU becomes PCMA, telephone events pass.
+fn transcoding_edge(from: &Party, to: &Party) -> EdgePlan {
+    let mut edge = edge(from, to, Handling::Drop(DropReason::PayloadType));
+    edge.by_payload_type.push((0, transcode(format(0, "PCMU"), format(8, "PCMA"))));
+    edge.by_payload_type.push((101, FORWARD));
+    edge
+}
+
+/// SSRC, sequence number and timestamp.
+fn numbers(packet: &[u8]) -> (u32, u16, u32) {
+    let packet = RtpPacket::parse(packet).unwrap();
+    (packet.ssrc(), packet.sequence_number(), packet.timestamp())
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_be_bytes()).collect()
+}
+
+fn to_words(octets: &[u8]) -> Vec<u32> {
+    octets.chunks_exact(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect()
+}
+
+/// Adds the socket and stream for RTCP behind a party's RTP stream.
+fn rtcp_party(relay: &Relay, rtp: &Party) -> Party {
+    let mut party = party(relay, &relay.v4);
+    party.stream.expect = Expect::Rtcp;
+    party.stream.formats = rtp.stream.formats.clone();
+    party
+}
+
+#[test]
+fn datagrams_and_rtcp_pass_unchanged_on_sockets_of_their_own() {
+    let relay = relay();
+    let (mut a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    (a.stream.expect, b.stream.expect) = (Expect::Datagrams, Expect::Datagrams);
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
+    for datagram in [&b"\x00\x01\x06T.38"[..], &rtp(0, 1), &[0x80, 200, 0, 1, 0, 0, 0, 5], b"x"] {
+        a.send(datagram);
+        assert_eq!(b.receive(), datagram);
+    }
+    let (a, b) = (rtcp_party(&relay, &a), rtcp_party(&relay, &b));
+    let mut edge = edge(&a, &b, FORWARD);
+    edge.rtp_to = None;
+    relay.plane.install(WORKER, call(&a, &b, vec![edge]));
+    let report = words(&[0x81c9_0007, 0xabcd, 0x66, 1, 2, 3, 4, 5]);
+    a.send(&rtp(0, 1));
+    a.send(&report);
+    assert_eq!(b.receive(), report);
+    assert_eq!((a.drops(DropReason::Unexpected), a.stream.shared.rtcp_ingress.packets.get()), (1, 1));
+}
+
+/// Audio in both directions, then reports in both directions, over `to_a` and `to_b`.
+fn check_mapped_reports(relay: &Relay, a: &Party, b: &Party, rtcp: [&Party; 2], plan: CallPlan) {
+    let [a_rtcp, b_rtcp] = rtcp;
+    relay.plane.install(WORKER, plan);
+    let (mut at_a, mut at_b) = (Vec::new(), Vec::new());
+    for sequence_number in 100..103 {
+        a.send(&rtp(0, sequence_number));
+        at_b = b.receive();
+        b.send(&rtp(0, sequence_number + 1000));
+        at_a = a.receive();
+    }
+    let (ssrc_at_a, last_at_a, _) = numbers(&at_a);
+    let (ssrc_at_b, _, timestamp_at_b) = numbers(&at_b);
+    assert!(ssrc_at_a != 0xabcd && ssrc_at_b != 0xabcd && ssrc_at_a != ssrc_at_b);
+    // A reports on what it got, on a stranger, and on its own stream: 102 × 160 was sent 80 ticks ago.
+    let report = [
+        0x82c8_0012,
+        0xabcd,
+        0x0102_0304,
+        0x0506_0708,
+        102 * 160 + 80,
+        900,
+        90_000,
+        0x7777,
+        1,
+        2,
+        3,
+        4,
+        5,
+        ssrc_at_a,
+        0x40ff_fffe,
+        u32::from(last_at_a),
+        33,
+        0xaaaa_bbbb,
+        0x0001_0000,
+    ];
+    let description = [0x81ca_0002, 0xabcd, 0x0101_6100];
+    a_rtcp.send(&words(&[&report[..], &description].concat()));
+    assert_eq!(
+        to_words(&b_rtcp.receive()),
+        [
+            0x81c8_000c,
+            ssrc_at_b,
+            0x0102_0304,
+            0x0506_0708,
+            timestamp_at_b + 80,
+            3,
+            480,
+            0xabcd,
+            0x40ff_fffe,
+            1102,
+            33,
+            0xaaaa_bbbb,
+            0x0001_0000,
+            0x81ca_0002,
+            ssrc_at_b,
+            0x0101_6100
+        ]
+    );
+    // B leaves.
+    b_rtcp.send(&words(&[0x80c9_0001, 0xabcd, 0x81cb_0001, 0xabcd]));
+    assert_eq!(to_words(&a_rtcp.receive()), [0x80c9_0001, ssrc_at_a, 0x81cb_0001, ssrc_at_a]);
+    a_rtcp.send(&words(&[0x80c9_0001, 0xabcd, 0x81ca_0002, 1, 0x0109_6100]));
+    until("refusal", || a_rtcp.drops(DropReason::Malformed) == 1);
+}
+
+#[test]
+fn reports_of_transcoded_streams_are_mapped_on_multiplexed_sockets() {
+    let relay = relay();
+    let (mut a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    (a.stream.expect, b.stream.expect) = (Expect::RtpAndRtcp, Expect::RtpAndRtcp);
+    let plan = call(&a, &b, vec![transcoding_edge(&a, &b), transcoding_edge(&b, &a)]);
+    check_mapped_reports(&relay, &a, &b, [&a, &b], plan);
+}
+
+#[test]
+fn reports_of_transcoded_streams_are_mapped_on_sockets_of_their_own() {
+    let relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let (a_rtcp, b_rtcp) = (rtcp_party(&relay, &a), rtcp_party(&relay, &b));
+    let (to_a, to_b) = (Some(a_rtcp.stream.id), Some(b_rtcp.stream.id));
+    let reports = |from: &Party, rtcp_to| EdgePlan { rtp_to: None, rtcp_to, ..edge(from, from, FORWARD) };
+    let edges = vec![
+        EdgePlan { rtcp_to: to_b, ..transcoding_edge(&a, &b) },
+        reports(&a_rtcp, to_b),
+        EdgePlan { rtcp_to: to_a, ..transcoding_edge(&b, &a) },
+        reports(&b_rtcp, to_a),
+    ];
+    let mut plan = call(&a, &b, edges);
+    plan.streams = [&a, &a_rtcp, &b, &b_rtcp].map(|party| party.stream.clone()).to_vec();
+    check_mapped_reports(&relay, &a, &b, [&a_rtcp, &b_rtcp], plan);
+}
+
+#[test]
+fn event_before_the_first_audio_gets_the_numbers_of_the_transcoder() {
+    let relay = relay();
+    let (mut a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    a.stream.formats = Arc::from([format(0, "PCMU"), format(101, "telephone-event")]);
+    relay.plane.install(WORKER, call(&a, &b, vec![transcoding_edge(&a, &b)]));
+    let mut received = Vec::new();
+    for sequence_number in 0..8 {
+        let mut packet = rtp(if sequence_number < 4 { 101 } else { 0 }, sequence_number);
+        if sequence_number < 4 {
+            packet.truncate(16);
+            // The event began with the first packet.
+            packet[4..8].fill(0);
+        }
+        a.send(&packet);
+        received.push(numbers(&b.receive()));
+    }
+    let (ssrc, first, start) = received[0];
+    assert_ne!(ssrc, 0xabcd);
+    let expected: Vec<_> = (0..8u16)
+        .map(|n| (ssrc, first.wrapping_add(n), if n < 4 { start } else { start + u32::from(n) * 160 }))
+        .collect();
+    assert_eq!(received, expected);
+}
+
+#[test]
+fn re_offer_with_another_codec_and_hold_keep_ssrc_and_numbers() {
+    let relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let mut plan = call(&a, &b, vec![transcoding_edge(&a, &b)]);
+    let mut next = 0;
+    let mut pass = |payload_types: (u8, u8)| -> Vec<(u32, u16, u32)> {
+        let packets = (0..5).map(|_| {
+            a.send(&rtp(payload_types.0, next));
+            next += 1;
+            let packet = b.receive();
+            assert_eq!(packet[1] & 0x7f, payload_types.1);
+            numbers(&packet)
+        });
+        packets.collect()
+    };
+    relay.plane.install(WORKER, plan.clone());
+    let mut received = pass((0, 8));
+    plan.edges[0].rtp_to = None;
+    relay.plane.install(WORKER, plan.clone());
+    a.send(&rtp(0, 5));
+    until("hold", || a.drops(DropReason::NoSink) == 1);
+    plan.edges[0] = edge(&a, &b, Handling::Drop(DropReason::PayloadType));
+    plan.edges[0].by_payload_type.push((0, transcode(format(0, "PCMU"), format(0, "PCMU"))));
+    plan.edges[0].by_payload_type.push((8, transcode(format(8, "PCMA"), format(0, "PCMU"))));
+    relay.plane.install(WORKER, plan);
+    received.extend(pass((8, 0)));
+    received.extend(pass((0, 0)));
+    let (ssrc, first, start) = received[0];
+    let expected: Vec<_> =
+        (0..15u16).map(|n| (ssrc, first.wrapping_add(n), start + u32::from(n) * 160)).collect();
+    assert_eq!(received, expected);
+}
+
+#[test]
+fn more_ssrcs_than_slots_replace_the_oldest_and_do_not_get_transcoders_at_once() {
+    let relay = relay();
+    let (a, b, c) = (party(&relay, &relay.v4), party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let mut plan = call(&a, &b, vec![edge(&a, &b, FORWARD), transcoding_edge(&a, &c)]);
+    plan.streams.push(c.stream.clone());
+    relay.plane.install(WORKER, plan);
+    let mut transcoded = Vec::new();
+    for ssrc in 1..=6u32 {
+        let mut packet = rtp(0, 1);
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        a.send(&packet);
+        assert_eq!(b.receive(), packet);
+        if ssrc <= 4 {
+            transcoded.push(numbers(&c.receive()).0);
+        }
+    }
+    until("refusal", || a.drops(DropReason::Codec) == 2);
+    for slots in [&a.stream.shared.ingress_ssrc, &b.stream.shared.egress_ssrc] {
+        let slots: Vec<_> = slots.iter().map(|s| (s.ssrc.load(Relaxed), s.packets.get())).collect();
+        assert_eq!(slots, [(5, 1), (6, 1), (3, 1), (4, 1)]);
+    }
+    transcoded.sort_unstable();
+    transcoded.dedup();
+    assert_eq!(transcoded.len(), 4);
+}
+
+#[test]
+fn packets_that_are_muted_while_they_wait_are_counted() {
+    let relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let plan = call(&a, &b, vec![transcoding_edge(&a, &b)]);
+    relay.plane.install(WORKER, plan.clone());
+    for sequence_number in 0..20 {
+        a.send(&rtp(0, sequence_number));
+    }
+    b.receive();
+    let (_frames, player) = player(&b, true);
+    relay.plane.start_player(WORKER, plan.key, player);
+    until("muting", || {
+        let sent = b.stream.shared.egress.packets.get();
+        let blocked = a.drops(DropReason::Blocked);
+        blocked > 0 && sent + blocked == 20
+    });
+}
+
+fn player(target: &Party, block_egress: bool) -> (rtrb::Producer<PlayerFrame>, PlayerPlan) {
+    let (producer, frames) = rtrb::RingBuffer::new(64);
+    let plan = PlayerPlan {
+        id: PlayerId(5),
+        target: target.stream.id,
+        payload_type: 8,
+        ssrc: 99,
+        first_sequence: 10,
+        first_timestamp: 1000,
+        clock_rate: 8000,
+        frames,
+        block_egress,
+    };
+    (producer, plan)
+}
+
+#[test]
+fn player_sends_reports_every_five_to_seven_seconds() {
+    let relay = relay();
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let b_rtcp = rtcp_party(&relay, &b);
+    let mut plan = call(&a, &b, Vec::new());
+    plan.streams.push(b_rtcp.stream.clone());
+    relay.plane.install(WORKER, plan.clone());
+    let (mut frames, player) = player(&b, false);
+    for _ in 0..40 {
+        frames.push(PlayerFrame { payload: Arc::from([0x55; 160]), duration: 1600 }).unwrap();
+    }
+    b_rtcp.socket.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+    let start = Instant::now();
+    relay.plane.start_player(WORKER, plan.key, player);
+    let report = to_words(&b_rtcp.receive());
+    let elapsed = start.elapsed();
+    assert!((4900..7800).contains(&elapsed.as_millis()), "{elapsed:?}");
+    assert_eq!((report[0], report[1], report[7], report[8]), (0x80c8_0006, 99, 0x81ca_0006, 99));
+    let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    assert!(u64::from(report[2]).abs_diff(since_1970 + 2_208_988_800) <= 2, "{report:?}");
+    let played = report[4] - 1000;
+    assert!(u64::from(played).abs_diff(elapsed.as_millis() as u64 * 8) < 4000, "{played} {elapsed:?}");
+    assert_eq!((report[5], report[6]), (played / 1600 + 1, (played / 1600 + 1) * 160));
+}
+
+#[test]
+fn socket_that_cannot_be_registered_is_counted() {
+    let relay = relay();
+    let (a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    // The system refuses a socket that is registered already.
+    b.stream.socket = a.stream.socket.clone();
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
+    until("failure", || relay.plane.deaf_streams() == 1);
+    a.send(&rtp(0, 1));
+    until("drop", || a.drops(DropReason::NoSink) == 1);
+}

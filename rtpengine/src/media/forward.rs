@@ -14,11 +14,13 @@ use super::learn::Verdict;
 use super::plan::{DropReason, Expect};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
 use super::route::{Action, Edge};
+use super::rtcp;
 use super::schedule::Schedule;
 use super::send::{SendBatch, send};
 use super::ssrc::Seen;
 use super::stream::{Stream, Streams};
 use super::tap::{self, TapDirection, TapRecord};
+use super::transcode::Source;
 
 /// A packet of the codec graph that is due within this time is sent at once: waking up for each one would cost
 /// more than the packet itself.
@@ -76,8 +78,17 @@ pub fn handle_batch(
     for edge in &mut edges {
         follow_edge(streams, slot, edge, batch, &accepted[..count], output, scratch);
     }
+    let edge_count = edges.len();
     if let Some(stream) = streams.get_mut(slot) {
         stream.edges = edges;
+    }
+    for index in (0..count).filter(|index| matches!(accepted[*index], Accepted::Rtcp)) {
+        for edge in 0..edge_count {
+            let result = rtcp::forward(streams, slot, edge, batch.octets(index), output, scratch);
+            if let (Err(reason), Some(stream)) = (result, streams.get(slot)) {
+                stream.drop_packet(reason);
+            }
+        }
     }
     learned
 }
@@ -181,27 +192,25 @@ fn follow_edge(
     let mut original = [0u8; BATCH];
     for (index, accepted) in accepted.iter().enumerate() {
         let result = match accepted {
-            Accepted::Refused => continue,
+            Accepted::Refused | Accepted::Rtcp => continue,
             Accepted::Datagram => {
                 together |= 1 << index;
                 Ok(())
             }
-            Accepted::Rtcp => match edge.rtcp_to.and_then(|to| streams.get_mut(to)) {
-                Some(sink) => output.send_rtcp(sink, batch.octets(index)),
-                None => Err(DropReason::NoSink),
-            },
             Accepted::Rtp(seen) => match edge.action(seen.payload_type) {
                 Action::Drop(reason) => Err(reason),
                 Action::Transcode(plan) => {
-                    transcode(streams, edge, Way::Decode(plan), batch.octets(index), output, scratch)
+                    let datagram = batch.octets(index);
+                    transcode(streams, slot, edge, Way::Decode(plan), datagram, output, scratch)
                 }
                 action => {
                     let payload_type = if let Action::Rewrite(pt) = action { pt } else { seen.payload_type };
-                    match edge.transcoding.as_mut().and_then(|t| t.known(seen.ssrc)) {
-                        Some(_) => {
-                            let way = Way::Companion(payload_type);
-                            transcode(streams, edge, way, batch.octets(index), output, scratch)
+                    let way = Way::Companion(payload_type);
+                    match edge.numbers_of(output.now.instant, seen) {
+                        Some(Ok(_)) => {
+                            transcode(streams, slot, edge, way, batch.octets(index), output, scratch)
                         }
+                        Some(Err(reason)) => Err(reason),
                         None => {
                             if let Some(octets) = batch.datagram(index) {
                                 original[index] = octets[1];
@@ -246,6 +255,7 @@ enum Way {
 
 fn transcode(
     streams: &mut Streams,
+    slot: u32,
     edge: &mut Edge,
     way: Way,
     datagram: &[u8],
@@ -254,37 +264,43 @@ fn transcode(
 ) -> Result<(), DropReason> {
     let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::Malformed)?;
     let to = edge.rtp_to.ok_or(DropReason::NoSink)?;
-    let token = streams.token(to);
+    let tokens = [streams.token(slot), streams.token(to)];
     let sink = streams.get_mut(to).ok_or(DropReason::NoSink)?;
-    let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
     let now = output.now.instant;
+    let source = match way {
+        Way::Decode(plan) => {
+            let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
+            transcoding.source(now, packet.ssrc(), usize::from(plan))?
+        }
+        Way::Companion(_) => edge.numbers_of(now, &seen(datagram)).unwrap_or(Err(DropReason::PayloadType))?,
+    };
+    let Source { transcoder, numbering, sent, .. } = source;
+    numbering.received(packet.sequence_number());
     let mut result = Ok(());
     let mut emit = |out: OutPacket<'_>| {
-        if let Err(reason) = output.emit(sink, token, out, scratch) {
-            result = Err(reason);
+        numbering.made(out.sequence_number);
+        match output.emit(sink, tokens, out, scratch) {
+            Ok(()) => {
+                sent.packets = sent.packets.wrapping_add(1);
+                sent.octets = sent.octets.wrapping_add(out.payload.len() as u32);
+            }
+            Err(reason) => result = Err(reason),
         }
     };
     match way {
-        Way::Decode(plan) => transcoding
-            .source(now, packet.ssrc(), usize::from(plan))
-            .ok_or(DropReason::PayloadType)?
-            .transcoder
-            .push(now, packet, &mut emit),
-        Way::Companion(payload_type) => transcoding
-            .known(packet.ssrc())
-            .ok_or(DropReason::PayloadType)?
-            .transcoder
-            .forward(now, packet, payload_type, &mut emit),
+        Way::Decode(_) => transcoder.push(now, packet, &mut emit),
+        Way::Companion(payload_type) => transcoder.forward(now, packet, payload_type, &mut emit),
     }
     result
 }
 
 impl Output {
-    /// Sends a packet of the codec graph, now or when its time has come.
+    /// Sends a packet of the codec graph, now or when its time has come. `tokens` are those of the stream that it
+    /// came from and of the sink.
     fn emit(
         &mut self,
         sink: &mut Stream,
-        token: u64,
+        tokens: [u64; 2],
         out: OutPacket<'_>,
         scratch: &mut [u8; DATAGRAM],
     ) -> Result<(), DropReason> {
@@ -298,7 +314,7 @@ impl Output {
             out.ssrc,
         );
         if out.send_at > self.now.instant + EARLY
-            && self.schedule.packet(out.send_at, token, &header, out.payload)
+            && self.schedule.packet(out.send_at, tokens, &header, out.payload)
         {
             return Ok(());
         }
@@ -324,7 +340,8 @@ impl Output {
         Ok(())
     }
 
-    fn send_rtcp(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
+    /// Sends one RTCP packet.
+    pub fn send_rtcp(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
         self.send_one(sink, packet)
     }
 

@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use codec::PayloadFormat;
 
 use super::event::MediaEvent;
-use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan, StreamId};
+use super::plan::{CallKey, CallPlan, Expect, PlayerId, PlayerPlan, StreamId};
 use super::player::Player;
 use super::route::Edge;
-use super::stream::Stream;
+use super::rtcp::RtcpRoute;
+use super::stream::{Stream, Streams};
 use super::worker::Worker;
 
 /// The calls and players of a worker.
@@ -27,6 +31,16 @@ struct Call {
 }
 
 impl Call {
+    /// The stream in whose socket RTCP of an RTP stream belongs: that behind it in the plan, if it is not itself.
+    fn rtcp_slot(&self, streams: &Streams, rtp: u32) -> Option<u32> {
+        if streams.get(rtp)?.expect == Expect::RtpAndRtcp {
+            return Some(rtp);
+        }
+        let position = self.streams.iter().position(|(_, slot)| *slot == rtp)?;
+        let (_, next) = self.streams.get(position + 1)?;
+        (streams.get(*next)?.expect == Expect::Rtcp).then_some(*next)
+    }
+
     fn slot(&self, id: StreamId) -> Option<u32> {
         self.streams.iter().find(|(stream, _)| *stream == id).map(|(_, slot)| *slot)
     }
@@ -68,36 +82,66 @@ impl Worker {
         }
     }
 
+    /// The stream that carries the RTCP of an RTP stream of the call.
+    pub(super) fn rtcp_slot(&self, call: CallKey, rtp: u32) -> Option<u32> {
+        self.calls.calls.get(&call)?.rtcp_slot(&self.streams, rtp)
+    }
+
     /// Compiles the edges; those that were there before keep their codec state.
     fn connect(&mut self, call: &Call, plan: &CallPlan) {
+        let formats = |id: Option<StreamId>| -> &[PayloadFormat] {
+            plan.streams.iter().find(|stream| Some(stream.id) == id).map_or(&[], |stream| &stream.formats)
+        };
+        // (slot, index, RTCP sink)
+        let mut transcoding_edges: Vec<(u32, usize, u32)> = Vec::new();
         for (id, slot) in &call.streams {
             let mut edges: Vec<Edge> = plan
                 .edges
                 .iter()
                 .filter(|edge| edge.from == *id)
-                .map(|edge| Edge::compile(edge, |sink| call.slot(sink)))
+                .map(|edge| {
+                    let formats = [formats(Some(edge.from)), formats(edge.rtp_to)];
+                    Edge::compile(edge, formats, |sink| call.slot(sink))
+                })
                 .collect();
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             for edge in &mut edges {
+                let before = stream.edges.iter().position(|old| edge.continues(old));
                 let Some(transcoding) = &mut edge.transcoding else { continue };
-                let before = stream.edges.iter_mut().find(|old| old.rtp_sink == edge.rtp_sink);
-                if let Some(old) = before.and_then(|old| old.transcoding.as_mut()) {
-                    transcoding.sources = std::mem::take(&mut old.sources);
+                let Some(index) = before else { continue };
+                if let Some(old) = stream.edges.get_mut(index).and_then(|old| old.transcoding.as_mut()) {
+                    transcoding.adopt(old);
                 }
             }
             stream.edges = edges;
+            for (index, edge) in stream.edges.iter().enumerate() {
+                if let (Some(_), Some(rtcp_to)) = (&edge.transcoding, edge.rtcp_to) {
+                    transcoding_edges.push((*slot, index, rtcp_to));
+                }
+            }
+        }
+        for (_, slot) in &call.streams {
+            let Some(stream) = self.streams.get_mut(*slot) else { continue };
+            for edge in &mut stream.edges {
+                edge.rtcp = edge.rtcp_to.and_then(|to| RtcpRoute::compile(*slot, to, &transcoding_edges));
+            }
         }
     }
 
     fn open(&mut self, stream: Stream) -> Option<u32> {
         let fd = stream.fd;
         let slot = self.streams.insert(stream);
-        if self.poll.add(fd, self.streams.token(slot)).is_err() {
-            // Out of kernel memory or watches: the stream stays deaf, the time-out of the call reports it.
-            self.streams.remove(slot);
-            return None;
+        let Err(error) = self.poll.add(fd, self.streams.token(slot)) else { return Some(slot) };
+        // Out of kernel memory or watches: the call goes on without this stream.
+        let failures = self.shared.deaf_streams.fetch_add(1, Relaxed) + 1;
+        if failures.is_power_of_two()
+            && let Some(stream) = self.streams.get(slot)
+        {
+            let local = stream.socket.local;
+            tracing::error!(%local, %error, failures, "media socket cannot be registered with epoll");
         }
-        Some(slot)
+        self.streams.remove(slot);
+        None
     }
 
     fn close(&mut self, slot: u32) {

@@ -15,14 +15,17 @@ mod forward;
 mod install;
 pub mod learn;
 mod mailbox;
+mod numbering;
 pub mod plan;
 mod player;
 mod poll;
 pub mod port_pool;
 mod receive;
 mod route;
+mod rtcp;
 mod schedule;
 mod send;
+mod sender_report;
 mod ssrc;
 pub mod stats;
 mod stream;
@@ -141,6 +144,11 @@ impl MediaPlane {
     /// Events that control did not take in time.
     pub fn events_lost(&self) -> u64 {
         self.inner.shared.events_lost.load(Relaxed)
+    }
+
+    /// Sockets that could not be registered for reading; their streams receive nothing.
+    pub fn deaf_streams(&self) -> u64 {
+        self.inner.shared.deaf_streams.load(Relaxed)
     }
 
     /// Stops all workers and waits for them.

@@ -26,6 +26,7 @@ pub struct PlayerId(pub u64);
 #[derive(Clone)]
 pub struct CallPlan {
     pub key: CallKey,
+    /// A stream of [`Expect::Rtcp`] stands directly behind the RTP stream that it belongs to.
     pub streams: Vec<StreamPlan>,
     pub edges: Vec<EdgePlan>,
     /// Set while the call is being recorded and not paused.
@@ -115,11 +116,13 @@ pub enum DropReason {
     SendFailed,
     /// STUN or DTLS on a stream that has neither.
     NotNegotiated,
+    /// The codec cannot be opened, or the peer changes codecs or SSRCs more often than is followed.
+    Codec,
 }
 
 impl DropReason {
     /// Number of reasons.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 }
 
 /// Which packets a worker copies into its tap ring.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand::Rng;
+
 use super::plan::{CallKey, PlayerId, PlayerPlan};
 
 /// How often a player that ran dry looks for new frames.
@@ -21,6 +23,8 @@ pub struct Player {
     position: Instant,
     marker: bool,
     pub frames_played: u64,
+    /// When the next sender report is due.
+    pub report_at: Instant,
 }
 
 /// What a player does when its turn comes.
@@ -45,6 +49,7 @@ impl Player {
             position: now,
             marker: true,
             frames_played: 0,
+            report_at: now + report_interval(),
             plan,
         }
     }
@@ -97,6 +102,19 @@ impl Player {
         Duration::from_nanos(u64::from(units) * 1_000_000_000 / u64::from(self.plan.clock_rate.max(1)))
     }
 
+    pub fn ssrc(&self) -> u32 {
+        self.plan.ssrc
+    }
+
+    /// What the RTP clock shows at `now`, which is at most a few frames from the present position.
+    pub fn timestamp_at(&self, now: Instant) -> u32 {
+        let units =
+            |duration: Duration| (duration.as_micros() * u128::from(self.plan.clock_rate) / 1_000_000) as u32;
+        let ahead = units(self.position.saturating_duration_since(now));
+        let behind = units(now.saturating_duration_since(self.position));
+        self.timestamp.wrapping_sub(ahead).wrapping_add(behind)
+    }
+
     pub fn next_sequence(&self) -> u16 {
         self.sequence_number
     }
@@ -104,6 +122,11 @@ impl Player {
     pub fn next_timestamp(&self) -> u32 {
         self.timestamp
     }
+}
+
+/// Time between two sender reports: 5–7 s, varied so that reports of many players do not coincide.
+pub fn report_interval() -> Duration {
+    Duration::from_millis(rand::rng().random_range(5000..=7000))
 }
 
 /// Lateness up to this is a slow worker, whose packets follow each other faster until it has caught up.
@@ -140,6 +163,7 @@ mod tests {
         let mut packets = Vec::new();
         let mut now = start;
         let mut turns = 0;
+        assert_eq!(player.timestamp_at(start + Duration::from_millis(10)), 1080);
         loop {
             match player.turn(now, &mut out) {
                 Turn::Packet { length, next } => {
@@ -157,6 +181,7 @@ mod tests {
             }
         }
         assert_eq!(packets, [(65_535, 1000, true, 0), (0, 1160, false, 20), (1, 1000 + 140 * 8, true, 140),]);
+        assert_eq!(player.timestamp_at(start + Duration::from_millis(150)), 1000 + 150 * 8);
         assert_eq!((player.frames_played, player.next_sequence()), (3, 2));
     }
 }

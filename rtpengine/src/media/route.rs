@@ -1,18 +1,22 @@
 //! Edges compiled for the packet path: sinks as slots, payload types as a table.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use codec::PayloadFormat;
 use codec::graph::TranscodePlan;
 
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
-use super::transcode::Transcoding;
+use super::rtcp::RtcpRoute;
+use super::ssrc::Seen;
+use super::transcode::{Source, Transcoding};
 
 /// What to do with a packet; two octets, so that a table of all payload types is four cache lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Forward,
     Rewrite(u8),
-    /// Index into [`Edge::plans`].
+    /// Index into the plans of [`Edge::transcoding`].
     Transcode(u8),
     Drop(DropReason),
 }
@@ -26,12 +30,20 @@ pub struct Edge {
     table: Option<Box<[Action; 128]>>,
     /// SSRC and codec state; `None` on pass-through edges.
     pub transcoding: Option<Box<Transcoding>>,
+    /// What RTCP on this edge may have to be mapped by; `None` lets it pass.
+    pub rtcp: Option<Box<RtcpRoute>>,
     pub rtp_sink: Option<StreamId>,
+    pub rtcp_sink: Option<StreamId>,
 }
 
 impl Edge {
-    /// Compiles a plan; a sink that the call does not have is no sink.
-    pub fn compile(plan: &EdgePlan, slot_of: impl Fn(StreamId) -> Option<u32>) -> Self {
+    /// Compiles a plan; a sink that the call does not have is no sink. `formats` are those of the stream that the
+    /// edge starts from, and of its RTP sink.
+    pub fn compile(
+        plan: &EdgePlan,
+        formats: [&[PayloadFormat]; 2],
+        slot_of: impl Fn(StreamId) -> Option<u32>,
+    ) -> Self {
         let mut plans: Vec<Arc<TranscodePlan>> = Vec::new();
         let mut action = |handling: &Handling| match handling {
             Handling::Forward { payload_type: None } => Action::Forward,
@@ -53,15 +65,31 @@ impl Edge {
             }
             table
         });
-        let transcoding = (!plans.is_empty()).then(|| Box::new(Transcoding::new(plans)));
+        let transcoding =
+            (!plans.is_empty()).then(|| Box::new(Transcoding::new(plans, passing(plan, formats))));
         Self {
             rtp_to: plan.rtp_to.and_then(&slot_of),
             rtcp_to: plan.rtcp_to.and_then(&slot_of),
             default,
             table,
             transcoding,
+            rtcp: None,
             rtp_sink: plan.rtp_to,
+            rtcp_sink: plan.rtcp_to,
         }
+    }
+
+    /// Goes to the same peer as an edge of an earlier plan. On hold an edge has no RTP sink but is still the same.
+    pub fn continues(&self, old: &Edge) -> bool {
+        match (self.rtp_sink, old.rtp_sink) {
+            (Some(new), Some(old)) => new == old,
+            _ => self.rtcp_sink == old.rtcp_sink,
+        }
+    }
+
+    /// The transcoder that numbers a packet which keeps its payload, if one does; see [`Transcoding::companion`].
+    pub fn numbers_of(&mut self, now: Instant, seen: &Seen) -> Option<Result<&mut Source, DropReason>> {
+        self.transcoding.as_mut()?.companion(now, seen.ssrc, seen.payload_type)
     }
 
     /// What happens to a payload type.
@@ -72,4 +100,22 @@ impl Edge {
             Some(table) => table[usize::from(payload_type & 0x7f)],
         }
     }
+}
+
+/// The formats of `from` that pass on this edge, as they come and as they leave.
+fn passing<'a>(
+    plan: &'a EdgePlan,
+    [from, to]: [&'a [PayloadFormat]; 2],
+) -> impl Iterator<Item = (PayloadFormat, PayloadFormat)> + 'a {
+    from.iter().filter_map(move |source| {
+        let listed = plan.by_payload_type.iter().find(|(pt, _)| *pt == source.payload_type);
+        let Handling::Forward { payload_type } = listed.map_or(&plan.default, |(_, handling)| handling)
+        else {
+            return None;
+        };
+        let payload_type = payload_type.unwrap_or(source.payload_type);
+        let sink = to.iter().find(|f| f.payload_type == payload_type && f.kind() == source.kind());
+        let sink = sink.cloned().unwrap_or_else(|| PayloadFormat { payload_type, ..source.clone() });
+        Some((source.clone(), sink))
+    })
 }

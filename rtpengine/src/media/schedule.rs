@@ -19,6 +19,8 @@ pub enum Due {
 pub struct Waiting {
     /// Token of the sink.
     pub sink: u64,
+    /// Token of the stream that it arrived on.
+    pub source: u64,
     length: usize,
     octets: [u8; DATAGRAM],
 }
@@ -59,11 +61,12 @@ impl Schedule {
 
     fn grow(&mut self) {
         self.free.push(self.waiting.len() as u32);
-        self.waiting.push(Box::new(Waiting { sink: 0, length: 0, octets: [0; DATAGRAM] }));
+        self.waiting.push(Box::new(Waiting { sink: 0, source: 0, length: 0, octets: [0; DATAGRAM] }));
     }
 
-    /// Queues a packet made of two parts; `false` when no buffer is left or it is too long.
-    pub fn packet(&mut self, at: Instant, sink: u64, header: &[u8], payload: &[u8]) -> bool {
+    /// Queues a packet made of two parts, from `source` to `sink`; `false` when no buffer is left or it is too
+    /// long.
+    pub fn packet(&mut self, at: Instant, [source, sink]: [u64; 2], header: &[u8], payload: &[u8]) -> bool {
         let length = header.len() + payload.len();
         if length > DATAGRAM {
             return false;
@@ -74,6 +77,7 @@ impl Schedule {
         let Some(index) = self.free.pop() else { return false };
         let waiting = &mut self.waiting[index as usize];
         waiting.sink = sink;
+        waiting.source = source;
         waiting.length = length;
         waiting.octets[..header.len()].copy_from_slice(header);
         waiting.octets[header.len()..length].copy_from_slice(payload);
@@ -123,7 +127,7 @@ mod tests {
         let now = Instant::now();
         let mut schedule = Schedule::new();
         for (ms, octet) in [(30, 3), (10, 1), (20, 2), (10, 9)] {
-            assert!(schedule.packet(now + Duration::from_millis(ms), 5, &[octet], &[octet]));
+            assert!(schedule.packet(now + Duration::from_millis(ms), [4, 5], &[octet], &[octet]));
         }
         assert!(schedule.pop(now).is_none());
         let mut seen = Vec::new();
@@ -134,6 +138,6 @@ mod tests {
         assert_eq!(seen, [1, 9, 2]);
         assert_eq!(schedule.next(), Some(now + Duration::from_millis(30)));
         assert_eq!(schedule.waiting.len(), PREALLOCATED);
-        assert!(!schedule.packet(now, 0, &[0; 12], &[0; DATAGRAM]));
+        assert!(!schedule.packet(now, [0, 0], &[0; 12], &[0; DATAGRAM]));
     }
 }

@@ -61,6 +61,11 @@ impl SsrcTable {
         slot
     }
 
+    /// Whether packets of this SSRC were counted and it has not been replaced since.
+    pub fn knows(&self, ssrc: u32) -> bool {
+        self.tracks.iter().any(|t| t.used && t.ssrc == ssrc)
+    }
+
     /// Counts a received packet. `clock_rate` is asked when the payload type is new.
     pub fn received(
         &mut self,

@@ -16,6 +16,7 @@ use super::event::MediaEvent;
 use super::forward::{EARLY, Now, Output, handle_batch};
 use super::install::Calls;
 use super::mailbox::{Command, Inbox};
+use super::plan::DropReason;
 use super::player::Turn;
 use super::poll::{Poll, sleep};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
@@ -39,6 +40,8 @@ const INBOX: u64 = u64::MAX;
 pub struct WorkerShared {
     /// Events that control did not take in time.
     pub events_lost: AtomicU64,
+    /// Sockets that could not be registered for reading.
+    pub deaf_streams: AtomicU64,
 }
 
 /// A worker thread's state.
@@ -53,7 +56,7 @@ pub struct Worker {
     /// Streams whose socket was not emptied.
     unfinished: Vec<u64>,
     events: mpsc::Sender<MediaEvent>,
-    shared: Arc<WorkerShared>,
+    pub(super) shared: Arc<WorkerShared>,
     max_packets: usize,
     load: Load,
 }
@@ -201,13 +204,17 @@ impl Worker {
                 Due::Packet(index) => {
                     self.load.packets += 1;
                     let waiting = self.output.schedule.waiting(index);
+                    let source = waiting.source;
                     let sink = self.streams.resolve(waiting.sink).and_then(|s| self.streams.get_mut(s));
                     let length = waiting.octets().len();
                     self.scratch[..length].copy_from_slice(waiting.octets());
                     self.output.schedule.release(index);
-                    if let Some(sink) = sink {
-                        // A refusal is in the sink's error counter; the source may be gone.
-                        let _ = self.output.send_rtp(sink, &self.scratch[..length]);
+                    let sent = match sink {
+                        Some(sink) => self.output.send_rtp(sink, &self.scratch[..length]),
+                        None => Err(DropReason::NoSink),
+                    };
+                    if let (Err(reason), Some(source)) = (sent, self.streams.resolve(source)) {
+                        self.streams.get(source).inspect(|stream| stream.drop_packet(reason));
                     }
                 }
                 Due::Player(player) => self.play(player, at),
@@ -228,6 +235,7 @@ impl Worker {
                     let _ = self.output.send_unmuted(sink, &self.scratch[..length]);
                 }
                 self.output.schedule.player(next, number);
+                self.report_player(number);
             }
             Turn::Wait { next } => self.output.schedule.player(next, number),
             Turn::Finished => self.finish_player(number),

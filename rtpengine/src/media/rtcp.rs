@@ -1,0 +1,123 @@
+//! RTCP on its way from one party to another: unchanged where RTP passes, mapped where it is transcoded.
+//!
+//! Streams of a transcoded SSRC have our SSRC, timestamps and counts on the far side, so whatever is said about
+//! them is translated: sender reports by the transcoder's clock, report blocks by its numbering. NTP times stay,
+//! and with them the round-trip times that either end works out. So do losses: a packet that was lost before it
+//! was transcoded is missing behind the transcoder as well, so that the far receiver's loss is that of both legs.
+//! An SSRC that no transcoder knows stays as it is.
+
+use super::forward::Output;
+use super::plan::DropReason;
+use super::receive::DATAGRAM;
+use super::stream::Streams;
+use super::transcode::{Source, Transcoding};
+use crate::proto::rtcp::receiver_report::ReportBlock;
+use crate::proto::rtcp::rewrite::{Mapping, rewrite};
+use crate::proto::rtcp::sender_report::SenderInfo;
+
+/// Transcoding edges that an RTCP packet may speak of, as (slot, index of the edge).
+#[derive(Default)]
+pub struct RtcpRoute {
+    /// Towards the party that gets the RTCP: what the sender of the RTCP sends.
+    pub outgoing: Vec<(u32, usize)>,
+    /// Towards the party that sent the RTCP: what it receives.
+    pub incoming: Vec<(u32, usize)>,
+}
+
+impl RtcpRoute {
+    /// RTCP of a party follows the same way as its RTP, so edges are recognised by the RTCP sink: `(slot, index
+    /// of the edge, RTCP sink)` are all transcoding edges of the call. `None` when nothing is to be mapped.
+    pub fn compile(from: u32, to: u32, transcoding: &[(u32, usize, u32)]) -> Option<Box<Self>> {
+        let towards = |sink| {
+            let edges = transcoding.iter().filter(move |(.., rtcp_to)| *rtcp_to == sink);
+            edges.map(|(slot, edge, _)| (*slot, *edge)).collect::<Vec<_>>()
+        };
+        let route = Self { outgoing: towards(to), incoming: towards(from) };
+        (!route.outgoing.is_empty() || !route.incoming.is_empty()).then(|| Box::new(route))
+    }
+}
+
+/// Sends an RTCP packet that arrived on the stream in `slot` along one of its edges.
+pub fn forward(
+    streams: &mut Streams,
+    slot: u32,
+    edge: usize,
+    datagram: &[u8],
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+) -> Result<(), DropReason> {
+    let edge = streams.get(slot).and_then(|s| s.edges.get(edge)).ok_or(DropReason::NoSink)?;
+    let to = edge.rtcp_to.ok_or(DropReason::NoSink)?;
+    let packet = match &edge.rtcp {
+        None => datagram,
+        Some(route) => {
+            let mapped = scratch.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?;
+            mapped.copy_from_slice(datagram);
+            let length = rewrite(mapped, &Numbers { streams, route }).map_err(|_| DropReason::Malformed)?;
+            &mapped[..length]
+        }
+    };
+    let sink = streams.get_mut(to).ok_or(DropReason::NoSink)?;
+    output.send_rtcp(sink, packet)
+}
+
+struct Numbers<'a> {
+    streams: &'a Streams,
+    route: &'a RtcpRoute,
+}
+
+impl<'a> Numbers<'a> {
+    fn sources(&self, edges: &'a [(u32, usize)]) -> impl Iterator<Item = &'a Source> {
+        let streams = self.streams;
+        let transcoding = move |(slot, edge): &(u32, usize)| -> Option<&'a Transcoding> {
+            streams.get(*slot)?.edges.get(*edge)?.transcoding.as_deref()
+        };
+        edges.iter().filter_map(transcoding).flat_map(|t| &t.sources)
+    }
+
+    fn outgoing(&self, ssrc: u32) -> Option<&'a Source> {
+        self.sources(&self.route.outgoing).find(|source| source.ssrc == ssrc)
+    }
+
+    fn incoming(&self, ssrc: u32) -> Option<&'a Source> {
+        self.sources(&self.route.incoming).find(|source| source.ssrc_out == ssrc)
+    }
+
+    /// An SSRC that passes on an edge which transcodes others.
+    fn passes(&self, ssrc: u32) -> bool {
+        let mut streams = self.route.incoming.iter().filter_map(|(slot, _)| self.streams.get(*slot));
+        streams.any(|stream| stream.ingress_ssrc.knows(ssrc))
+    }
+}
+
+impl Mapping for Numbers<'_> {
+    fn sender(&self, ssrc: u32) -> u32 {
+        self.outgoing(ssrc).map_or(ssrc, |source| source.ssrc_out)
+    }
+
+    fn sender_info(&self, ssrc: u32, info: SenderInfo) -> Option<SenderInfo> {
+        let Some(source) = self.outgoing(ssrc) else { return Some(info) };
+        // A stream of which nothing has left has no sender report (RFC 3550 §6.4).
+        let rtp_timestamp = source.transcoder.outgoing_timestamp(info.rtp_timestamp)?;
+        let sent = (source.sent.packets > 0).then_some(source.sent)?;
+        Some(SenderInfo { ntp: info.ntp, rtp_timestamp, packets: sent.packets, octets: sent.octets })
+    }
+
+    fn source(&self, ssrc: u32) -> u32 {
+        self.incoming(ssrc).map_or(ssrc, |source| source.ssrc)
+    }
+
+    fn report(&self, block: ReportBlock) -> Option<ReportBlock> {
+        let Some(source) = self.incoming(block.ssrc) else {
+            return (self.route.incoming.is_empty() || self.passes(block.ssrc)).then_some(block);
+        };
+        let (clock_in, clock_out) = source.clock_rates();
+        let jitter = u64::from(block.jitter) * u64::from(clock_in) / u64::from(clock_out.max(1));
+        Some(ReportBlock {
+            ssrc: source.ssrc,
+            highest_sequence: source.numbering.source_of(block.highest_sequence)?,
+            jitter: u32::try_from(jitter).unwrap_or(u32::MAX),
+            ..block
+        })
+    }
+}
