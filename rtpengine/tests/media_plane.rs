@@ -557,7 +557,8 @@ fn packets_that_are_muted_while_they_wait_are_counted() {
     let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
     let plan = call(&a, &b, vec![transcoding_edge(&a, &b)]);
     relay.plane.install(WORKER, plan.clone());
-    for sequence_number in 0..20 {
+    // Nearly a second's worth at once, which is spread over that second.
+    for sequence_number in 0..45 {
         a.send(&rtp(0, sequence_number));
     }
     b.receive();
@@ -566,7 +567,7 @@ fn packets_that_are_muted_while_they_wait_are_counted() {
     until("muting", || {
         let sent = b.stream.shared.egress.packets.get();
         let blocked = a.drops(DropReason::Blocked);
-        blocked > 0 && sent + blocked == 20
+        blocked > 0 && sent + blocked == 45
     });
 }
 
@@ -609,7 +610,8 @@ fn player_sends_reports_every_five_to_seven_seconds() {
     assert!(u64::from(report[2]).abs_diff(since_1970 + 2_208_988_800) <= 2, "{report:?}");
     let played = report[4] - 1000;
     assert!(u64::from(played).abs_diff(elapsed.as_millis() as u64 * 8) < 4000, "{played} {elapsed:?}");
-    assert_eq!((report[5], report[6]), (played / 1600 + 1, (played / 1600 + 1) * 160));
+    assert!((20..40).contains(&report[5]), "{report:?}");
+    assert_eq!(report[6], report[5] * 160);
 }
 
 #[test]
