@@ -38,7 +38,8 @@ ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace --no-fail-fast
 	$(CARGO) test --workspace --doc --quiet
 else
-	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) test --workspace --exclude e2e --no-fail-fast
+	$(CARGO) test -p e2e --no-fail-fast -- --test-threads=1
 endif
 
 conformance: build  ## play the recorded control-protocol corpus, passed/total per area
