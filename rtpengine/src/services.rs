@@ -19,8 +19,9 @@ use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
 use crate::record::{RecordError, Recorder};
 
-/// Threads of the control plane. Commands take microseconds; what may take longer has threads of its own.
-const CONTROL_THREADS: usize = 2;
+/// Most threads of the control plane: one for each listener, since a listener's commands are carried out in its own task and take
+/// microseconds; what may take longer has threads of its own. A thread too many costs a futile wake-up for each message.
+const MAX_CONTROL_THREADS: usize = 4;
 /// Events of the data plane that may wait for control.
 const EVENT_QUEUE: usize = 4096;
 /// Tap ring of a worker, in octets: about a second of 300 calls recorded in both directions.
@@ -70,7 +71,7 @@ impl Services {
             recorder: recorder.clone(),
         }));
         let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
+            .worker_threads(config.listen_ng.len().clamp(1, MAX_CONTROL_THREADS))
             .thread_name("control")
             .enable_all()
             .build()
