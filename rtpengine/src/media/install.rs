@@ -154,7 +154,13 @@ impl Worker {
     /// Forgets a call.
     pub(super) fn remove(&mut self, key: CallKey) {
         let Some(call) = self.calls.calls.get(&key) else { return };
-        for (_, number) in call.players.clone() {
+        // Commands come before packets: what was sent before the call ended is still in the sockets, and belongs to the call.
+        let slots: Vec<u32> = call.streams.iter().map(|(_, slot)| *slot).collect();
+        let players: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
+        for slot in slots {
+            self.receive(self.streams.token(slot));
+        }
+        for number in players {
             self.finish_player(number);
         }
         let Some(call) = self.calls.calls.remove(&key) else { return };

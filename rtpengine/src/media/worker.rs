@@ -141,7 +141,7 @@ impl Worker {
     }
 
     /// Empties a socket, up to the number of packets that keeps the others from waiting.
-    fn receive(&mut self, token: u64) {
+    pub(super) fn receive(&mut self, token: u64) {
         let Some(slot) = self.streams.resolve(token) else { return };
         // What waits goes first: a late packet that is sent at once must not overtake its predecessor.
         self.output.now = now();
