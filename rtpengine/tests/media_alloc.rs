@@ -1,0 +1,199 @@
+//! The pass-through path of a worker neither allocates nor frees: counted by the allocator of this program.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use codec::PayloadFormat;
+use codec::rtp::write_header;
+use rtpengine::config::{Config, EndpointLearning, LocalAddress};
+use rtpengine::media::plan::*;
+use rtpengine::media::port_pool::{LocalPort, PortPool};
+use rtpengine::media::stats::StreamShared;
+use rtpengine::media::{MediaPlane, tap};
+use tokio::sync::mpsc;
+
+/// Allocations, re-allocations and releases of all threads but those that opted out.
+static EVENTS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Set on threads that play the parties. Constant initialiser, no destructor: safe inside the allocator.
+    static EXEMPT: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+fn count() {
+    if !EXEMPT.with(Cell::get) {
+        EVENTS.fetch_add(1, Relaxed);
+    }
+}
+
+// SAFETY: every call goes on to the system allocator unchanged; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: by the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: by the caller's contract; `pointer` came from the system allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: by the caller's contract; `pointer` came from the system allocator.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Rounds before counting: first packets, learning, the window that decides about gathering.
+const WARM_UP: u16 = 600;
+/// Rounds counted; each is one RTP and one RTCP packet in each direction.
+const ROUNDS: u16 = 2000;
+
+struct Party {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    streams: [StreamPlan; 2],
+}
+
+fn stream(id: u64, expect: Expect, socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
+    let format = PayloadFormat {
+        payload_type: 0,
+        name: "PCMU".into(),
+        clock_rate: 8000,
+        channels: 1,
+        fmtp: String::new(),
+    };
+    StreamPlan {
+        id: StreamId(id),
+        expect,
+        socket,
+        peer: Some(peer),
+        learning: EndpointLearning::Heuristic,
+        learning_epoch: 0,
+        strict_source: false,
+        media_handover: false,
+        formats: Arc::from([format]),
+        shared: Arc::new(StreamShared::default()),
+        recorded: true,
+    }
+}
+
+impl Party {
+    fn new(pool: &Arc<PortPool>, local: &LocalAddress, id: u64) -> Self {
+        let bind = || {
+            let socket = UdpSocket::bind((local.address, 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket
+        };
+        let (rtp, rtcp) = (bind(), bind());
+        let ports = pool.allocate(local, 2).unwrap();
+        let streams = [
+            stream(id, Expect::Rtp, ports[0].clone(), rtp.local_addr().unwrap()),
+            stream(id + 1, Expect::Rtcp, ports[1].clone(), rtcp.local_addr().unwrap()),
+        ];
+        Self { rtp, rtcp, streams }
+    }
+
+    fn send(&self, rtp: &[u8], report: &[u8]) {
+        self.rtp.send_to(rtp, self.streams[0].socket.local).unwrap();
+        self.rtcp.send_to(report, self.streams[1].socket.local).unwrap();
+    }
+
+    fn expect(&self, rtp: &[u8], report: &[u8]) {
+        let mut buffer = [0; 2048];
+        let length = self.rtp.recv(&mut buffer).unwrap();
+        assert!(buffer[..length] == *rtp, "RTP packet changed");
+        let length = self.rtcp.recv(&mut buffer).unwrap();
+        assert!(buffer[..length] == *report, "RTCP packet changed");
+    }
+}
+
+fn edges(from: &Party, to: &Party) -> [EdgePlan; 2] {
+    let edge = |component: usize| EdgePlan {
+        from: from.streams[component].id,
+        rtp_to: Some(to.streams[0].id),
+        rtcp_to: Some(to.streams[1].id),
+        default: Handling::Forward { payload_type: None },
+        by_payload_type: Vec::new(),
+    };
+    [edge(0), edge(1)]
+}
+
+/// One round trip of RTP and RTCP at a time, both ways.
+fn exchange(a: &Party, b: &Party, first: u16, rounds: u16) {
+    // Sender report without report blocks (RFC 3550 §6.4.1), and a source description item would not matter here.
+    let mut report = [0; 28];
+    report[..4].copy_from_slice(&[0x80, 200, 0, 6]);
+    let mut packet = [0xd5; 172];
+    let mut header = [0; 12];
+    for round in 0..rounds {
+        let sequence_number = first.wrapping_add(round);
+        let timestamp = u32::from(sequence_number) * 160;
+        for (from, to, ssrc) in [(a, b, 0x1111_u32), (b, a, 0x2222)] {
+            write_header(&mut header, false, 0, sequence_number, timestamp, ssrc);
+            packet[..12].copy_from_slice(&header);
+            report[4..8].copy_from_slice(&ssrc.to_be_bytes());
+            from.send(&packet, &report);
+            to.expect(&packet, &report);
+        }
+    }
+}
+
+/// Heap operations of the worker for [`ROUNDS`] rounds.
+fn heap_operations(tapped: bool) -> u64 {
+    let ip: IpAddr = "127.0.0.1".parse().unwrap();
+    let local = LocalAddress { address: ip, advertised: ip, ports: None };
+    let mut config = Config::for_address(ip, ip);
+    config.num_threads = 1;
+    let pool = PortPool::new(&config.interfaces, (49_000, 49_999), 0, &[]);
+    let (producer, mut consumer) = tap::ring(64 << 20);
+    let (sender, _events) = mpsc::channel(64);
+    let plane = MediaPlane::start(&config, vec![producer], sender).unwrap();
+    let (a, b) = (Party::new(&pool, &local, 1), Party::new(&pool, &local, 3));
+    let plan = CallPlan {
+        key: CallKey(1),
+        streams: a.streams.iter().chain(&b.streams).cloned().collect(),
+        edges: edges(&a, &b).into_iter().chain(edges(&b, &a)).collect(),
+        tap: tapped.then_some(TapPlan { recording: 7, ingress: true, egress: true }),
+    };
+    plane.install(plane.assign(), plan);
+    exchange(&a, &b, 0, WARM_UP);
+    let before = EVENTS.load(Relaxed);
+    exchange(&a, &b, WARM_UP, ROUNDS);
+    let operations = EVENTS.load(Relaxed) - before;
+
+    let rounds = u64::from(WARM_UP + ROUNDS);
+    let forwarded: u64 = a.streams.iter().chain(&b.streams).map(|s| s.shared.ingress.packets.get()).sum();
+    assert_eq!(forwarded, 4 * rounds);
+    let mut recorded = 0;
+    while consumer.drain(&mut |_| recorded += 1) > 0 {}
+    plane.shutdown();
+    while consumer.drain(&mut |_| recorded += 1) > 0 {}
+    assert_eq!(recorded, if tapped { 8 * rounds } else { 0 }, "in and out, each packet");
+    operations
+}
+
+/// One test for both: the count is the program's, so nothing else may run beside it.
+#[test]
+fn passed_through_packets_cost_no_heap_operation() {
+    EXEMPT.with(|exempt| exempt.set(true));
+    let control = std::thread::spawn(|| drop(std::hint::black_box(Box::new(1))));
+    control.join().unwrap();
+    assert!(EVENTS.load(Relaxed) >= 2, "the count does not count");
+    for tapped in [false, true] {
+        let operations = heap_operations(tapped);
+        assert_eq!(operations, 0, "heap operations for {} packets, tapped: {tapped}", 4 * u32::from(ROUNDS));
+    }
+}
