@@ -10,10 +10,8 @@ pub mod control;
 
 pub mod call;
 
-pub mod persist;
 pub mod play;
 pub mod record;
-pub mod report;
 
 pub mod negotiate;
 

@@ -52,6 +52,9 @@ pub(super) struct Writer {
 /// How often rings are emptied while anything is recorded. A ring must hold what a worker relays meanwhile, and as
 /// much again for a disk that is slow for a moment.
 const TICK: Duration = Duration::from_millis(10);
+/// How long the end of a recording waits for what its workers still have in their sockets: they learn of the end of the call at
+/// the same time as we do.
+const LAST_PACKETS: Duration = Duration::from_millis(20);
 /// How long the daemon's own end waits for readers.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -159,6 +162,12 @@ impl Writer {
     /// `true` = stop.
     fn handle_deferred(&mut self) -> bool {
         while let Some(message) = self.deferred.pop_front() {
+            if let Message::Finish(_, _, end) = &message
+                && end.at.elapsed().is_ok_and(|elapsed| elapsed < LAST_PACKETS)
+            {
+                self.deferred.push_front(message);
+                break;
+            }
             if self.handle(message) {
                 return true;
             }
@@ -213,6 +222,9 @@ impl Writer {
 
     fn finish_all(mut self) {
         self.drain_taps();
+        while let Some(message) = self.deferred.pop_front() {
+            self.handle(message);
+        }
         let now = SystemTime::now();
         let deadline = Instant::now() + SHUTDOWN_GRACE;
         let ids: Vec<u64> = self.sessions.keys().copied().collect();

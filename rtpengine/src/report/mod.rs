@@ -1,1 +1,0 @@
-//! CDR, counters and exporters.
