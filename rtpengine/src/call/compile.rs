@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::coding;
 use super::model::{Call, Media, Party};
-use crate::config::{RecordDirection, RecordingMethod};
+use crate::config::RecordDirection;
 use crate::media::plan::{CallPlan, EdgePlan, Expect, Handling, StreamPlan, TapPlan};
 
 /// What recording asks of the data plane.
@@ -15,7 +15,7 @@ pub struct TapDirections {
 }
 
 impl TapDirections {
-    pub fn new(direction: RecordDirection, _method: RecordingMethod) -> Self {
+    pub fn new(direction: RecordDirection) -> Self {
         Self { ingress: direction != RecordDirection::Egress, egress: direction != RecordDirection::Ingress }
     }
 }

@@ -28,6 +28,9 @@ use crate::proto::sdp::parse::{ParseOptions, parse};
 use crate::proto::sdp::text;
 use crate::record::{Recorder, RecordingEnd};
 
+/// A selected party's player, and what it would play to; a party that cannot hear anything has no target.
+type SelectedPlayer = (Arc<PartyPlayer>, Option<playback::PlayTarget>);
+
 /// What the commands work with.
 pub struct Services {
     pub config: Arc<Config>,
@@ -73,7 +76,7 @@ impl Engine {
         let Services { config, pool, plane, recorder } = services;
         Self {
             interfaces: Interfaces::new(&config),
-            tap: TapDirections::new(config.recording.direction, config.recording.method),
+            tap: TapDirections::new(config.recording.direction),
             instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff),
             store: CallStore::default(),
             by_key: Mutex::default(),
@@ -172,8 +175,6 @@ impl Engine {
         let receiver = commit(&mut call, receiver, receiver_copy);
         associate(&mut call, sender, receiver);
         call.last_signal = Some(SystemTime::now());
-        call.last_signal_at = Instant::now();
-        call.answered |= role == Role::Answer;
         call.delete_at = None;
         match signal.network.drop_traffic {
             Some(DropTraffic::Start) => call.drop_traffic = true,
@@ -336,7 +337,7 @@ impl Engine {
 
     /// `play media`; blocks while the source is opened. The duration is that of the first party.
     pub fn play_media(&self, signal: &Signal) -> Result<Option<Duration>, CommandError> {
-        let (_, targets) = self.players(signal)?;
+        let targets = self.players(signal)?;
         if signal.playback.source().is_none() {
             return Err(CommandError::NoMediaFile);
         }
@@ -365,11 +366,7 @@ impl Engine {
         position.ok_or(CommandError::NotPlaying)
     }
 
-    #[allow(clippy::type_complexity)]
-    fn players(
-        &self,
-        signal: &Signal,
-    ) -> Result<(CallHandle, Vec<(Arc<PartyPlayer>, Option<playback::PlayTarget>)>), CommandError> {
+    fn players(&self, signal: &Signal) -> Result<Vec<SelectedPlayer>, CommandError> {
         let handle = self.selected_call(signal)?;
         let mut call = lock(&handle);
         let selected = playback::select(&call, signal)?;
@@ -378,8 +375,7 @@ impl Engine {
             let target = playback::target(&call, party);
             players.push((call.party_mut(party).player.get_or_insert_default().clone(), target));
         }
-        drop(call);
-        Ok((handle, players))
+        Ok(players)
     }
 
     fn selected_call(&self, signal: &Signal) -> Result<CallHandle, CommandError> {
@@ -454,8 +450,6 @@ impl Engine {
             created: now,
             created_at: Instant::now(),
             last_signal: None,
-            last_signal_at: Instant::now(),
-            answered: false,
             parties: Vec::with_capacity(2),
             metadata: None,
             tos: self.config.tos,

@@ -32,9 +32,6 @@ pub struct Call {
     pub created_at: Instant,
     /// Time of the last offer or answer.
     pub last_signal: Option<SystemTime>,
-    pub last_signal_at: Instant,
-    /// An answer has been seen: the offer time-out no longer applies.
-    pub answered: bool,
     pub parties: Vec<Party>,
     pub metadata: Option<String>,
     /// `TOS` of the last offer.
@@ -118,8 +115,6 @@ pub struct Media {
     pub unidirectional: bool,
     /// We took the offering side towards this party.
     pub controlling: bool,
-    /// Direction that was printed to this party last.
-    pub printed_direction: Direction,
 }
 
 /// Facts of a party's own media section.
@@ -266,7 +261,6 @@ impl Media {
             asymmetric: false,
             unidirectional: false,
             controlling: false,
-            printed_direction: Direction::SendRecv,
         }
     }
 

@@ -136,7 +136,6 @@ impl Output<'_> {
         section.format_tokens.clear();
         section.body =
             SectionBody::Generated(Box::new(self.generated(described, source, to, section.address)));
-        to.printed_direction = remote.direction;
         section
     }
 

@@ -6,7 +6,7 @@ use super::compile::{TapDirections, plan};
 use super::engine::{Deleted, Engine, Services};
 use super::error::CommandError;
 use super::store::lock;
-use crate::config::{Config, RecordDirection, RecordingMethod};
+use crate::config::{Config, RecordDirection};
 use crate::media::MediaPlane;
 use crate::media::port_pool::PortPool;
 use crate::negotiate::signal::Signal;
@@ -60,7 +60,7 @@ fn answer(engine: &Engine) -> super::SdpReply {
 fn edges_with_rtp(engine: &Engine) -> usize {
     let handle = engine.call("call").expect("call");
     let call = lock(&handle);
-    let directions = TapDirections::new(RecordDirection::Ingress, RecordingMethod::Pcap);
+    let directions = TapDirections::new(RecordDirection::Ingress);
     plan(&call, directions).edges.iter().filter(|edge| edge.rtp_to.is_some()).count()
 }
 
