@@ -3,4 +3,5 @@
 pub mod codecs;
 pub mod ptime;
 pub mod sdp_attr;
+pub mod security;
 pub mod signal;

@@ -15,7 +15,7 @@ pub mod parse;
 pub mod render;
 pub mod text;
 
-pub use attribute::crypto::{SUITES, Suite};
+pub use attribute::crypto::{KeySalt, SUITES, Suite};
 pub use parse::{ParseOptions, SdpError, parse};
 pub use render::{AttributeEdits, MediaSectionOut, SectionBody, SessionOut, render};
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+pub use super::attribute::crypto::{KeySalt, Suite};
+
 /// A parsed session description. Several `v=` blocks in one body are joined into one (media appended).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionDescription {
@@ -181,10 +183,10 @@ pub struct Fingerprint {
 pub struct Crypto {
     /// Tag.
     pub tag: u32,
-    /// Suite name in canonical spelling.
-    pub suite: String,
-    /// Master key and salt, concatenated.
-    pub key_salt: Vec<u8>,
+    /// Suite.
+    pub suite: &'static Suite,
+    /// Master key and salt, concatenated; as long as the suite wants it.
+    pub key_salt: KeySalt,
     /// Master key identifier and its length in octets.
     pub mki: Option<(Vec<u8>, u8)>,
     /// Session parameters `UNENCRYPTED_SRTP`, `UNENCRYPTED_SRTCP`, `UNAUTHENTICATED_SRTP`.

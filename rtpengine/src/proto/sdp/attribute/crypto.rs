@@ -1,8 +1,11 @@
 //! `a=crypto:<tag> <suite> inline:<key>[|<lifetime>][|<mki>:<length>] [session parameters]` (RFC 4568).
 
+use std::fmt;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use rand::RngCore;
 
 use crate::proto::sdp::model::Crypto;
 
@@ -52,6 +55,45 @@ pub const SUITES: [Suite; 12] = [
     suite("NULL_HMAC_SHA1_32", 16, 14),
 ];
 
+/// A master key with its salt behind it (RFC 3711 §3.2.1). Its `Debug` tells the length only, so that no key gets into a log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeySalt {
+    octets: [u8; MAX_KEY_SALT_OCTETS],
+    length: u8,
+}
+
+/// Key and salt of the AES-256 counter mode suites.
+const MAX_KEY_SALT_OCTETS: usize = 46;
+
+impl KeySalt {
+    /// Takes the octets; `None` when they are more than any suite has.
+    pub fn new(octets: &[u8]) -> Option<Self> {
+        let mut key_salt =
+            Self { octets: [0; MAX_KEY_SALT_OCTETS], length: u8::try_from(octets.len()).ok()? };
+        key_salt.octets.get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(key_salt)
+    }
+
+    /// A new key for a suite.
+    pub fn random(suite: &Suite, rng: &mut impl RngCore) -> Self {
+        let length = suite.key_salt_octets().min(MAX_KEY_SALT_OCTETS);
+        let mut octets = [0; MAX_KEY_SALT_OCTETS];
+        rng.fill_bytes(&mut octets[..length]);
+        Self { octets, length: length as u8 }
+    }
+
+    /// Key and salt.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets[..usize::from(self.length)]
+    }
+}
+
+impl fmt::Debug for KeySalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeySalt({} octets)", self.length)
+    }
+}
+
 /// Reads keys with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -78,8 +120,8 @@ pub(super) fn parse(text: &str) -> Option<Crypto> {
     if encoded.len() > 128 {
         return None;
     }
-    let key_salt = LENIENT.decode(encoded).ok()?;
-    if key_salt.len() != suite.key_salt_octets() {
+    let key_salt = KeySalt::new(&LENIENT.decode(encoded).ok()?)?;
+    if key_salt.octets().len() != suite.key_salt_octets() {
         return None;
     }
     let mut mki = None;
@@ -95,7 +137,7 @@ pub(super) fn parse(text: &str) -> Option<Crypto> {
     }
     let mut crypto = Crypto {
         tag,
-        suite: suite.name.to_owned(),
+        suite,
         key_salt,
         mki,
         unencrypted_srtp: false,
@@ -181,11 +223,11 @@ impl Crypto {
     /// The attribute value after the tag: `<suite> inline:…[ parameters]`.
     pub fn to_text(&self, style: KeyStyle) -> String {
         let key = if style.pad {
-            base64::engine::general_purpose::STANDARD.encode(&self.key_salt)
+            base64::engine::general_purpose::STANDARD.encode(self.key_salt.octets())
         } else {
-            base64::engine::general_purpose::STANDARD_NO_PAD.encode(&self.key_salt)
+            base64::engine::general_purpose::STANDARD_NO_PAD.encode(self.key_salt.octets())
         };
-        let mut text = format!("{} inline:{key}", self.suite);
+        let mut text = format!("{} inline:{key}", self.suite.name);
         if style.lifetime {
             text.push_str("|2^31");
         }
@@ -245,6 +287,13 @@ mod tests {
         assert_eq!(crypto.tag, 9);
         let text = crypto.to_text(KeyStyle { pad: true, lifetime: true });
         assert_eq!(text, format!("AES_256_CM_HMAC_SHA1_80 inline:{key}==|2^31"));
+    }
+
+    #[test]
+    fn keys_do_not_show_in_debug_output() {
+        let crypto = parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}")).unwrap();
+        let shown = format!("{crypto:?}");
+        assert!(shown.contains("KeySalt(30 octets)") && !shown.contains("octets: ["), "{shown}");
     }
 
     #[test]

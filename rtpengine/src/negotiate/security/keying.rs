@@ -1,0 +1,57 @@
+//! What negotiation tells the data plane about the packets of one party's media.
+
+use crate::proto::sdp::model::{Crypto, Fingerprint};
+
+/// What to do with the packets from and to one party.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Keying {
+    /// RTP and RTCP in the clear.
+    #[default]
+    Plain,
+    /// SRTP with keys from the SDP (RFC 4568).
+    Sdes {
+        /// The party encrypts with this key: packets from it are decrypted with it.
+        receive: Crypto,
+        /// Packets to the party are encrypted with this key.
+        send: Crypto,
+    },
+    /// SRTP with keys from a DTLS handshake on the media path (RFC 5763).
+    Dtls(DtlsKeying),
+    /// SRTP without usable keys: nothing may pass, in either direction.
+    Blocked,
+}
+
+/// A DTLS association with one party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsKeying {
+    /// What we do.
+    pub role: DtlsRole,
+    /// The party's certificate. `None` before its answer: the handshake may go on (the party may be faster than its answer), but no
+    /// media pass until the certificate could be compared.
+    pub fingerprint: Option<Fingerprint>,
+    /// A new number means a new association: keys and DTLS state are thrown away, the handshake starts over.
+    pub association: u32,
+}
+
+/// Who sends the ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// We do.
+    Active,
+    /// The party does.
+    Passive,
+}
+
+impl Keying {
+    /// Packets of a party with this keying can go to one with the other keying as they are: both are plain, or what the one encrypts
+    /// with is what the other was promised (same suite, key and parameters).
+    pub fn passes_unchanged_to(&self, to: &Keying) -> bool {
+        match (self, to) {
+            (Keying::Plain, Keying::Plain) => true,
+            (Keying::Sdes { receive, .. }, Keying::Sdes { send, .. }) => {
+                Crypto { tag: send.tag, ..receive.clone() } == *send
+            }
+            _ => false,
+        }
+    }
+}
