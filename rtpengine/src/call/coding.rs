@@ -140,7 +140,29 @@ pub fn is_ptime_overridden(media: &Media) -> bool {
 /// What happens to each payload type that `from` sends towards `to`.
 pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
     let handlers = handlers(from, to);
-    let default = if transcodes(from, &handlers) {
+    let transcodes = transcodes(from.coding.shown(), &handlers);
+    actions(handlers, transcodes)
+}
+
+/// What happens to each payload type on a subscription whose source is `side` of `negotiated`.
+pub fn subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Vec<(u8, Handling)>) {
+    let (state, ptime) = (&negotiated.codecs, &negotiated.ptime);
+    let (handlers, shown) = match side {
+        Side::Offerer => (
+            state.handlers_from_offerer(times_from_offerer(ptime, false), &Registry::BUILD),
+            &state.towards_offerer,
+        ),
+        Side::Answerer => (
+            state.handlers_from_answerer(times_from_answerer(ptime, false), &Registry::BUILD),
+            &state.offered,
+        ),
+    };
+    let transcodes = transcodes(shown, &handlers);
+    actions(handlers, transcodes)
+}
+
+fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u8, Handling)>) {
+    let default = if transcodes {
         Handling::Drop(DropReason::PayloadType)
     } else {
         Handling::Forward { payload_type: None }
@@ -162,13 +184,14 @@ pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
 
 /// Something that one of the two sends is decoded and encoded for the other.
 pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
-    [(media, opposite), (opposite, media)].into_iter().any(|(from, to)| transcodes(from, &handlers(from, to)))
+    [(media, opposite), (opposite, media)]
+        .into_iter()
+        .any(|(from, to)| transcodes(from.coding.shown(), &handlers(from, to)))
 }
 
-/// A payload type that the party was shown, hence is expected to send, is decoded and encoded. (One that it offered but was not shown is
+/// A payload type that the sender was shown, hence is expected to send, is decoded and encoded. (One that it offered but was not shown is
 /// converted all the same should it come.)
-fn transcodes(from: &Media, handlers: &[PayloadHandler]) -> bool {
-    let shown = from.coding.shown();
+fn transcodes(shown: &[MediaFormat], handlers: &[PayloadHandler]) -> bool {
     let expected = |payload_type| shown.iter().any(|f| f.format.payload_type == payload_type);
     handlers.iter().any(|h| expected(h.payload_type) && matches!(h.handler, Handler::Transcode(_)))
 }
@@ -189,20 +212,28 @@ fn handlers(from: &Media, to: &Media) -> Vec<PayloadHandler> {
     let ptime = &state.ptime;
     match from.coding.side {
         Side::Offerer => {
-            let times = PacketTimes {
-                source_ms: ptime.offerer_ms,
-                sink_ms: ptime.answerer_override_ms.or(ptime.answerer_ms).or(ptime.offerer_ms),
-                overridden: to.coding.is_ptime_overridden(),
-            };
+            let times = times_from_offerer(ptime, to.coding.is_ptime_overridden());
             state.codecs.handlers_from_offerer(times, &Registry::BUILD)
         }
         Side::Answerer => {
-            let times = PacketTimes {
-                source_ms: ptime.answerer_override_ms.or(ptime.answerer_ms).or(ptime.offerer_ms),
-                sink_ms: ptime.offerer_override_ms.or(ptime.offerer_ms),
-                overridden: to.coding.is_ptime_overridden() || from.coding.is_ptime_overridden(),
-            };
-            state.codecs.handlers_from_answerer(times, &Registry::BUILD)
+            let overridden = to.coding.is_ptime_overridden() || from.coding.is_ptime_overridden();
+            state.codecs.handlers_from_answerer(times_from_answerer(ptime, overridden), &Registry::BUILD)
         }
+    }
+}
+
+fn times_from_offerer(ptime: &PtimeState, overridden: bool) -> PacketTimes {
+    PacketTimes {
+        source_ms: ptime.offerer_ms,
+        sink_ms: ptime.answerer_override_ms.or(ptime.answerer_ms).or(ptime.offerer_ms),
+        overridden,
+    }
+}
+
+fn times_from_answerer(ptime: &PtimeState, overridden: bool) -> PacketTimes {
+    PacketTimes {
+        source_ms: ptime.answerer_override_ms.or(ptime.answerer_ms).or(ptime.offerer_ms),
+        sink_ms: ptime.offerer_override_ms.or(ptime.offerer_ms),
+        overridden,
     }
 }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use super::coding;
 use super::model::{Call, Media, Party};
+use super::subscription::Subscription;
 use crate::config::RecordDirection;
-use crate::media::plan::{CallPlan, EdgePlan, Expect, Handling, StreamPlan, TapPlan};
+use crate::media::plan::{CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, TapPlan};
 
 /// What recording asks of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,11 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
         };
         for (media, opposite) in party.media.iter().zip(&partner.media) {
             edges(&mut plan, media, opposite, call.drop_traffic);
+        }
+    }
+    for subscription in &call.subscriptions {
+        if let (Some(source), Some(sink)) = (call.media(subscription.source), call.media(subscription.sink)) {
+            subscribed(&mut plan, subscription, source, sink, call.drop_traffic);
         }
     }
     plan
@@ -83,21 +89,70 @@ fn edges(plan: &mut CallPlan, from: &Media, to: &Media, drop_traffic: bool) {
         return;
     }
     let open = from.may_send() && to.may_receive() && !drop_traffic;
-    let rtp_to = open.then_some(to.streams[0].id);
-    let rtcp_to = to.is_rtp().then(|| to.streams[usize::from(!to.rtcp_mux.active)].id);
-    let (default, by_payload_type) = if from.is_rtp() && to.is_rtp() {
-        coding::handling(from, to)
-    } else {
-        (Handling::Forward { payload_type: None }, Vec::new())
-    };
-    plan.edges.push(EdgePlan { from: from.streams[0].id, rtp_to, rtcp_to, default, by_payload_type });
-    if from.is_rtp() && !from.rtcp_mux.active {
-        plan.edges.push(EdgePlan {
-            from: from.streams[1].id,
-            rtp_to: None,
-            rtcp_to,
-            default: Handling::Forward { payload_type: None },
-            by_payload_type: Vec::new(),
-        });
+    let handling = if from.is_rtp() && to.is_rtp() { coding::handling(from, to) } else { passing() };
+    way(plan, from, to, open, handling);
+}
+
+/// The edges of a subscription: one way, but RTCP may go back.
+fn subscribed(
+    plan: &mut CallPlan,
+    subscription: &Subscription,
+    source: &Media,
+    sink: &Media,
+    drop_traffic: bool,
+) {
+    if source.ports.current().is_none() || sink.ports.current().is_none() {
+        return;
     }
+    let open = source.may_send() && sink.may_receive() && !drop_traffic;
+    let handling = if source.is_rtp() && sink.is_rtp() {
+        coding::subscribed_handling(&subscription.negotiated, subscription.side)
+    } else {
+        passing()
+    };
+    way(plan, source, sink, open, handling);
+    if subscription.mirrors_rtcp {
+        rtcp_way(plan, sink, source);
+    }
+}
+
+fn passing() -> (Handling, Vec<(u8, Handling)>) {
+    (Handling::Forward { payload_type: None }, Vec::new())
+}
+
+/// RTP and RTCP of one media to another; without `open` only RTCP.
+fn way(
+    plan: &mut CallPlan,
+    from: &Media,
+    to: &Media,
+    open: bool,
+    (default, by_payload_type): (Handling, Vec<(u8, Handling)>),
+) {
+    let rtp_to = open.then_some(to.streams[0].id);
+    plan.edges.push(EdgePlan {
+        from: from.streams[0].id,
+        rtp_to,
+        rtcp_to: rtcp_sink(to),
+        default,
+        by_payload_type,
+    });
+    if from.is_rtp() && !from.rtcp_mux.active {
+        rtcp_way(plan, from, to);
+    }
+}
+
+/// RTCP of one media to another.
+fn rtcp_way(plan: &mut CallPlan, from: &Media, to: &Media) {
+    let (default, by_payload_type) = passing();
+    plan.edges.push(EdgePlan {
+        from: from.streams[usize::from(!from.rtcp_mux.active)].id,
+        rtp_to: None,
+        rtcp_to: rtcp_sink(to),
+        default,
+        by_payload_type,
+    });
+}
+
+fn rtcp_sink(to: &Media) -> Option<StreamId> {
+    to.is_rtp().then(|| to.streams[usize::from(!to.rtcp_mux.active)].id)
 }

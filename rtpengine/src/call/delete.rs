@@ -38,7 +38,8 @@ pub fn target(call: &Call, signal: &Signal) -> Deletion {
 pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
     let mut closing = vec![party];
     let alone = |id: PartyId, closing: &[PartyId]| {
-        call.party(id).partner.is_some_and(|partner| closing.contains(&partner))
+        let associates = call.associates(id);
+        !associates.is_empty() && associates.iter().all(|other| closing.contains(other))
     };
     loop {
         let left_alone: Vec<PartyId> = (0..call.parties.len())
@@ -50,11 +51,12 @@ pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
         }
         closing.extend(left_alone);
     }
-    let associated = |id: &PartyId| call.party(*id).partner.is_some();
+    let associated = |id: &PartyId| !call.associates(*id).is_empty();
     if !(0..call.parties.len()).map(PartyId).any(|id| !closing.contains(&id) && associated(&id)) {
         return Deletion::WholeCall;
     }
     for id in closing {
+        call.subscriptions.retain(|s| s.source.party != id && s.sink.party != id);
         call.party_mut(id).partner = None;
         close(call, id);
     }

@@ -168,6 +168,7 @@ impl Engine {
             order: &order,
         };
         let printed = output.print(&mut receiver_copy)?;
+        sender_copy.description = Some(body.into());
 
         // Nothing can fail from here on.
         call.next_media_number = next_media_number;
@@ -445,12 +446,14 @@ impl Engine {
         let now = SystemTime::now();
         Call {
             id: call_id.to_owned(),
+            other_ids: Vec::new(),
             key: CallKey(next_id()),
             worker: self.plane.assign(),
             created: now,
             created_at: Instant::now(),
             last_signal: None,
             parties: Vec::with_capacity(2),
+            subscriptions: Vec::new(),
             metadata: None,
             tos: self.config.tos,
             tos_set: false,

@@ -25,6 +25,7 @@ mod ports;
 mod recording;
 mod snapshot;
 mod store;
+mod subscription;
 mod timers;
 mod unbuilt;
 
@@ -34,7 +35,8 @@ pub use error::CommandError;
 pub use model::{Call, Media, Party, PartyId};
 pub use recording::RecordingCommand;
 pub use snapshot::{
-    CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot, TrafficSnapshot,
+    AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
+    TrafficSnapshot,
 };
 
 #[cfg(test)]

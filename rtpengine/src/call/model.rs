@@ -12,6 +12,7 @@ use super::origin::OutputMemory;
 use super::playback::PartyPlayer;
 use super::ports::PortSets;
 use super::recording::CallRecording;
+use super::subscription::Subscription;
 use crate::config::EndpointLearning;
 use crate::media::WorkerId;
 use crate::media::plan::{CallKey, StreamId};
@@ -26,6 +27,8 @@ pub struct PartyId(pub usize);
 /// One call.
 pub struct Call {
     pub id: String,
+    /// Ids of calls that were merged into this one; all still valid.
+    pub other_ids: Vec<String>,
     pub key: CallKey,
     pub worker: WorkerId,
     pub created: SystemTime,
@@ -33,6 +36,8 @@ pub struct Call {
     /// Time of the last offer or answer.
     pub last_signal: Option<SystemTime>,
     pub parties: Vec<Party>,
+    /// Who hears whom beside offer and answer.
+    pub subscriptions: Vec<Subscription>,
     pub metadata: Option<String>,
     /// `TOS` of the last offer.
     pub tos: u8,
@@ -63,6 +68,8 @@ pub struct Party {
     pub media: Vec<Media>,
     /// The party that its offers and answers are exchanged with.
     pub partner: Option<PartyId>,
+    /// The party's own last description, for those who subscribe to it.
+    pub description: Option<Arc<[u8]>>,
     /// What was printed to this party.
     pub output: OutputMemory,
     /// `SDP`/`address` alias key of the last offer.
@@ -222,6 +229,7 @@ impl Party {
             created,
             media: Vec::new(),
             partner: None,
+            description: None,
             output: OutputMemory::default(),
             alias_key: None,
             finally_answered: false,

@@ -32,11 +32,21 @@ pub struct PartySnapshot {
     pub label: Option<String>,
     pub created: SystemTime,
     pub metadata: Option<String>,
-    /// Tag of the party at the other end of the offer/answer association.
-    pub partner_tag: Option<Option<String>>,
+    /// Whom the party hears.
+    pub subscriptions: Vec<AssociateSnapshot>,
+    /// Who hears the party.
+    pub subscribers: Vec<AssociateSnapshot>,
     /// Excluded from recording, while a recording exists.
     pub excluded: Option<bool>,
     pub media: Vec<MediaSnapshot>,
+}
+
+/// The other end of an association.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssociateSnapshot {
+    pub tag: Option<String>,
+    /// By offer and answer; else by publish/subscribe.
+    pub offer_answer: bool,
 }
 
 /// A media section.
@@ -87,14 +97,13 @@ pub struct SsrcSnapshot {
 }
 
 impl CallSnapshot {
-    /// All parties, or one with the party it is associated with. A selected tag that nobody has gives no parties.
+    /// All parties, or one with those it hears. A selected tag that nobody has gives no parties.
     pub fn take(call: &Call, selected: Option<&str>) -> Self {
-        let chosen = |id: usize| match selected {
-            None => true,
-            Some(tag) => call
-                .by_tag(tag)
-                .is_some_and(|party| party == PartyId(id) || call.party(party).partner == Some(PartyId(id))),
-        };
+        let chosen: Option<Vec<PartyId>> = selected.map(|tag| {
+            let party = call.by_tag(tag);
+            let heard = |party| call.party(party).partner.into_iter().chain(call.sources_of(party));
+            party.into_iter().chain(party.into_iter().flat_map(heard)).collect()
+        });
         let mut snapshot = CallSnapshot {
             created: call.created,
             last_signal: call.last_signal,
@@ -109,8 +118,8 @@ impl CallSnapshot {
             for media in &party.media {
                 snapshot.count(media);
             }
-            if chosen(number) {
-                snapshot.parties.push((number, party_snapshot(call, party)));
+            if chosen.as_ref().is_none_or(|chosen| chosen.contains(&PartyId(number))) {
+                snapshot.parties.push((number, party_snapshot(call, PartyId(number), party)));
             }
         }
         snapshot
@@ -160,7 +169,15 @@ impl SsrcSnapshot {
     }
 }
 
-fn party_snapshot(call: &Call, party: &Party) -> PartySnapshot {
+fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
+    let associates = |subscribed: Vec<PartyId>| {
+        let partner = party.partner.map(|partner| (partner, true)).into_iter();
+        let tag = |(id, offer_answer): (PartyId, bool)| AssociateSnapshot {
+            tag: call.party(id).tag.clone(),
+            offer_answer,
+        };
+        partner.chain(subscribed.into_iter().map(|id| (id, false))).map(tag).collect()
+    };
     PartySnapshot {
         tag: party.tag.clone(),
         via_branch: party.via_branch.clone(),
@@ -168,7 +185,8 @@ fn party_snapshot(call: &Call, party: &Party) -> PartySnapshot {
         label: party.label.clone(),
         created: party.created,
         metadata: party.metadata.clone(),
-        partner_tag: party.partner.map(|partner| call.party(partner).tag.clone()),
+        subscriptions: associates(call.sources_of(id)),
+        subscribers: associates(call.sinks_of(id)),
         excluded: call.recording.exists().then_some(party.excluded_from_recording),
         media: party
             .media

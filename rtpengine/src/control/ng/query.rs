@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::call::{
-    CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot, TrafficSnapshot,
+    AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
+    TrafficSnapshot,
 };
 use crate::config::SsrcReporting;
 use crate::proto::value::{Dict, Value};
@@ -65,14 +66,8 @@ fn party(party: &PartySnapshot, inline: bool) -> Dict {
     if let Some(metadata) = &party.metadata {
         dict.push("metadata", metadata.as_str());
     }
-    for key in ["subscriptions", "subscribers"] {
-        let partner = party.partner_tag.as_ref().map(|tag| {
-            let mut entry = Dict::new();
-            entry.push("tag", tag.as_deref().unwrap_or_default());
-            entry.push("type", "offer/answer");
-            Value::from(entry)
-        });
-        dict.push(key, partner.into_iter().collect::<Vec<Value>>());
+    for (key, associates) in [("subscriptions", &party.subscriptions), ("subscribers", &party.subscribers)] {
+        dict.push(key, associates.iter().map(associate).collect::<Vec<Value>>());
     }
     let medias: Vec<Value> = party.media.iter().map(|section| media(section, inline).into()).collect();
     dict.push("medias", medias);
@@ -84,6 +79,13 @@ fn party(party: &PartySnapshot, inline: bool) -> Dict {
         dict.push("recording", recording);
     }
     dict
+}
+
+fn associate(other: &AssociateSnapshot) -> Value {
+    let mut entry = Dict::new();
+    entry.push("tag", other.tag.as_deref().unwrap_or_default());
+    entry.push("type", if other.offer_answer { "offer/answer" } else { "pub/sub" });
+    entry.into()
 }
 
 fn media(media: &MediaSnapshot, inline: bool) -> Dict {
