@@ -13,7 +13,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::call::{Engine, Services as CallServices};
 use crate::config::Config;
-use crate::control::ng::{Commands, Responder, Templates, UdpListeners};
+use crate::control::ng::events::Events;
+use crate::control::ng::tcp::Limits;
+use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpListeners};
 use crate::media::event::MediaEvent;
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
@@ -70,8 +72,9 @@ impl Services {
             plane: plane.clone(),
             recorder: recorder.clone(),
         }));
+        let listeners = config.listen_ng.len() + config.control.listen_tcp_ng.len();
         let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(config.listen_ng.len().clamp(1, MAX_CONTROL_THREADS))
+            .worker_threads(listeners.clamp(1, MAX_CONTROL_THREADS))
             .thread_name("control")
             .enable_all()
             .build()
@@ -81,8 +84,13 @@ impl Services {
             vec![tokio::spawn(follow_events(engine.clone(), receiver)), tokio::spawn(tick(engine.clone()))];
         let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting));
         let responder = Arc::new(Responder::new(commands, Templates::new(config.templates.clone())));
-        let listeners = UdpListeners::bind(&config.listen_ng).map_err(ServiceError::Listen)?;
-        let doors = listeners.run(responder);
+        let control = &config.control;
+        let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
+        let udp = UdpListeners::bind(&config.listen_ng, control.tos, control.path_mtu)
+            .map_err(ServiceError::Listen)?;
+        let events = control.events_over_tcp.then(Events::new);
+        let mut doors = tcp.run(Arc::clone(&responder), events, Limits::default());
+        doors.extend(udp.run(responder));
         drop(entered);
         Ok(Self { runtime, engine, plane, recorder, doors, background })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rtpengine::config::PathMtu;
 use rtpengine::control::ng::request::{self, Templates};
 use rtpengine::control::ng::{Handler, NgRequest, Outcome, Responder, UdpListeners};
 use rtpengine::proto::json;
@@ -55,7 +56,8 @@ impl Server {
     async fn start() -> Self {
         let handler = Arc::new(WithoutCalls::default());
         let responder = Arc::new(Responder::new(handler.clone(), Templates::default()));
-        let listeners = UdpListeners::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).expect("loopback");
+        let listeners =
+            UdpListeners::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], 0, PathMtu::System).expect("loopback");
         let address = listeners.local_addresses().expect("bound")[0];
         listeners.run(Arc::clone(&responder));
         Server { address, handler, responder }

@@ -12,8 +12,8 @@ use service::process::ProcessConfig;
 use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
-    Config, EndpointLearning, PcapFormat, PortExclusion, RecordDirection, RecordingConfig, RecordingMethod,
-    SsrcReporting, check,
+    Config, ControlConfig, EndpointLearning, PcapFormat, PortExclusion, RecordDirection, RecordingConfig,
+    RecordingMethod, SsrcReporting, check,
 };
 
 /// What the user started the program for.
@@ -98,6 +98,7 @@ fn build(
         tos: u8::try_from(settings.int("tos")).unwrap_or(0),
         table: kernel_table(settings, notices)?,
         listen_ng,
+        control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
         num_threads: settings
             .int_if_set("num-threads")
             .and_then(|threads| usize::try_from(threads).ok())

@@ -1,6 +1,7 @@
 //! The daemon's configuration: options and config file → one typed, validated [`Config`].
 
 mod check;
+mod control;
 mod interface;
 mod load;
 pub mod manual;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use service::process::ThreadStack;
 
+pub use control::{ControlConfig, PathMtu};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub table: Option<u8>,
     /// ng over UDP.
     pub listen_ng: Vec<SocketAddr>,
+    /// The other doors.
+    pub control: ControlConfig,
     /// Media workers, at least 1.
     pub num_threads: usize,
     /// Stack of every thread that the daemon starts.
@@ -211,6 +215,7 @@ impl Config {
             tos: 0,
             table: None,
             listen_ng: Vec::new(),
+            control: ControlConfig::default(),
             num_threads: 1,
             thread_stack: ThreadStack::Octets(2 << 20),
             timeout: Duration::from_secs(60),

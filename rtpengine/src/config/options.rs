@@ -197,7 +197,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
 
 const CONTROL: &[OptionSpec] = &[
     O::list("listen-ng", LISTEN, "UDP address of the ng protocol").short('n'),
-    O::list("listen-tcp-ng", LISTEN, "TCP address of the ng protocol").short('N').not_yet(),
+    O::list("listen-tcp-ng", LISTEN, "TCP address of the ng protocol").short('N'),
     O::list("listen-cli", LISTEN, "TCP address of the command line interface").short('c').not_yet(),
     O::list("listen-tcp", "[IP:]PORT ...", "TCP address of the old control protocol").short('l').not_yet(),
     O::list("listen-udp", LISTEN, "UDP address of the old control protocol").short('u').not_yet(),
@@ -215,11 +215,9 @@ const CONTROL: &[OptionSpec] = &[
     O::int("control-tos", "TOS of ng packets")
         .default("0")
         .range(0, 255)
-        .complaint("Invalid control-ng TOS value")
-        .not_yet(),
+        .complaint("Invalid control-ng TOS value"),
     O::text("control-pmtu", "want|dont", "Path MTU discovery of UDP control sockets")
-        .words(&["want", "dont", "don't"])
-        .not_yet(),
+        .words(&["want", "dont", "don't"]),
     O::text("templates", "STR", "Config file group with signalling templates"),
     O::int("ng-client-timeout", "Timeout of own ng requests in ms").default("50").at_least(1).not_yet(),
     O::int("ng-client-retries", "Repetitions of own ng requests").default("5").at_least(1).not_yet(),

@@ -46,46 +46,74 @@ pub fn decode_prefix(input: &[u8]) -> Result<(Dict, usize), BencodeError> {
     Ok((dict, reader.position))
 }
 
-/// The length of the dictionary at the start of `input`, without building it. For framing on byte streams.
+/// The length of the dictionary at the start of `input`, without building it.
 ///
 /// # Errors
 /// [`BencodeError::Incomplete`] if more input may complete the dictionary; everything else is final.
 pub fn dictionary_length(input: &[u8]) -> Result<usize, BencodeError> {
     let mut reader = Reader::new(input);
     reader.open_dictionary()?;
-    // Per open container: whether it is a dictionary, and if so whether a key comes next.
-    let mut stack = vec![Position::Key];
-    while let Some(top) = stack.last_mut() {
-        let token_start = reader.position;
-        let token = reader.next_token()?;
-        let unexpected = BencodeError::Unexpected { offset: token_start };
-        match (*top, token) {
-            (Position::Key | Position::Element, Token::End) => {
-                stack.pop();
-                continue;
-            }
-            (Position::Key, Token::Bytes(_)) => {
-                *top = Position::Value;
-                continue;
-            }
-            (Position::Key, _) | (Position::Value, Token::End) => return Err(unexpected),
-            (Position::Value | Position::Element, Token::Int(_) | Token::Bytes(_)) => {
-                if *top == Position::Value {
-                    *top = Position::Key;
+    Scanner { position: reader.position, open: vec![Position::Key] }.scan(input)
+}
+
+/// Finds the end of one value of any type on a byte stream, without building it and without looking at anything twice.
+///
+/// [`scan`](Self::scan) is called again with the same input and more behind it as long as the value is incomplete.
+#[derive(Clone, Debug, Default)]
+pub struct Scanner {
+    /// Start of the first token that was not complete.
+    position: usize,
+    /// What may come next in each container that is open.
+    open: Vec<Position>,
+}
+
+impl Scanner {
+    /// A scanner before the first byte of a value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The length of the value at the start of `input`.
+    ///
+    /// # Errors
+    /// [`BencodeError::Incomplete`] if more input may complete the value; everything else is final.
+    pub fn scan(&mut self, input: &[u8]) -> Result<usize, BencodeError> {
+        let mut reader = Reader { input, position: self.position };
+        loop {
+            let offset = reader.position;
+            self.position = offset;
+            let token = reader.next_token()?;
+            let unexpected = BencodeError::Unexpected { offset };
+            match (self.open.last_mut(), token) {
+                (None, Token::End) => return Err(unexpected),
+                (Some(Position::Key | Position::Element), Token::End) => {
+                    self.open.pop();
+                }
+                (Some(next @ Position::Key), Token::Bytes(_)) => {
+                    *next = Position::Value;
+                    continue;
+                }
+                (Some(Position::Key), _) | (Some(Position::Value), Token::End) => return Err(unexpected),
+                (next, token) => {
+                    if let Some(next @ Position::Value) = next {
+                        *next = Position::Key;
+                    }
+                    match token {
+                        Token::List | Token::Dict if self.open.len() >= MAX_DEPTH => {
+                            return Err(BencodeError::TooDeep);
+                        }
+                        Token::List => self.open.push(Position::Element),
+                        Token::Dict => self.open.push(Position::Key),
+                        Token::Int(_) | Token::Bytes(_) | Token::End => {}
+                    }
                 }
             }
-            (Position::Value | Position::Element, container @ (Token::List | Token::Dict)) => {
-                if *top == Position::Value {
-                    *top = Position::Key;
-                }
-                if stack.len() >= MAX_DEPTH {
-                    return Err(BencodeError::TooDeep);
-                }
-                stack.push(if container == Token::List { Position::Element } else { Position::Key });
+            if self.open.is_empty() {
+                self.position = reader.position;
+                return Ok(reader.position);
             }
         }
     }
-    Ok(reader.position)
 }
 
 /// Appends the bencode form of a dictionary to `out`, keys in the order of the dictionary.
@@ -135,13 +163,16 @@ fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Numbers are not longer, leading zeros included; so that the start of a token is cheap to read again.
+const MAX_DIGITS: usize = 64;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Required,
     MayBeMissing,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
     Key,
     Value,
@@ -267,7 +298,7 @@ impl<'a> Reader<'a> {
             let offset = self.position;
             match self.next_byte()? {
                 b'e' if offset > first_digit => return Ok(number),
-                digit @ b'0'..=b'9' => {
+                digit @ b'0'..=b'9' if offset - first_digit < MAX_DIGITS => {
                     let digit = i64::from(digit - b'0');
                     number = number.saturating_mul(10);
                     number =
@@ -280,11 +311,12 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self, first_digit: u8) -> Result<&'a [u8], BencodeError> {
         let mut length = usize::from(first_digit - b'0');
+        let second_digit = self.position;
         loop {
             let offset = self.position;
             match self.next_byte()? {
                 b':' => break,
-                digit @ b'0'..=b'9' => {
+                digit @ b'0'..=b'9' if offset - second_digit < MAX_DIGITS => {
                     length = length
                         .checked_mul(10)
                         .and_then(|length| length.checked_add(usize::from(digit - b'0')))
@@ -385,6 +417,38 @@ mod tests {
     }
 
     #[test]
+    fn scanner_finds_the_end_of_any_value_however_it_is_cut() {
+        let cases: &[&[u8]] =
+            &[b"de", b"le", b"i-5e", b"4:ping", b"d1:ald1:b0:eli1eee1:ci2ee", b"lldeei1e0:1:xe"];
+        for whole in cases {
+            let followed = [whole, &b"t2 d7:command"[..]].concat();
+            assert_eq!(Scanner::new().scan(&followed), Ok(whole.len()), "{whole:?}");
+            let mut scanner = Scanner::new();
+            for end in 0..whole.len() {
+                assert_eq!(
+                    scanner.scan(&followed[..end]),
+                    Err(BencodeError::Incomplete),
+                    "{whole:?}[..{end}]"
+                );
+            }
+            assert_eq!(scanner.scan(&followed), Ok(whole.len()), "{whole:?} by single bytes");
+        }
+        for malformed in [&b"e"[..], b"d1:ae", b"di1ei2ee", b"{}", b"dl", b"l:", b"i5x"] {
+            let found = Scanner::new().scan(malformed);
+            assert!(matches!(found, Err(BencodeError::Unexpected { .. })), "{malformed:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_digits_of_numbers() {
+        for start in ["d1:ai", "d", "i-", ""] {
+            let endless = format!("{start}{}", "0".repeat(MAX_DIGITS + 2));
+            let found = Scanner::new().scan(endless.as_bytes());
+            assert!(matches!(found, Err(BencodeError::Unexpected { .. })), "{start}: {found:?}");
+        }
+    }
+
+    #[test]
     fn bounds_nesting() {
         let nested = |lists: usize| [b"d1:a".as_slice(), &vec![b'l'; lists], &vec![b'e'; lists + 1]].concat();
         assert!(decode(&nested(MAX_DEPTH - 1)).is_ok());
@@ -410,6 +474,7 @@ mod tests {
             let mut bytes = Vec::new();
             encode_dict(&dict, &mut bytes);
             prop_assert_eq!(dictionary_length(&bytes), Ok(bytes.len()));
+            prop_assert_eq!(Scanner::new().scan(&bytes), Ok(bytes.len()));
             prop_assert_eq!(decode_prefix(&bytes), Ok((dict.clone(), bytes.len())));
             prop_assert_eq!(decode(&bytes), Ok(dict));
         }

@@ -1,8 +1,8 @@
 //! The ng protocol: messages of a cookie and a dictionary, answered with the same cookie.
 //!
 //! ```text
-//! datagram → server → responder ─ cookie seen? → stored reply
-//!                        └ decode → NgRequest → Handler → reply dictionary → stored, sent
+//! datagram or stream → server, tcp → responder ─ cookie seen? → stored reply
+//!                                          └ decode → NgRequest → Handler → reply dictionary → stored, sent
 //! ```
 //!
 //! Every transport uses the same [`Responder`], hence the same cookie cache, counters and templates.
@@ -11,11 +11,14 @@ pub mod command;
 mod commands;
 pub mod cookie_cache;
 mod decode;
+pub mod events;
+pub mod framing;
 mod handler;
 mod query;
 pub mod request;
 mod responder;
 mod server;
+pub mod tcp;
 #[allow(unsafe_code)]
 mod udp_socket;
 
@@ -24,3 +27,4 @@ pub use handler::{Handler, Outcome, error};
 pub use request::{NgRequest, Templates};
 pub use responder::{Answer, Format, Responder};
 pub use server::UdpListeners;
+pub use tcp::TcpListeners;

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::responder::{Answer, Responder};
 use super::udp_socket::PacketInfoSocket;
+use crate::config::PathMtu;
 
 /// A UDP payload is never longer.
 const MAX_DATAGRAM: usize = 65_536;
@@ -24,9 +25,9 @@ impl UdpListeners {
     ///
     /// # Errors
     /// The first failure, naming the address.
-    pub fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
+    pub fn bind(addresses: &[SocketAddr], tos: u8, path_mtu: PathMtu) -> io::Result<Self> {
         let sockets = addresses.iter().map(|&address| {
-            PacketInfoSocket::bind(address).map(Arc::new).map_err(|cause| {
+            PacketInfoSocket::bind(address, tos, path_mtu).map(Arc::new).map_err(|cause| {
                 io::Error::new(cause.kind(), format!("cannot listen for ng on UDP {address}: {cause}"))
             })
         });
@@ -74,7 +75,14 @@ async fn serve(socket: Arc<PacketInfoSocket>, responder: Arc<Responder>) {
 }
 
 async fn send(socket: &PacketInfoSocket, reply: &[u8], peer: SocketAddr, local: Option<IpAddr>) {
-    if let Err(cause) = socket.send(reply, peer, local).await {
+    let Err(cause) = socket.send(reply, peer, local).await else { return };
+    if cause.raw_os_error() == Some(libc::EMSGSIZE) {
+        tracing::warn!(
+            %peer,
+            octets = reply.len(),
+            "ng reply is too large for a datagram and cannot be sent; the client needs TCP, HTTP or a shorter answer"
+        );
+    } else {
         tracing::warn!(%peer, octets = reply.len(), %cause, "sending ng reply failed");
     }
 }

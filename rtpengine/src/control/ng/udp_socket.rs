@@ -9,6 +9,9 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::config::PathMtu;
+use crate::control::tcp_listener::set_tos;
+
 /// Room for one `in6_pktinfo` with its header, aligned as control messages must be.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
@@ -31,14 +34,26 @@ pub struct Received {
 }
 
 impl PacketInfoSocket {
-    /// Binds; must be called within a runtime. An IPv6 socket takes IPv6 only.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    /// Binds; must be called within a runtime. An IPv6 socket takes IPv6 only. A TOS of 0 leaves the system's; path MTU discovery is
+    /// for IPv4.
+    pub fn bind(address: SocketAddr, tos: u8, path_mtu: PathMtu) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
             enable(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
         } else {
             enable(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO)?;
+        }
+        let discover = match path_mtu {
+            PathMtu::System => None,
+            PathMtu::Want => Some(libc::IP_PMTUDISC_WANT),
+            PathMtu::Dont => Some(libc::IP_PMTUDISC_DONT),
+        };
+        if let Some(discover) = discover.filter(|_| address.is_ipv4()) {
+            set_int(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discover)?;
+        }
+        if tos > 0 {
+            set_tos(&socket, address, tos)?;
         }
         // Bursts of call set-ups wait in the socket; the system may grant less.
         let _ = socket.set_recv_buffer_size(4 << 20);
@@ -66,10 +81,19 @@ impl PacketInfoSocket {
 }
 
 fn enable(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the value pointer and length describe `on`, which outlives the call.
+    set_int(fd, level, name, 1)
+}
+
+fn set_int(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the value pointer and length describe `value`, which outlives the call.
     let result = unsafe {
-        libc::setsockopt(fd, level, name, (&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t)
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -192,8 +216,36 @@ unsafe fn put_control<T>(
 mod tests {
     use super::*;
 
+    fn bind(address: SocketAddr) -> io::Result<PacketInfoSocket> {
+        PacketInfoSocket::bind(address, 0, PathMtu::System)
+    }
+
+    #[tokio::test]
+    async fn type_of_service_and_path_mtu_discovery_are_set() {
+        fn int(socket: &PacketInfoSocket, name: libc::c_int) -> libc::c_int {
+            let (mut value, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+            let fd = socket.socket.as_raw_fd();
+            // SAFETY: value and length live until after the call and describe each other.
+            let result = unsafe {
+                libc::getsockopt(fd, libc::IPPROTO_IP, name, (&raw mut value).cast(), &raw mut length)
+            };
+            assert_eq!(result, 0);
+            value
+        }
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        for (path_mtu, expected) in
+            [(PathMtu::Want, libc::IP_PMTUDISC_WANT), (PathMtu::Dont, libc::IP_PMTUDISC_DONT)]
+        {
+            let socket = PacketInfoSocket::bind(any, 184, path_mtu).unwrap();
+            assert_eq!((int(&socket, libc::IP_TOS), int(&socket, libc::IP_MTU_DISCOVER)), (184, expected));
+        }
+        if let Ok(six) = PacketInfoSocket::bind("[::1]:0".parse().unwrap(), 184, PathMtu::Dont) {
+            assert_eq!(socket2::SockRef::from(&six.socket).tclass_v6().unwrap(), 184);
+        }
+    }
+
     async fn answers_from(bound: &str, called: &str, caller: &str) {
-        let server = PacketInfoSocket::bind(bound.parse().unwrap()).unwrap();
+        let server = bind(bound.parse().unwrap()).unwrap();
         let called = SocketAddr::new(called.parse().unwrap(), server.local_addr().unwrap().port());
         let client = UdpSocket::bind(caller).await.unwrap();
         // A connected socket only takes datagrams from the address it called.
@@ -230,10 +282,10 @@ mod tests {
 
     #[tokio::test]
     async fn both_families_share_a_port() {
-        let four = PacketInfoSocket::bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let four = bind("0.0.0.0:0".parse().unwrap()).unwrap();
         let six = SocketAddr::new("::".parse().unwrap(), four.local_addr().unwrap().port());
         if std::net::UdpSocket::bind("[::1]:0").is_ok() {
-            assert!(PacketInfoSocket::bind(six).is_ok());
+            assert!(bind(six).is_ok());
         }
     }
 }
