@@ -185,6 +185,27 @@ fn a_party_that_moves_is_followed_after_its_re_offer() {
     assert_eq!(call.a.receive(Duration::from_secs(2)).expect("at the new address").packet, packet);
 }
 
+#[test]
+fn media_echo_sends_a_party_its_own_stream_under_another_ssrc_and_drops_the_other() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(
+        &relay,
+        "echo",
+        Setup { offer: json!({"media-echo": "backward"}), ..Setup::default() },
+    );
+    for round in 0..50 {
+        let packet = call.a.next_packet(0, &[round; 160], 160);
+        call.a.send(&packet);
+        let received = call.a.receive(Duration::from_secs(2)).expect("the echo").packet;
+        assert_ne!(received.ssrc, packet.ssrc);
+        assert_eq!(e2e::rtp::Packet { ssrc: packet.ssrc, ..received }, packet);
+        let packet = call.b.next_packet(0, &[round; 160], 160);
+        call.b.send(&packet);
+    }
+    assert!(call.a.receive(Duration::from_millis(100)).is_none(), "the other party is not heard");
+    assert!(call.b.receive(Duration::from_millis(1)).is_none(), "and hears nothing");
+}
+
 fn both_ways_unchanged(call: &mut Call<'_>) {
     for round in 0..50 {
         let octets: Vec<u8> = (0..160).map(|i| (i as u8).wrapping_mul(7).wrapping_add(round)).collect();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::coding;
+use super::echo::{self, Routing};
 use super::model::{Call, Media, Party};
 use super::subscription::Subscription;
 use crate::config::RecordDirection;
@@ -36,6 +37,15 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
     for party in call.parties.iter().filter(|party| !party.closed) {
         for media in &party.media {
             streams(&mut plan, party, media);
+        }
+        match party.routing {
+            Routing::Associates => {}
+            Routing::Echo => {
+                plan.edges
+                    .extend(party.media.iter().filter_map(|media| echo::edge(media, call.drop_traffic)));
+                continue;
+            }
+            Routing::Nowhere => continue,
         }
         let Some(partner) = party.partner.map(|partner| call.party(partner)).filter(|p| !p.closed) else {
             continue;

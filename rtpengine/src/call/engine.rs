@@ -7,11 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 use super::compile::{TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::{self, Dialogue, Participant, Role};
+use super::echo;
 use super::error::CommandError;
-use super::exchange::{Exchange, answer_order};
+use super::exchange::Exchange;
 use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
 use super::output::Output;
+use super::pairing::{answer_order, offer_order};
 use super::playback::{self, PartyPlayer};
 use super::recording::{self, CallRecording, RecordingCommand};
 use super::snapshot::CallSnapshot;
@@ -148,16 +150,20 @@ impl Engine {
         };
         let order = match role {
             Role::Offer => {
-                exchange.offer(&mut sender_copy, &mut receiver_copy)?;
-                (0..sdp.media.len()).collect()
+                let order = offer_order(&sdp, &sender_copy);
+                exchange.offer(&mut sender_copy, &mut receiver_copy, &order)?;
+                order
             }
             Role::Answer => {
-                let order = answer_order(&sdp, &receiver_copy);
+                let order = answer_order(&sdp, &sender_copy, &receiver_copy);
                 exchange.answer(&mut sender_copy, &mut receiver_copy, &order)?;
                 order
             }
         };
         let next_media_number = exchange.next_media_number;
+        if let Some(wanted) = signal.network.media_echo {
+            echo::apply(wanted, &mut sender_copy, &mut receiver_copy);
+        }
         let output = Output {
             config: &self.config,
             role,

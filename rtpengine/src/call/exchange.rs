@@ -9,6 +9,7 @@ use super::coding;
 use super::error::CommandError;
 use super::interfaces::Interfaces;
 use super::model::{Media, MuxAnswer, Party, Remote};
+use super::pairing;
 use super::ports::{Latching, PortSet};
 use crate::config::{Config, EndpointLearning};
 use crate::media::port_pool::PortPool;
@@ -27,14 +28,26 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Processes an offer: `sender` gets what it said, `receiver` what it will be told.
-    pub fn offer(&mut self, sender: &mut Party, receiver: &mut Party) -> Result<(), CommandError> {
+    /// Processes an offer: `sender` gets what it said, `receiver` what it will be told. `order[i]` is the position of the media that
+    /// section `i` is about.
+    pub fn offer(
+        &mut self,
+        sender: &mut Party,
+        receiver: &mut Party,
+        order: &[usize],
+    ) -> Result<(), CommandError> {
         let network = &self.signal.network;
         let from_interface = network.interface_from.clone().or_else(|| interface_of(sender));
         let to_interface = network.interface_to.clone().or_else(|| interface_of(receiver));
-        for (position, described) in self.sdp.media.iter().enumerate() {
+        for (described, &position) in self.sdp.media.iter().zip(order) {
             self.grow(sender, position, described);
             self.grow(receiver, position, described);
+            sender.show(position);
+            if pairing::is_removed(described, self.signal) {
+                self.remove(&mut sender.media[position], &mut receiver.media[position], described)?;
+                continue;
+            }
+            receiver.show(position);
             let (from, to) = (&mut sender.media[position], &mut receiver.media[position]);
             self.retype(from, described);
             self.retype(to, described);
@@ -44,7 +57,8 @@ impl Exchange<'_> {
             self.learning(from);
             from.mid.clone_from(&described.attributes.mid);
             if to.mid.is_none() {
-                let generated = self.signal.flags.generate_mid.then(|| to.index.to_string());
+                let generated =
+                    self.signal.flags.generate_mid.then(|| to.index.unwrap_or_default().to_string());
                 to.mid = described.attributes.mid.clone().or(generated);
             }
             to.controlling = true;
@@ -66,8 +80,13 @@ impl Exchange<'_> {
     ) -> Result<(), CommandError> {
         let interface = interface_of(sender);
         for (described, &position) in self.sdp.media.iter().zip(order) {
+            let unknown = offerer.media.len() <= position;
             self.grow(sender, position, described);
             self.grow(offerer, position, described);
+            sender.show(position);
+            if unknown {
+                offerer.show(position);
+            }
             let (from, to) = (&mut sender.media[position], &mut offerer.media[position]);
             from.media_type.clone_from(&described.media_type);
             self.take_remote(from, described)?;
@@ -88,9 +107,7 @@ impl Exchange<'_> {
 
     fn grow(&mut self, party: &mut Party, position: usize, described: &MediaDescription) {
         while party.media.len() <= position {
-            let index = party.media.len() + 1;
             party.media.push(Media::new(
-                index,
                 self.next_media_number,
                 &described.media_type,
                 std::time::SystemTime::now(),
@@ -108,9 +125,27 @@ impl Exchange<'_> {
                 family: media.family,
                 ports: std::mem::take(&mut media.ports),
                 mid: media.mid.take(),
-                ..Media::new(media.index, media.number, &described.media_type, now)
+                index: media.index,
+                ..Media::new(media.number, &described.media_type, now)
             };
         }
+    }
+
+    /// A section that the receiver does not get to see: for the sender it is a rejected one.
+    fn remove(
+        &mut self,
+        from: &mut Media,
+        to: &mut Media,
+        described: &MediaDescription,
+    ) -> Result<(), CommandError> {
+        self.retype(from, described);
+        self.take_remote(from, described)?;
+        from.received_transport = Some(described.transport.clone());
+        from.transport = Some(described.transport.clone());
+        from.mid.clone_from(&described.attributes.mid);
+        from.ports.clear();
+        to.ports.clear();
+        Ok(())
     }
 
     fn take_remote(&self, media: &mut Media, described: &MediaDescription) -> Result<(), CommandError> {
@@ -143,6 +178,10 @@ impl Exchange<'_> {
             extmap_without_mixed: !described.extmap(self.sdp).is_empty()
                 && !described.extmap_allow_mixed(self.sdp),
             formats: described.formats.iter().map(|f| f.format.clone()).collect(),
+            other_formats: match described.transport.is_rtp() {
+                true => Vec::new(),
+                false => described.format_tokens.clone(),
+            },
         };
         let before = media.remote.replace(remote);
         for (stream, (old, new)) in media.streams.iter_mut().zip([
@@ -331,21 +370,6 @@ impl Exchange<'_> {
         let rtp = ports.next().ok_or(CommandError::OutOfPorts)?;
         Ok(PortSet { rtp, rtcp: ports.next(), further: ports.collect() })
     }
-}
-
-/// Which of the offerer's media each section of an answer answers: by `a=mid` where both know it, else by position.
-pub fn answer_order(sdp: &SessionDescription, offerer: &Party) -> Vec<usize> {
-    let by_mid = |position: usize| {
-        let mid = sdp.media[position].attributes.mid.as_deref()?;
-        let found = offerer.media.iter().position(|media| media.mid.as_deref() == Some(mid))?;
-        Some(found)
-    };
-    let order: Vec<usize> =
-        (0..sdp.media.len()).map(|position| by_mid(position).unwrap_or(position)).collect();
-    let mut seen = order.clone();
-    seen.sort_unstable();
-    seen.dedup();
-    if seen.len() == order.len() { order } else { (0..sdp.media.len()).collect() }
 }
 
 /// The family of an address.

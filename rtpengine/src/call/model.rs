@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use codec::PayloadFormat;
 
 use super::coding::Coding;
+use super::echo::Routing;
 use super::interfaces::Attachment;
 use super::origin::OutputMemory;
 use super::playback::PartyPlayer;
@@ -82,6 +83,7 @@ pub struct Party {
     pub excluded_from_recording: bool,
     pub recording_slots: Option<(i64, i64)>,
     pub player: Option<Arc<PartyPlayer>>,
+    pub routing: Routing,
 }
 
 /// Where the next announcement of a party goes on.
@@ -96,8 +98,8 @@ pub struct PlayerNumbering {
 /// One media section of one party: what it said, and what stands towards it.
 #[derive(Clone)]
 pub struct Media {
-    /// Position in the SDP, from 1.
-    pub index: usize,
+    /// Position in the party's own SDP, from 1; `None` until it has been shown this section (`sdp-media-remove`).
+    pub index: Option<usize>,
     /// Unique in the call, from 1.
     pub number: u32,
     pub media_type: String,
@@ -141,6 +143,8 @@ pub struct Remote {
     pub extmap_without_mixed: bool,
     /// What the party sends (and, unless it is asymmetric, receives).
     pub formats: Arc<[PayloadFormat]>,
+    /// The `fmt` tokens of a section that is not RTP.
+    pub other_formats: Vec<String>,
 }
 
 /// One component (RTP or RTCP) of a media.
@@ -238,6 +242,7 @@ impl Party {
             excluded_from_recording: false,
             recording_slots: None,
             player: None,
+            routing: Routing::Associates,
         }
     }
 
@@ -245,12 +250,28 @@ impl Party {
     pub fn is_named(&self, tag: &str) -> bool {
         self.tag.as_deref() == Some(tag) || self.aliases.iter().any(|alias| alias == tag)
     }
+
+    /// The sections that the party knows, in the order of its own SDP, as positions in `media`.
+    pub fn shown(&self) -> Vec<usize> {
+        let mut shown: Vec<usize> =
+            (0..self.media.len()).filter(|&position| self.media[position].index.is_some()).collect();
+        shown.sort_by_key(|&position| self.media[position].index);
+        shown
+    }
+
+    /// Puts a section that the party does not know yet at the end of its SDP.
+    pub fn show(&mut self, position: usize) {
+        if self.media[position].index.is_none() {
+            let last = self.media.iter().filter_map(|media| media.index).max();
+            self.media[position].index = Some(last.unwrap_or(0) + 1);
+        }
+    }
 }
 
 impl Media {
-    pub fn new(index: usize, number: u32, media_type: &str, created: SystemTime) -> Self {
+    pub fn new(number: u32, media_type: &str, created: SystemTime) -> Self {
         Self {
-            index,
+            index: None,
             number,
             media_type: media_type.to_owned(),
             transport: None,

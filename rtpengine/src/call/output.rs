@@ -81,13 +81,17 @@ impl Output<'_> {
     /// Sections in the order of the receiver's own description.
     fn sections(&self, receiver: &mut Party) -> Vec<MediaSectionOut> {
         let mut sections = Vec::with_capacity(receiver.media.len());
-        for (position, media) in receiver.media.iter_mut().enumerate() {
+        for position in receiver.shown() {
+            let media = &mut receiver.media[position];
             let described = self.order.iter().position(|&at| at == position).map(|i| &self.sdp.media[i]);
             let source = self.source.media.get(position);
             match (described, source) {
                 (Some(described), Some(source)) => sections.push(self.section(described, source, media)),
-                // An answer left a section out: refused, so that the number of sections stays right (RFC 3264 §6).
-                _ if self.role == Role::Answer => sections.push(left_out(media)),
+                // An answer left a section out, or the source never saw it: refused, so that the number of sections stays right
+                // (RFC 3264 §6).
+                (None, source) if self.role == Role::Answer || source.is_some_and(|s| s.index.is_none()) => {
+                    sections.push(left_out(media));
+                }
                 _ => {}
             }
         }
@@ -224,7 +228,8 @@ fn unspecified(media: &Media) -> IpAddr {
 
 fn left_out(media: &Media) -> MediaSectionOut {
     let formats = media.remote.as_ref().map_or_else(Vec::new, |remote| {
-        remote.formats.iter().map(|format| format.payload_type.to_string()).collect()
+        let rtp = remote.formats.iter().map(|format| format.payload_type.to_string());
+        rtp.chain(remote.other_formats.iter().cloned()).collect()
     });
     MediaSectionOut {
         media_type: media.media_type.clone(),

@@ -153,7 +153,7 @@ pub fn describe(call: &Call) {
                     stream: stream.id.0,
                     tag: number,
                     media: media.number,
-                    media_index: media.index as u32,
+                    media_index: media.index.unwrap_or_default() as u32,
                     component: component as u8 + 1,
                     rtcp_only: component == 1,
                     flags: 0,

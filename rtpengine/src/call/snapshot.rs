@@ -192,15 +192,15 @@ fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
             .media
             .iter()
             .enumerate()
-            .map(|(position, media)| {
+            .filter_map(|(position, media)| {
                 let opposite = party.partner.and_then(|partner| call.party(partner).media.get(position));
-                media_snapshot(media, opposite)
+                Some(media_snapshot(media.index?, media, opposite))
             })
             .collect(),
     }
 }
 
-fn media_snapshot(media: &Media, opposite: Option<&Media>) -> MediaSnapshot {
+fn media_snapshot(index: usize, media: &Media, opposite: Option<&Media>) -> MediaSnapshot {
     let ssrcs = |slots: &[SsrcShared]| slots.iter().filter_map(SsrcSnapshot::of).collect::<Vec<_>>();
     let shared = &media.streams[0].shared;
     let codec = shared.ingress_ssrc.iter().find(|slot| slot.ssrc.load(Relaxed) != 0).and_then(|slot| {
@@ -209,7 +209,7 @@ fn media_snapshot(media: &Media, opposite: Option<&Media>) -> MediaSnapshot {
         remote.formats.iter().find(|f| u32::from(f.payload_type) == seen).map(|f| f.name.clone())
     });
     MediaSnapshot {
-        index: media.index,
+        index,
         media_type: media.media_type.clone(),
         protocol: media.transport.as_ref().map(|transport| transport.name().to_owned()),
         codec,

@@ -143,3 +143,34 @@ fn a_party_does_not_talk_to_itself() {
     let refused = engine.offer(&signal("a", Some("a"), sdp("192.0.2.1", 4000, "")));
     assert_eq!(refused, Err(CommandError::Dialogue));
 }
+
+#[test]
+fn a_removed_section_comes_back_rejected_whoever_offers() {
+    let engine = engine(21_900, 16);
+    let sections = |reply: &super::SdpReply| -> Vec<(String, bool)> {
+        let text = String::from_utf8_lossy(&reply.sdp).into_owned();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("m="));
+        lines
+            .map(|line| {
+                let mut words = line.split(' ');
+                (words.next().unwrap().to_owned(), words.next() != Some("0"))
+            })
+            .collect()
+    };
+    let section = |kind: &str, open: bool| (kind.to_owned(), open);
+    let more = "m=video 4010 RTP/AVP 97\r\na=rtpmap:97 VP8/90000\r\nm=audio 4020 RTP/AVP 0\r\n";
+    let mut first = signal("a", None, sdp("192.0.2.1", 4000, more));
+    first.output.remove_media.push(crate::negotiate::signal::MediaTypeSelector::Named("video".into()));
+    assert_eq!(sections(&engine.offer(&first).expect("offer")), vec![section("audio", true); 2]);
+    let two = || sdp("192.0.2.2", 5000, "m=audio 5010 RTP/AVP 0\r\n");
+    let all = [section("audio", true), section("video", false), section("audio", true)];
+    assert_eq!(sections(&engine.answer(&signal("a", Some("b"), two())).expect("answer")), all);
+    assert_eq!(edges_with_rtp(&engine), 4, "both audio sections, both ways");
+    assert_eq!(sections(&engine.offer(&signal("b", Some("a"), two())).expect("offer back")), all);
+    let back = sdp("192.0.2.1", 4000, "m=video 0 RTP/AVP 97\r\nm=audio 4020 RTP/AVP 0\r\n");
+    let answered = engine.answer(&signal("b", Some("a"), back)).expect("answer back");
+    assert_eq!(sections(&answered), vec![section("audio", true); 2]);
+    let shown = engine.offer(&signal("a", Some("b"), sdp("192.0.2.1", 4000, more))).expect("re-offer");
+    let last = [section("audio", true), section("audio", true), section("video", true)];
+    assert_eq!(sections(&shown), last, "what is shown later goes behind what the party knows");
+}

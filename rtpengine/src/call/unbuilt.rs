@@ -17,8 +17,6 @@ pub fn refuse(signal: &Signal) -> Result<(), CommandError> {
         (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
         (bundle.offer || bundle.require || bundle.accept || bundle.strict, "BUNDLE"),
         (signal.output.moh.is_some(), "music on hold"),
-        (!signal.output.remove_media.is_empty(), "sdp-media-remove"),
-        (signal.network.media_echo.is_some(), "media-echo"),
         (signal.network.passthrough == Some(true), "passthrough"),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {

@@ -215,6 +215,7 @@ fn follow_edge(
                             if let Some(octets) = batch.datagram(index) {
                                 original[index] = octets[1];
                                 octets[1] = octets[1] & 0x80 | payload_type;
+                                mask_ssrc(octets, edge.ssrc_mask);
                             }
                             together |= 1 << index;
                             Ok(())
@@ -236,6 +237,7 @@ fn follow_edge(
         for index in (0..accepted.len()).filter(|i| together >> i & 1 == 1) {
             if let (Accepted::Rtp(_), Some(octets)) = (&accepted[index], batch.datagram(index)) {
                 octets[1] = original[index];
+                mask_ssrc(octets, edge.ssrc_mask);
             }
         }
     }
@@ -243,6 +245,13 @@ fn follow_edge(
         for (counter, n) in stream.shared.drops.iter().zip(dropped).filter(|(_, n)| *n > 0) {
             counter.add(u64::from(n));
         }
+    }
+}
+
+/// Done twice, it is undone.
+fn mask_ssrc(packet: &mut [u8], mask: u32) {
+    for (octet, mask) in packet[8..12].iter_mut().zip(mask.to_be_bytes()) {
+        *octet ^= mask;
     }
 }
 

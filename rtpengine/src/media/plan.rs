@@ -91,6 +91,9 @@ pub enum Handling {
     /// Decode and encode. Companions of a transcoded codec that are `Forward`ed on the same edge get their
     /// numbering from the same transcoder.
     Transcode(Arc<TranscodePlan>),
+    /// Same payload under another SSRC: the peer is sent its own stream, and must not take it for a collision (RFC 3550 §8.2). As the
+    /// default of an edge, for all payload types.
+    Echo,
     Drop(DropReason),
 }
 

@@ -28,6 +28,8 @@ pub struct Edge {
     default: Action,
     /// `None`: all payload types alike.
     table: Option<Box<[Action; 128]>>,
+    /// Changes SSRCs of packets that keep their payload; 0 leaves them.
+    pub ssrc_mask: u32,
     /// SSRC and codec state; `None` on pass-through edges.
     pub transcoding: Option<Box<Transcoding>>,
     /// What RTCP on this edge may have to be mapped by; `None` lets it pass.
@@ -46,7 +48,7 @@ impl Edge {
     ) -> Self {
         let mut plans: Vec<Arc<TranscodePlan>> = Vec::new();
         let mut action = |handling: &Handling| match handling {
-            Handling::Forward { payload_type: None } => Action::Forward,
+            Handling::Forward { payload_type: None } | Handling::Echo => Action::Forward,
             Handling::Forward { payload_type: Some(pt) } => Action::Rewrite(pt & 0x7f),
             Handling::Drop(reason) => Action::Drop(*reason),
             Handling::Transcode(plan) => match u8::try_from(plans.len()) {
@@ -72,6 +74,7 @@ impl Edge {
             rtcp_to: plan.rtcp_to.and_then(&slot_of),
             default,
             table,
+            ssrc_mask: if plan.default == Handling::Echo { ssrc_mask(plan.from) } else { 0 },
             transcoding,
             rtcp: None,
             rtp_sink: plan.rtp_to,
@@ -100,6 +103,11 @@ impl Edge {
             Some(table) => table[usize::from(payload_type & 0x7f)],
         }
     }
+}
+
+/// Differs between streams, and stays when a plan is installed again.
+fn ssrc_mask(stream: StreamId) -> u32 {
+    (stream.0 as u32).wrapping_mul(0x9e37_79b1) | 1
 }
 
 /// The formats of `from` that pass on this edge, as they come and as they leave.
