@@ -8,7 +8,7 @@ use super::model::Media;
 use crate::media::plan::{DropReason, Handling};
 use crate::negotiate::codecs::{self, CodecState, Handler, PacketTimes, PayloadHandler, Registry};
 use crate::negotiate::ptime::{self, PtimeState};
-use crate::negotiate::signal::Signal;
+use crate::negotiate::signal::{CodecOptions, CodecSpec, Signal};
 use crate::proto::sdp::model::{MediaDescription, MediaFormat};
 
 /// The negotiation of one media between two parties; both point at the same one.
@@ -20,6 +20,8 @@ pub struct Negotiated {
     pub printed_ptime_ms: Option<u16>,
     /// No codec is left and the section is to be printed as rejected.
     pub without_codecs: bool,
+    /// What happens to payload types whatever was negotiated (`transform`).
+    pub fixed: Vec<PayloadHandler>,
 }
 
 /// A party's side of [`Negotiated`].
@@ -87,6 +89,7 @@ pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, sig
         ptime,
         printed_ptime_ms,
         without_codecs: offered.rejected,
+        fixed: Vec::new(),
     });
     from.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
     to.coding = Coding { side: Side::Answerer, negotiated };
@@ -115,6 +118,42 @@ pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, si
     let negotiated = Arc::new(negotiated);
     from.coding = Coding { side: Side::Answerer, negotiated: negotiated.clone() };
     to.coding = Coding { side: Side::Offerer, negotiated };
+}
+
+/// What a party sends as far as was negotiated, in its own preference.
+pub fn sent_formats(media: &Media) -> Vec<MediaFormat> {
+    let state = &media.coding.negotiated.codecs;
+    match media.coding.side {
+        Side::Offerer => state.offerer_list(),
+        Side::Answerer => state.receiver_list().to_vec(),
+    }
+}
+
+/// Codecs of two sides that have negotiated with others, as if the first had offered to the second: what both have passes, what the
+/// second lacks is transcoded.
+pub fn connected(offerer: &[MediaFormat], answerer: &[MediaFormat], media_type: &str) -> Arc<Negotiated> {
+    let spec = |f: &MediaFormat| CodecSpec {
+        name: f.format.name.clone(),
+        clock_rate: Some(f.format.clock_rate),
+        channels: Some(f.format.channels),
+        fmtp: Some(f.format.fmtp.clone()).filter(|fmtp| !fmtp.is_empty()),
+        ..CodecSpec::default()
+    };
+    let options = CodecOptions {
+        transcode: answerer.iter().map(spec).collect(),
+        allow_asymmetric_codecs: true,
+        ..CodecOptions::default()
+    };
+    let offered = codecs::offer(offerer, media_type, Some(answerer), &options, &Registry::BUILD);
+    let answered = codecs::answer(&offered.state, answerer, &options, &Registry::BUILD);
+    Arc::new(Negotiated { codecs: answered.state, ..Negotiated::default() })
+}
+
+/// Gives two media the codecs that they have with each other from now on.
+pub fn connect(offerer: &mut Media, answerer: &mut Media) {
+    let negotiated = connected(&sent_formats(offerer), &sent_formats(answerer), &offerer.media_type);
+    offerer.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
+    answerer.coding = Coding { side: Side::Answerer, negotiated };
 }
 
 /// The formats to print to a party.
@@ -147,6 +186,9 @@ pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
 /// What happens to each payload type on a subscription whose source is `side` of `negotiated`.
 pub fn subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Vec<(u8, Handling)>) {
     let (state, ptime) = (&negotiated.codecs, &negotiated.ptime);
+    if !negotiated.fixed.is_empty() {
+        return actions(negotiated.fixed.clone(), false);
+    }
     let (handlers, shown) = match side {
         Side::Offerer => (
             state.handlers_from_offerer(times_from_offerer(ptime, false), &Registry::BUILD),

@@ -98,6 +98,10 @@ fn edges(plan: &mut CallPlan, from: &Media, to: &Media, drop_traffic: bool) {
     if from.ports.current().is_none() || to.ports.current().is_none() {
         return;
     }
+    if from.is_rtp() && to.is_rtp() && from.media_type != to.media_type {
+        // Connected parties with other sections at the same place.
+        return;
+    }
     let open = from.may_send() && to.may_receive() && !drop_traffic;
     let handling = if from.is_rtp() && to.is_rtp() { coding::handling(from, to) } else { passing() };
     way(plan, from, to, open, handling);

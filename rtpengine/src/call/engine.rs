@@ -9,7 +9,7 @@ use super::delete::{self, Deletion};
 use super::dialogue::{self, Dialogue, Participant, Role};
 use super::echo;
 use super::error::CommandError;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, OwnSide};
 use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
 use super::output::Output;
@@ -26,6 +26,7 @@ use crate::media::event::MediaEvent;
 use crate::media::plan::CallKey;
 use crate::media::port_pool::PortPool;
 use crate::negotiate::signal::{DropTraffic, Signal};
+use crate::proto::sdp::model::SessionDescription;
 use crate::proto::sdp::parse::{ParseOptions, parse};
 use crate::proto::sdp::text;
 use crate::record::{Recorder, RecordingEnd};
@@ -43,16 +44,16 @@ pub struct Services {
 
 /// All calls and the commands on them. Shared by the doors.
 pub struct Engine {
-    config: Arc<Config>,
-    pool: Arc<PortPool>,
-    plane: MediaPlane,
-    recorder: Recorder,
-    interfaces: Interfaces,
-    store: CallStore,
-    by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
+    pub(super) config: Arc<Config>,
+    pub(super) pool: Arc<PortPool>,
+    pub(super) plane: MediaPlane,
+    pub(super) recorder: Recorder,
+    pub(super) interfaces: Interfaces,
+    pub(super) store: CallStore,
+    pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
     tap: TapDirections,
     /// 12 hexadecimal digits, random per process (loop protection).
-    instance: String,
+    pub(super) instance: String,
 }
 
 /// Reply of `offer` and `answer`.
@@ -116,22 +117,13 @@ impl Engine {
             (None, Role::Offer) => self.check_limits()?,
             _ => {}
         }
-        let decoded = text::decode(body);
-        let options = ParseOptions {
-            reject_empty_line: self.config.reject_invalid_sdp,
-            fragment: signal.flags.fragment,
-        };
-        let sdp = parse(&decoded, options).map_err(|error| {
-            tracing::warn!(call_id, %error, "SDP refused");
-            if error.is_incomplete() { CommandError::IncompleteSdp } else { CommandError::ParseSdp }
-        })?;
+        let sdp = self.parse(signal, body)?;
         let own = |instance: &Option<String>| instance.as_deref() == Some(self.instance.as_str());
         if signal.flags.loop_protect && !sdp.instances.is_empty() && sdp.instances.iter().all(own) {
             return Ok(SdpReply { sdp: body.to_vec(), recordings: Vec::new() });
         }
 
-        let fresh = || Arc::new(Mutex::new(self.new_call(call_id)));
-        let handle = present.clone().unwrap_or_else(fresh);
+        let handle = present.clone().unwrap_or_else(|| self.fresh(call_id));
         let mut call = lock(&handle);
         if call.ended {
             // Ended between the look-up and the lock.
@@ -147,6 +139,7 @@ impl Engine {
             signal,
             sdp: &sdp,
             next_media_number: call.next_media_number,
+            own_side: OwnSide::Neither,
         };
         let order = match role {
             Role::Offer => {
@@ -197,19 +190,41 @@ impl Engine {
         recording::describe(&call);
         recording::signalled(&call, sender, mode(role), body, &printed);
         let recordings = call.recording.pcap_path().into_iter().collect();
-        if present.is_none() {
-            lock(&self.by_key).insert(call.key.0, Arc::downgrade(&handle));
-            if self.store.insert(call_id, handle.clone()).is_err() {
-                // Somebody else created the call meanwhile: theirs stands, this message is done again on it.
-                lock(&self.by_key).remove(&call.key.0);
-                recording::end(&mut call, RecordingEnd::Discard);
-                drop(call);
-                return self.exchange(role, signal);
-            }
-            tracing::info!(call_id, "new call");
+        if present.is_none() && !self.register(&mut call, &handle) {
+            drop(call);
+            return self.exchange(role, signal);
         }
         self.install(&call);
         Ok(SdpReply { sdp: text::encode(&printed), recordings })
+    }
+
+    /// Reads a description as a message of this kind has it.
+    pub(super) fn parse(&self, signal: &Signal, body: &[u8]) -> Result<SessionDescription, CommandError> {
+        let decoded = text::decode(body);
+        let options = ParseOptions {
+            reject_empty_line: self.config.reject_invalid_sdp,
+            fragment: signal.flags.fragment,
+        };
+        parse(&decoded, options).map_err(|error| {
+            tracing::warn!(call_id = signal.identity.call_id, %error, "SDP refused");
+            if error.is_incomplete() { CommandError::IncompleteSdp } else { CommandError::ParseSdp }
+        })
+    }
+
+    pub(super) fn fresh(&self, call_id: &str) -> CallHandle {
+        Arc::new(Mutex::new(self.new_call(call_id)))
+    }
+
+    /// Makes a new call known. `false`: somebody else created it meanwhile; theirs stands, and the message has to be done again on it.
+    pub(super) fn register(&self, call: &mut Call, handle: &CallHandle) -> bool {
+        lock(&self.by_key).insert(call.key.0, Arc::downgrade(handle));
+        if self.store.insert(&call.id, handle.clone()).is_err() {
+            lock(&self.by_key).remove(&call.key.0);
+            recording::end(call, RecordingEnd::Discard);
+            return false;
+        }
+        tracing::info!(call_id = call.id, "new call");
+        true
     }
 
     /// `TOS` is for all streams of the call; an offer without it goes back to the configured value.
@@ -452,7 +467,7 @@ impl Engine {
         let now = SystemTime::now();
         Call {
             id: call_id.to_owned(),
-            other_ids: Vec::new(),
+            merged: Vec::new(),
             key: CallKey(next_id()),
             worker: self.plane.assign(),
             created: now,
@@ -471,14 +486,14 @@ impl Engine {
         }
     }
 
-    fn check_limits(&self) -> Result<(), CommandError> {
+    pub(super) fn check_limits(&self) -> Result<(), CommandError> {
         match self.config.max_sessions {
             Some(limit) if self.store.len() as u64 >= limit => Err(CommandError::SessionLimit),
             _ => Ok(()),
         }
     }
 
-    fn install(&self, call: &Call) {
+    pub(super) fn install(&self, call: &Call) {
         self.plane.install(call.worker, plan(call, self.tap));
     }
 
@@ -495,12 +510,17 @@ impl Engine {
         delete::close_all(call);
         recording::end(call, RecordingEnd::Keep);
         self.store.remove(&call.id, handle);
-        lock(&self.by_key).remove(&call.key.0);
+        let mut by_key = lock(&self.by_key);
+        by_key.remove(&call.key.0);
+        for merged in &call.merged {
+            self.store.remove_alias(&merged.id, handle);
+            by_key.remove(&merged.key.0);
+        }
         tracing::info!(call_id = call.id, ?reason, "call ended");
     }
 }
 
-fn commit(call: &mut Call, participant: Participant, party: Party) -> PartyId {
+pub(super) fn commit(call: &mut Call, participant: Participant, party: Party) -> PartyId {
     match participant {
         Participant::Existing(id) => {
             *call.party_mut(id) = party;
@@ -514,7 +534,7 @@ fn commit(call: &mut Call, participant: Participant, party: Party) -> PartyId {
 }
 
 /// Sender and receiver talk to each other from now on; whoever they talked to before is left alone.
-fn associate(call: &mut Call, sender: PartyId, receiver: PartyId) {
+pub(super) fn associate(call: &mut Call, sender: PartyId, receiver: PartyId) {
     for (id, other) in [(sender, receiver), (receiver, sender)] {
         if let Some(former) = call.party_mut(id).partner.replace(other)
             && former != other

@@ -49,6 +49,52 @@ pub enum CommandError {
     NotPlaying,
     #[error("invalid limit, must be >= 0")]
     InvalidLimit,
+    #[error("Unknown call-ID(s)")]
+    UnknownCalls,
+    #[error("Unknown call ID(s)")]
+    UnknownMeshCalls,
+    #[error("unknown call-ID")]
+    UnknownCreatedCall,
+    #[error("from-tag not found")]
+    NoSuchCreatedParty,
+    #[error("failed to perform answer")]
+    CreateAnswer,
+    #[error("Failed to create SDP")]
+    CreateSdp,
+    #[error("No medias found (no monologues matched)")]
+    NoMedia,
+    #[error("To-tag not found")]
+    NoSuchToTag,
+    #[error("From-tag not found")]
+    NoSuchSource,
+    #[error("Failed to request subscription")]
+    SubscriptionRequest,
+    #[error("Failed to process subscription answer")]
+    SubscriptionAnswer,
+    #[error("Failed to merge two calls into one (tag collision)")]
+    TagCollision,
+    #[error("Failed to merge calls (tag collision)")]
+    MeshTagCollision,
+    #[error("Failed to merge two calls into one")]
+    InjectMerge,
+    #[error("Given from-tag not found")]
+    NoSuchMeshSource,
+    #[error("Given to-tag not found")]
+    NoSuchMeshSink,
+    #[error("No source-tag in message")]
+    NoSourceTag,
+    #[error("Source-tag not found")]
+    NoSuchSourceTag,
+    #[error("Trying to inject to self")]
+    InjectSelf,
+    #[error("Failed to start inject")]
+    InjectStart,
+    #[error("Failed to stop inject")]
+    InjectStop,
+    #[error("Failed to set up transform")]
+    Transform,
+    #[error("Transform loop detected")]
+    TransformLoop,
     /// A part of the protocol that this version does not have yet.
     #[error("Not supported: {0}")]
     NotBuilt(&'static str),

@@ -25,6 +25,18 @@ pub struct Exchange<'a> {
     pub sdp: &'a SessionDescription,
     /// Number for the next new media of the call.
     pub next_media_number: u32,
+    /// The side that is the daemon itself.
+    pub own_side: OwnSide,
+}
+
+/// Which side of an exchange is only there to have one: no ports are opened for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnSide {
+    /// Both are parties.
+    #[default]
+    Neither,
+    Sender,
+    Receiver,
 }
 
 impl Exchange<'_> {
@@ -314,9 +326,14 @@ impl Exchange<'_> {
         }
         let latching = self.latching(remote);
         let pairs = described.port_count;
-        to.ports.bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), pairs))?;
-        if to.rtcp_mux.required {
-            to.ports.drop_rtcp();
+        if self.own_side != OwnSide::Receiver {
+            to.ports.bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), pairs))?;
+            if to.rtcp_mux.required {
+                to.ports.drop_rtcp();
+            }
+        }
+        if self.own_side == OwnSide::Sender {
+            return Ok(());
         }
         from.ports.reserve(|| self.open(from.attachment.as_ref(), pairs))
     }
@@ -336,14 +353,28 @@ impl Exchange<'_> {
             return Ok(());
         }
         let latching = self.latching(remote);
-        to.ports.bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), described.port_count))?;
-        if to.rtcp_mux.active {
-            to.ports.drop_rtcp();
+        if self.own_side != OwnSide::Receiver {
+            to.ports
+                .bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), described.port_count))?;
+            if to.rtcp_mux.active {
+                to.ports.drop_rtcp();
+            }
         }
         if from.rtcp_mux.active {
             from.ports.drop_rtcp();
         }
+        if self.own_side == OwnSide::Sender {
+            return Ok(());
+        }
         from.ports.reserve(|| self.open(from.attachment.as_ref(), described.port_count))
+    }
+
+    /// Gives a media that was not negotiated a pair of ports on an interface; only the first is used.
+    pub fn open_single(&self, media: &mut Media, interface: Option<String>) -> Result<(), CommandError> {
+        self.attach(media, interface, self.signal.network.address_family);
+        media.ports.reserve(|| self.open(media.attachment.as_ref(), 1))?;
+        media.ports.drop_rtcp();
+        Ok(())
     }
 
     /// Ports stay although the far endpoint is new: on request, and while the far side is on hold.

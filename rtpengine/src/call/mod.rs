@@ -11,6 +11,7 @@
 
 mod coding;
 mod compile;
+mod connect;
 mod delete;
 mod dialogue;
 mod echo;
@@ -21,25 +22,32 @@ mod interfaces;
 mod model;
 mod origin;
 mod output;
+mod own_side;
 mod pairing;
 mod playback;
 mod ports;
+mod publish;
 mod recording;
 mod snapshot;
 mod store;
+mod subscribe;
 mod subscription;
 mod timers;
+mod transform;
 mod unbuilt;
 
 pub use delete::Deletion;
 pub use engine::{Deleted, Engine, SdpReply, Services};
 pub use error::CommandError;
 pub use model::{Call, Media, Party, PartyId};
+pub use publish::Published;
 pub use recording::RecordingCommand;
 pub use snapshot::{
     AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
     TrafficSnapshot,
 };
+pub use subscribe::{Subscribed, SubscribedSection};
+pub use transform::{TransformPort, Transformed};
 
 #[cfg(test)]
 mod tests;

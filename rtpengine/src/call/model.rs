@@ -28,8 +28,8 @@ pub struct PartyId(pub usize);
 /// One call.
 pub struct Call {
     pub id: String,
-    /// Ids of calls that were merged into this one; all still valid.
-    pub other_ids: Vec<String>,
+    /// Calls that were merged into this one; their ids are still valid.
+    pub merged: Vec<MergedCall>,
     pub key: CallKey,
     pub worker: WorkerId,
     pub created: SystemTime,
@@ -53,6 +53,13 @@ pub struct Call {
     pub recording: CallRecording,
     /// Next number for [`Media::number`] and stream numbers.
     pub next_media_number: u32,
+}
+
+/// A call that is part of another one now.
+#[derive(Clone, Debug)]
+pub struct MergedCall {
+    pub id: String,
+    pub key: CallKey,
 }
 
 /// A participant: one side of a SIP dialogue.

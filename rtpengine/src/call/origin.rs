@@ -51,6 +51,12 @@ impl OutputMemory {
         origin
     }
 
+    /// `o=` as it was printed last.
+    pub fn last_origin(&self) -> Option<Origin> {
+        let last = self.last.as_ref()?;
+        Some(Origin { version: last.version.clone(), ..last.first.clone() })
+    }
+
     /// The session name for the next SDP to this party.
     pub fn session_name<'a>(&'a self, source: &'a str, replace: &Replace) -> &'a str {
         match &self.session_name {

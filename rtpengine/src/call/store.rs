@@ -59,6 +59,26 @@ impl CallStore {
         true
     }
 
+    /// Lets an id lead to another call; the call that it led to is none of its own any more.
+    pub fn merge(&self, id: &str, into: &CallHandle) {
+        self.shard(id).insert(id.into(), into.clone());
+        self.count.fetch_sub(1, Relaxed);
+    }
+
+    /// Lets the id of a merged call follow it into another one.
+    pub fn rename(&self, id: &str, into: &CallHandle) {
+        self.shard(id).insert(id.into(), into.clone());
+    }
+
+    /// Takes the id of a merged call out.
+    pub fn remove_alias(&self, id: &str, call: &CallHandle) {
+        let mut shard = self.shard(id);
+        if shard.get(id).is_some_and(|present| Arc::ptr_eq(present, call)) {
+            shard.remove(id);
+        }
+    }
+
+    /// Number of calls; merged ones count once.
     pub fn len(&self) -> usize {
         self.count.load(Relaxed)
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::handler::{Handler, Outcome, error};
 use super::query;
+use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
-use crate::call::{CommandError, Deleted, Engine, RecordingCommand, SdpReply};
+use crate::call::{CommandError, Deleted, Engine, RecordingCommand};
 use crate::config::SsrcReporting;
 use crate::proto::value::{Dict, Value};
 
@@ -30,17 +31,6 @@ const NOT_BUILT: &[&str] = &[
     "silence media",
     "unsilence media",
     "play DTMF",
-    "publish",
-    "subscribe request",
-    "subscribe answer",
-    "unsubscribe",
-    "connect",
-    "mesh",
-    "inject start",
-    "inject stop",
-    "create",
-    "create answer",
-    "transform",
     "cli",
     "CLI",
 ];
@@ -134,6 +124,19 @@ impl Handler for Commands {
             "start recording" => self.record(&request, RecordingCommand::Start),
             "stop recording" => self.record(&request, RecordingCommand::Stop),
             "pause recording" => self.record(&request, RecordingCommand::Pause),
+            "publish" => self.engine.publish(signal).map(published),
+            "create" => self.engine.create(signal).map(published),
+            "create answer" => self.engine.create_answer(signal).map(|()| Dict::new()),
+            "subscribe request" => {
+                self.engine.subscribe_request(signal).map(|done| subscribed(done, signal.flags.siprec))
+            }
+            "subscribe answer" => self.engine.subscribe_answer(signal).map(|()| Dict::new()),
+            "unsubscribe" => self.engine.unsubscribe(signal).map(|()| Dict::new()),
+            "connect" => self.engine.connect(signal).map(|()| Dict::new()),
+            "mesh" => self.engine.mesh(signal).map(|()| Dict::new()),
+            "inject start" => self.engine.inject_start(signal).map(|()| Dict::new()),
+            "inject stop" => self.engine.inject_stop(signal).map(|()| Dict::new()),
+            "transform" => self.engine.transform(signal).map(transformed),
             "play media" => return self.play_media(request),
             "stop media" => self.stop_media(&request),
             other if NOT_BUILT.contains(&other) => {
@@ -158,20 +161,6 @@ impl Handler for Commands {
             Err(refused) => error(&refused.to_string()),
         })
     }
-}
-
-fn ok(mut reply: Dict) -> Dict {
-    reply.push("result", "ok");
-    reply
-}
-
-fn sdp_reply(sdp: SdpReply) -> Dict {
-    let mut reply = Dict::new();
-    reply.push("sdp", sdp.sdp);
-    if !sdp.recordings.is_empty() {
-        reply.push("recordings", sdp.recordings.into_iter().map(Value::from).collect::<Vec<Value>>());
-    }
-    reply
 }
 
 /// `pause` = `yes`, `on` or `true`.

@@ -15,6 +15,7 @@ pub mod events;
 pub mod framing;
 mod handler;
 mod query;
+mod replies;
 pub mod request;
 mod responder;
 mod server;

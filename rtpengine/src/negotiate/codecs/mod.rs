@@ -13,12 +13,14 @@ mod answering;
 mod compare;
 mod handler;
 mod offering;
+mod proposal;
 mod registry;
 
 pub use answering::{AnsweredCodecs, answer};
 pub use compare::compatible;
 pub use handler::{Handler, PacketTimes, PayloadHandler};
 pub use offering::{OfferedCodecs, offer};
+pub use proposal::{choose, propose, without_stripped};
 pub use registry::Registry;
 
 use super::signal::CodecSpec;

@@ -20,7 +20,7 @@ pub struct OfferedCodecs {
 }
 
 /// First number for codecs that have no registered one.
-const FIRST_DYNAMIC: u8 = 96;
+pub(super) const FIRST_DYNAMIC: u8 = 96;
 
 /// Makes the list for the receiver of an offer.
 ///
@@ -305,7 +305,7 @@ fn exact(spec: &CodecSpec, def: Option<&CodecDef>) -> CodecSpec {
 }
 
 /// A payload format that we add; its number is still open.
-fn instance(def: &CodecDef, spec: &CodecSpec) -> PayloadFormat {
+pub(super) fn instance(def: &CodecDef, spec: &CodecSpec) -> PayloadFormat {
     PayloadFormat {
         payload_type: FIRST_DYNAMIC,
         name: def.name.to_owned(),
