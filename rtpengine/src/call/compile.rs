@@ -1,6 +1,9 @@
 //! From a call to the plan that its worker makes routes of.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use codec::PayloadFormat;
 
 use super::coding;
 use super::echo::{self, Routing};
@@ -8,6 +11,7 @@ use super::model::{Call, Media, Party};
 use super::subscription::Subscription;
 use crate::config::RecordDirection;
 use crate::media::plan::{CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, TapPlan};
+use crate::negotiate::ice::Passthrough;
 
 /// What recording asks of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +54,21 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
         let Some(partner) = party.partner.map(|partner| call.party(partner)).filter(|p| !p.closed) else {
             continue;
         };
-        for (media, opposite) in party.media.iter().zip(&partner.media) {
-            edges(&mut plan, media, opposite, call.drop_traffic);
+        for (position, (media, opposite)) in party.media.iter().zip(&partner.media).enumerate() {
+            edges(&mut plan, media, &party.media[..position], opposite, call.drop_traffic);
         }
     }
     for subscription in &call.subscriptions {
         if let (Some(source), Some(sink)) = (call.media(subscription.source), call.media(subscription.sink)) {
-            subscribed(&mut plan, subscription, source, sink, call.drop_traffic);
+            let before = &call.party(subscription.source.party).media[..subscription.source.position];
+            subscribed(&mut plan, subscription, (source, before), sink, call.drop_traffic);
         }
     }
     plan
 }
 
 fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
-    let Some(ports) = media.ports.current() else { return };
+    let Some(ports) = media.ports.current().filter(|_| !media.is_carried()) else { return };
     let remote = media.remote.as_ref();
     let stream = |component: usize, socket, expect, signalled: Option<SocketAddr>| {
         let state = &media.streams[component];
@@ -77,24 +82,45 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             learning_epoch: state.learning_epoch,
             strict_source: media.strict_source,
             media_handover: media.media_handover,
-            formats: remote.map_or_else(|| [].into(), |remote| remote.formats.clone()),
+            formats: formats(party, media),
             shared: state.shared.clone(),
             recorded: !party.excluded_from_recording,
         }
     };
-    let expect = match (media.is_rtp(), media.rtcp_mux.active) {
-        (false, _) => Expect::Datagrams,
-        (true, true) => Expect::RtpAndRtcp,
-        (true, false) => Expect::Rtp,
+    let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {
+        (false, ..) => (Expect::Datagrams, None),
+        (true, true, muxed) => (Expect::Datagrams, (!muxed).then_some(Expect::Datagrams)),
+        (true, false, true) => (Expect::RtpAndRtcp, None),
+        (true, false, false) => (Expect::Rtp, Some(Expect::Rtcp)),
     };
-    plan.streams.push(stream(0, ports.rtp.clone(), expect, remote.map(|remote| remote.rtp)));
-    if let (true, Some(rtcp)) = (media.is_rtp() && !media.rtcp_mux.active, &ports.rtcp) {
-        plan.streams.push(stream(1, rtcp.clone(), Expect::Rtcp, remote.map(|remote| remote.rtcp)));
+    plan.streams.push(stream(0, ports.rtp.clone(), first, remote.map(|remote| remote.rtp)));
+    if let (Some(expect), Some(rtcp)) = (second, &ports.rtcp) {
+        plan.streams.push(stream(1, rtcp.clone(), expect, remote.map(|remote| remote.rtcp)));
     }
 }
 
-/// Edges from one media to the opposite one. RTCP flows also while one side is on hold.
-fn edges(plan: &mut CallPlan, from: &Media, to: &Media, drop_traffic: bool) {
+/// What comes in on a media's port: its own formats, and those of the sections that are bundled behind it.
+fn formats(party: &Party, media: &Media) -> Arc<[PayloadFormat]> {
+    let of = |media: &Media| media.remote.as_ref().map_or_else(|| [].into(), |remote| remote.formats.clone());
+    if !media.bundling.is_shared() {
+        return of(media);
+    }
+    let id = media.streams[0].id;
+    party
+        .media
+        .iter()
+        .filter(|other| other.streams[0].id == id)
+        .flat_map(|other| of(other).to_vec())
+        .collect()
+}
+
+/// The parties' own agents and keys meet: nothing that comes in is ours to understand.
+fn is_passed_through(media: &Media) -> bool {
+    media.ice.passthrough() != Passthrough::Off
+}
+
+/// Edges from one media to the opposite one. RTCP flows also while one side is on hold. `before` are the sections in front of it.
+fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, drop_traffic: bool) {
     if from.ports.current().is_none() || to.ports.current().is_none() {
         return;
     }
@@ -103,15 +129,29 @@ fn edges(plan: &mut CallPlan, from: &Media, to: &Media, drop_traffic: bool) {
         return;
     }
     let open = from.may_send() && to.may_receive() && !drop_traffic;
+    if is_passed_through(from) && is_passed_through(to) {
+        for component in [0, 1] {
+            let (default, by_payload_type) = passing();
+            let sink = to.streams[component].id;
+            plan.edges.push(EdgePlan {
+                from: from.streams[component].id,
+                rtp_to: (!drop_traffic).then_some(sink),
+                rtcp_to: None,
+                default,
+                by_payload_type,
+            });
+        }
+        return;
+    }
     let handling = if from.is_rtp() && to.is_rtp() { coding::handling(from, to) } else { passing() };
-    way(plan, from, to, open, handling);
+    way(plan, from, to, open, own_types(from, before, handling));
 }
 
 /// The edges of a subscription: one way, but RTCP may go back.
 fn subscribed(
     plan: &mut CallPlan,
     subscription: &Subscription,
-    source: &Media,
+    (source, before): (&Media, &[Media]),
     sink: &Media,
     drop_traffic: bool,
 ) {
@@ -124,7 +164,7 @@ fn subscribed(
     } else {
         passing()
     };
-    way(plan, source, sink, open, handling);
+    way(plan, source, sink, open, own_types(source, before, handling));
     if subscription.mirrors_rtcp {
         rtcp_way(plan, sink, source);
     }
@@ -132,6 +172,30 @@ fn subscribed(
 
 fn passing() -> (Handling, Vec<(u8, Handling)>) {
     (Handling::Forward { payload_type: None }, Vec::new())
+}
+
+/// Of several sections on one port each takes its own payload types (RFC 9143 §9.2). A type that an earlier section has, too, is that
+/// one's: packets are not told apart by mid extension or SSRC.
+fn own_types(
+    from: &Media,
+    before: &[Media],
+    (default, listed): (Handling, Vec<(u8, Handling)>),
+) -> (Handling, Vec<(u8, Handling)>) {
+    if !from.bundling.is_shared() {
+        return (default, listed);
+    }
+    let types = |media: &Media| -> Vec<u8> {
+        let formats = media.remote.iter().flat_map(|remote| remote.formats.iter());
+        formats.map(|format| format.payload_type).collect()
+    };
+    let on_same_port = before.iter().filter(|media| media.streams[0].id == from.streams[0].id);
+    let taken: Vec<u8> = on_same_port.flat_map(types).collect();
+    let own = types(from).into_iter().filter(|payload_type| !taken.contains(payload_type));
+    let own = own.map(|payload_type| {
+        let special = listed.iter().find(|(listed, _)| *listed == payload_type);
+        (payload_type, special.map_or(&default, |(_, handling)| handling).clone())
+    });
+    (Handling::Skip, own.collect())
 }
 
 /// RTP and RTCP of one media to another; without `open` only RTCP.
@@ -143,28 +207,27 @@ fn way(
     (default, by_payload_type): (Handling, Vec<(u8, Handling)>),
 ) {
     let rtp_to = open.then_some(to.streams[0].id);
-    plan.edges.push(EdgePlan {
-        from: from.streams[0].id,
-        rtp_to,
-        rtcp_to: rtcp_sink(to),
-        default,
-        by_payload_type,
-    });
+    let rtcp_to = rtcp_sink(to).filter(|sink| !has_rtcp_way(plan, from.streams[0].id, *sink));
+    plan.edges.push(EdgePlan { from: from.streams[0].id, rtp_to, rtcp_to, default, by_payload_type });
     if from.is_rtp() && !from.rtcp_mux.active {
         rtcp_way(plan, from, to);
     }
 }
 
+/// Bundled sections have one RTCP stream between them.
+fn has_rtcp_way(plan: &CallPlan, from: StreamId, to: StreamId) -> bool {
+    plan.edges.iter().any(|edge| edge.from == from && edge.rtcp_to == Some(to))
+}
+
 /// RTCP of one media to another.
 fn rtcp_way(plan: &mut CallPlan, from: &Media, to: &Media) {
     let (default, by_payload_type) = passing();
-    plan.edges.push(EdgePlan {
-        from: from.streams[usize::from(!from.rtcp_mux.active)].id,
-        rtp_to: None,
-        rtcp_to: rtcp_sink(to),
-        default,
-        by_payload_type,
-    });
+    let id = from.streams[usize::from(!from.rtcp_mux.active)].id;
+    let rtcp_to = rtcp_sink(to);
+    if rtcp_to.is_some_and(|sink| has_rtcp_way(plan, id, sink)) {
+        return;
+    }
+    plan.edges.push(EdgePlan { from: id, rtp_to: None, rtcp_to, default, by_payload_type });
 }
 
 fn rtcp_sink(to: &Media) -> Option<StreamId> {

@@ -10,6 +10,7 @@ use super::dialogue::{self, Dialogue, Participant, Role};
 use super::echo;
 use super::error::CommandError;
 use super::exchange::{Exchange, OwnSide};
+use super::fragments::{self, EarlyFragments};
 use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
 use super::output::Output;
@@ -54,6 +55,7 @@ pub struct Engine {
     tap: TapDirections,
     /// 12 hexadecimal digits, random per process (loop protection).
     pub(super) instance: String,
+    fragments: EarlyFragments,
 }
 
 /// Reply of `offer` and `answer`.
@@ -82,6 +84,7 @@ impl Engine {
             tap: TapDirections::new(config.recording.direction),
             instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff),
             store: CallStore::default(),
+            fragments: EarlyFragments::default(),
             by_key: Mutex::default(),
             config,
             pool,
@@ -157,6 +160,7 @@ impl Engine {
         if let Some(wanted) = signal.network.media_echo {
             echo::apply(wanted, &mut sender_copy, &mut receiver_copy);
         }
+        self.fragments.apply(call_id, &mut sender_copy);
         let output = Output {
             config: &self.config,
             role,
@@ -225,6 +229,23 @@ impl Engine {
         }
         tracing::info!(call_id = call.id, "new call");
         true
+    }
+
+    /// `offer` with flag `fragment`: candidates that come after the description (RFC 8840). One that overtook its description
+    /// is kept for a moment.
+    pub fn take_fragment(&self, signal: &Signal) -> Result<(), CommandError> {
+        let body = signal.sdp.as_deref().ok_or(CommandError::NoSdp)?;
+        let call_id = signal.identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
+        let from_tag = signal.identity.from_tag.as_deref().ok_or(CommandError::NoFromTag)?;
+        let fragment = self.parse(signal, body)?;
+        let handle = self.store.get(call_id);
+        let mut call = handle.as_ref().map(|handle| lock(handle)).filter(|call| !call.ended);
+        let known = call.as_mut().and_then(|call| call.by_tag(from_tag).map(|party| call.party_mut(party)));
+        match known {
+            Some(party) => fragments::apply(party, &fragment),
+            None => self.fragments.keep(call_id, from_tag, fragment, Instant::now()),
+        }
+        Ok(())
     }
 
     /// `TOS` is for all streams of the call; an offer without it goes back to the configured value.

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::bundling;
 use super::coding;
 use super::error::CommandError;
 use super::interfaces::Interfaces;
@@ -51,15 +52,12 @@ impl Exchange<'_> {
         let network = &self.signal.network;
         let from_interface = network.interface_from.clone().or_else(|| interface_of(sender));
         let to_interface = network.interface_to.clone().or_else(|| interface_of(receiver));
+        self.group_offer(sender, receiver, order);
         for (described, &position) in self.sdp.media.iter().zip(order) {
-            self.grow(sender, position, described);
-            self.grow(receiver, position, described);
-            sender.show(position);
             if pairing::is_removed(described, self.signal) {
                 self.remove(&mut sender.media[position], &mut receiver.media[position], described)?;
                 continue;
             }
-            receiver.show(position);
             let (from, to) = (&mut sender.media[position], &mut receiver.media[position]);
             self.retype(from, described);
             self.retype(to, described);
@@ -67,19 +65,17 @@ impl Exchange<'_> {
             self.transport_of_offer(from, to, described)?;
             self.mux_of_offer(from, to, described);
             self.learning(from);
-            from.mid.clone_from(&described.attributes.mid);
-            if to.mid.is_none() {
-                let generated =
-                    self.signal.flags.generate_mid.then(|| to.index.unwrap_or_default().to_string());
-                to.mid = described.attributes.mid.clone().or(generated);
-            }
-            to.controlling = true;
+            self.ice_of_offer(from, to, described);
+            self.mask_extensions(from, described);
             coding::offer(from, to, described, self.signal);
             self.attach(from, from_interface.clone(), None);
-            let family = network.address_family.or(to.family).or(from.family);
+            let wanted = network.address_family.filter(|_| !to.ice.is_running());
+            let family = wanted.or(to.family).or(from.family);
             self.attach(to, to_interface.clone(), family);
             self.ports_of_offer(from, to, described)?;
         }
+        bundling::share(sender);
+        bundling::share(receiver);
         Ok(())
     }
 
@@ -91,33 +87,32 @@ impl Exchange<'_> {
         order: &[usize],
     ) -> Result<(), CommandError> {
         let interface = interface_of(sender);
+        self.group_answer(sender, offerer, order);
         for (described, &position) in self.sdp.media.iter().zip(order) {
-            let unknown = offerer.media.len() <= position;
-            self.grow(sender, position, described);
-            self.grow(offerer, position, described);
-            sender.show(position);
-            if unknown {
-                offerer.show(position);
-            }
             let (from, to) = (&mut sender.media[position], &mut offerer.media[position]);
             from.media_type.clone_from(&described.media_type);
             self.take_remote(from, described)?;
             self.transport_of_answer(from, to, described)?;
             self.mux_of_answer(from, to, described);
             self.learning(from);
+            self.ice_of_answer(from, to, described);
             if from.mid.is_none() {
                 from.mid.clone_from(&described.attributes.mid);
             }
             coding::answer(from, to, described, self.signal);
-            let family = self.signal.network.address_family.or(to.family).or(from.family);
+            let wanted = self.signal.network.address_family.filter(|_| !to.ice.is_running());
+            let family = wanted.or(to.family).or(from.family);
             self.attach(from, interface.clone(), None);
             self.attach(to, None, family);
             self.ports_of_answer(from, to, described)?;
         }
+        bundling::share(sender);
+        bundling::share(offerer);
         Ok(())
     }
 
-    fn grow(&mut self, party: &mut Party, position: usize, described: &MediaDescription) {
+    /// Makes media up to a position.
+    pub(super) fn grow(&mut self, party: &mut Party, position: usize, described: &MediaDescription) {
         while party.media.len() <= position {
             party.media.push(Media::new(
                 self.next_media_number,
@@ -137,6 +132,7 @@ impl Exchange<'_> {
                 family: media.family,
                 ports: std::mem::take(&mut media.ports),
                 mid: media.mid.take(),
+                bundling: media.bundling,
                 index: media.index,
                 ..Media::new(media.number, &described.media_type, now)
             };
@@ -168,7 +164,7 @@ impl Exchange<'_> {
             .ok_or(CommandError::IncompleteSdp)?;
         let mut rtcp = described.rtcp_endpoint(self.sdp);
         let trusted = self.signal.flags.trust_address.unwrap_or(!self.config.sip_source);
-        if !trusted && !described.has_ice(self.sdp) {
+        if !trusted && !self.has_ice_up_to(described) {
             address = self.signal.network.received_from.ok_or(CommandError::IncompleteSdp)?;
             rtcp = rtcp.map(|endpoint| SocketAddr::new(address, endpoint.port()));
         }
@@ -324,15 +320,14 @@ impl Exchange<'_> {
         if described.media_type == "message" {
             return Ok(());
         }
-        let latching = self.latching(remote);
         let pairs = described.port_count;
-        if self.own_side != OwnSide::Receiver {
-            to.ports.bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), pairs))?;
+        if self.own_side != OwnSide::Receiver && !to.is_carried() {
+            self.bind(to, remote, pairs)?;
             if to.rtcp_mux.required {
                 to.ports.drop_rtcp();
             }
         }
-        if self.own_side == OwnSide::Sender {
+        if self.own_side == OwnSide::Sender || from.is_carried() {
             return Ok(());
         }
         from.ports.reserve(|| self.open(from.attachment.as_ref(), pairs))
@@ -349,16 +344,17 @@ impl Exchange<'_> {
             to.ports.clear();
             return Ok(());
         };
-        if described.media_type == "message" || to.is_rejected() {
+        if described.media_type == "message" {
             return Ok(());
         }
-        let latching = self.latching(remote);
-        if self.own_side != OwnSide::Receiver {
-            to.ports
-                .bind(remote.rtp, latching, || self.open(to.attachment.as_ref(), described.port_count))?;
+        if self.own_side != OwnSide::Receiver && !to.is_carried() {
+            self.bind(to, remote, described.port_count)?;
             if to.rtcp_mux.active {
                 to.ports.drop_rtcp();
             }
+        }
+        if from.is_carried() {
+            return Ok(());
         }
         if from.rtcp_mux.active {
             from.ports.drop_rtcp();
@@ -377,10 +373,23 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Ports stay although the far endpoint is new: on request, and while the far side is on hold.
-    fn latching(&self, far: &Remote) -> Latching {
+    /// Gives a media the ports for a far endpoint. Other ports than before mean other ICE credentials, too.
+    fn bind(&self, media: &mut Media, far: &Remote, pairs: u16) -> Result<(), CommandError> {
+        let port = |media: &Media| media.ports.current().map(|ports| ports.rtp.local);
+        let before = port(media);
+        let latching = self.latching(far, media);
+        media.ports.bind(far.rtp, latching, || self.open(media.attachment.as_ref(), pairs))?;
+        if before.is_some() && before != port(media) {
+            media.ice.ports_changed(&mut rand::rng());
+        }
+        self.open_alternates(media);
+        Ok(())
+    }
+
+    /// Ports stay although the far endpoint is new: on request, while the far side is on hold, and where ICE finds the way.
+    fn latching(&self, far: &Remote, media: &Media) -> Latching {
         let flags = &self.signal.flags;
-        let keep = flags.port_latching || !far.direction.receives();
+        let keep = flags.port_latching || !far.direction.receives() || media.ice.is_active();
         if keep && !flags.no_port_latching { Latching::Keep } else { Latching::Renew }
     }
 
@@ -399,7 +408,7 @@ impl Exchange<'_> {
             })?
             .into_iter();
         let rtp = ports.next().ok_or(CommandError::OutOfPorts)?;
-        Ok(PortSet { rtp, rtcp: ports.next(), further: ports.collect() })
+        Ok(PortSet { rtp, rtcp: ports.next(), further: ports.collect(), alternates: Vec::new() })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::config::{Config, InterfaceAlias, LocalAddress, LogicalInterface};
+use crate::negotiate::ice::{Foundation, Foundations};
 use crate::negotiate::signal::AddressFamily;
 
 /// The local address a media is attached to, and the interface it was found on.
@@ -10,6 +11,8 @@ use crate::negotiate::signal::AddressFamily;
 pub struct Attachment {
     pub interface: String,
     pub local: LocalAddress,
+    /// For ICE.
+    pub foundation: Foundation,
 }
 
 /// The interfaces of the configuration.
@@ -17,6 +20,7 @@ pub struct Interfaces {
     logical: Vec<LogicalInterface>,
     aliases: Vec<InterfaceAlias>,
     next: AtomicUsize,
+    foundations: Foundations,
 }
 
 impl Interfaces {
@@ -25,6 +29,7 @@ impl Interfaces {
             logical: config.interfaces.clone(),
             aliases: config.interface_aliases.clone(),
             next: AtomicUsize::new(0),
+            foundations: Foundations::default(),
         }
     }
 
@@ -63,12 +68,27 @@ impl Interfaces {
                 Some(family) => interface.addresses.iter().find(|a| is_family(a, family)),
                 None => interface.addresses.first(),
             };
-            local.map(|&local| Attachment { interface: interface.name.clone(), local })
+            local.map(|&local| self.attachment(interface, local))
         };
         of_family(interface).or_else(|| self.logical.iter().find_map(of_family)).or_else(|| {
             let local = *interface.addresses.first()?;
-            Some(Attachment { interface: interface.name.clone(), local })
+            Some(self.attachment(interface, local))
         })
+    }
+
+    /// The other addresses of an attachment's interface, those of its family first: what ICE offers beside it.
+    pub fn beside(&self, attachment: &Attachment) -> impl Iterator<Item = (LocalAddress, Foundation)> {
+        let interface = self.logical.iter().find(|interface| interface.name == attachment.interface);
+        let others = interface.map_or(&[][..], |interface| &interface.addresses);
+        let (own, same) = (attachment.local, attachment.local.address.is_ipv4());
+        let of_family =
+            move |v4: bool| others.iter().filter(move |a| a.address.is_ipv4() == v4 && **a != own);
+        of_family(same).chain(of_family(!same)).map(|local| (*local, self.foundations.of(local.address)))
+    }
+
+    fn attachment(&self, interface: &LogicalInterface, local: LocalAddress) -> Attachment {
+        let foundation = self.foundations.of(local.address);
+        Attachment { interface: interface.name.clone(), local, foundation }
     }
 }
 

@@ -9,6 +9,7 @@
 //! engine (command) → dialogue (who talks to whom) → exchange (media by media) → output (SDP) → compile (CallPlan)
 //! ```
 
+mod bundling;
 mod coding;
 mod compile;
 mod connect;
@@ -18,6 +19,8 @@ mod echo;
 mod engine;
 mod error;
 mod exchange;
+mod fragments;
+mod ice;
 mod interfaces;
 mod model;
 mod origin;

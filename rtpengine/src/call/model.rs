@@ -18,8 +18,10 @@ use crate::config::EndpointLearning;
 use crate::media::WorkerId;
 use crate::media::plan::{CallKey, StreamId};
 use crate::media::stats::StreamShared;
+use crate::negotiate::bundle::Bundling;
+use crate::negotiate::ice::Ice;
 use crate::negotiate::signal::AddressFamily;
-use crate::proto::sdp::model::{Direction, Transport};
+use crate::proto::sdp::model::{Direction, ExtMap, Transport};
 
 /// Position of a party in its call; parties are never removed, so it stays valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,8 +131,12 @@ pub struct Media {
     pub media_handover: bool,
     pub asymmetric: bool,
     pub unidirectional: bool,
-    /// We took the offering side towards this party.
-    pub controlling: bool,
+    /// ICE with this party.
+    pub ice: Ice,
+    /// Which other sections with this party it shares a transport with.
+    pub bundling: Bundling,
+    /// Header extensions of the party's offer that are hidden from the other side, and accepted all the same.
+    pub masked_extensions: Vec<ExtMap>,
 }
 
 /// Facts of a party's own media section.
@@ -296,13 +302,20 @@ impl Media {
             media_handover: false,
             asymmetric: false,
             unidirectional: false,
-            controlling: false,
+            ice: Ice::default(),
+            bundling: Bundling::default(),
+            masked_extensions: Vec::new(),
         }
     }
 
     /// The section carries RTP.
     pub fn is_rtp(&self) -> bool {
         matches!(self.transport, Some(Transport::Rtp(_)))
+    }
+
+    /// The section is bundled behind another one: its ports and streams are copies of that one's.
+    pub fn is_carried(&self) -> bool {
+        self.bundling.is_carried()
     }
 
     pub fn is_rejected(&self) -> bool {
@@ -325,7 +338,7 @@ impl Media {
 }
 
 impl MediaStream {
-    fn new(created: SystemTime) -> Self {
+    pub(super) fn new(created: SystemTime) -> Self {
         Self {
             id: StreamId(super::store::next_id()),
             shared: Arc::default(),

@@ -1,19 +1,23 @@
 //! The SDP that a party gets: from the message that came in and the state of both sides.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::coding;
 use super::dialogue::Role;
 use super::error::CommandError;
 use super::model::{Media, Party};
 use crate::config::Config;
+use crate::media::port_pool::LocalPort;
+use crate::negotiate::bundle::{self, Bundling, Extensions};
+use crate::negotiate::ice::{self, LocalEndpoint, Passthrough, Ranking, local_candidates};
 use crate::negotiate::sdp_attr;
 use crate::negotiate::signal::Signal;
 use crate::proto::sdp::model::{
-    Direction, ExtMap, MediaDescription, Origin, RtcpAttribute, SessionDescription,
+    Direction, ExtMap, Group, MediaDescription, Origin, RtcpAttribute, SessionDescription,
 };
 use crate::proto::sdp::render::{
-    GeneratedSection, MediaSectionOut, SectionBody, SessionOut, VerbatimSection, render,
+    GeneratedSection, IceOut, MediaSectionOut, SectionBody, SessionOut, VerbatimSection, render,
 };
 
 /// Everything that goes into an outgoing description.
@@ -35,7 +39,7 @@ impl Output<'_> {
     /// # Errors
     /// `Rewrite` when no section at all has a port.
     pub fn print(&self, receiver: &mut Party) -> Result<String, CommandError> {
-        let media = self.sections(receiver);
+        let (media, groups) = self.sections(receiver);
         let has_port = |section: &MediaSectionOut| section.port != 0;
         if !media.iter().any(has_port) && !receiver.media.iter().any(|media| media.ports.current().is_some())
         {
@@ -61,8 +65,8 @@ impl Output<'_> {
             timing: self.sdp.timing.clone(),
             instance: self.signal.flags.loop_protect.then(|| self.instance.to_owned()),
             moh_attribute: None,
-            ice_lite: false,
-            groups: Vec::new(),
+            ice_lite: speaks_lite(receiver),
+            groups,
             unknown: self.unknown(&self.sdp.attributes.unknown),
             media,
         };
@@ -79,10 +83,11 @@ impl Output<'_> {
     }
 
     /// Sections in the order of the receiver's own description.
-    fn sections(&self, receiver: &mut Party) -> Vec<MediaSectionOut> {
+    fn sections(&self, receiver: &Party) -> (Vec<MediaSectionOut>, Vec<Group>) {
         let mut sections = Vec::with_capacity(receiver.media.len());
+        let mut positions = Vec::with_capacity(receiver.media.len());
         for position in receiver.shown() {
-            let media = &mut receiver.media[position];
+            let media = &receiver.media[position];
             let described = self.order.iter().position(|&at| at == position).map(|i| &self.sdp.media[i]);
             let source = self.source.media.get(position);
             match (described, source) {
@@ -92,13 +97,21 @@ impl Output<'_> {
                 (None, source) if self.role == Role::Answer || source.is_some_and(|s| s.index.is_none()) => {
                     sections.push(left_out(media));
                 }
-                _ => {}
+                _ => continue,
+            }
+            positions.push(position);
+        }
+        let place = |position: usize| positions.iter().position(|&at| at == position);
+        for (at, &position) in positions.iter().enumerate() {
+            if let Some(carrier) = receiver.media[position].bundling.carrier().and_then(place) {
+                bundle::share_transport(&mut sections, carrier, at);
             }
         }
-        sections
+        let groups = self.groups(receiver, &sections, &positions);
+        (sections, groups)
     }
 
-    fn section(&self, described: &MediaDescription, source: &Media, to: &mut Media) -> MediaSectionOut {
+    fn section(&self, described: &MediaDescription, source: &Media, to: &Media) -> MediaSectionOut {
         let mut section = MediaSectionOut {
             media_type: described.media_type.clone(),
             port: 0,
@@ -112,10 +125,12 @@ impl Output<'_> {
             bundle_only: false,
             body: SectionBody::Rejected,
         };
-        if described.media_type == "message" && described.port != 0 {
+        let passthrough = to.ice.passthrough();
+        if (described.media_type == "message" || passthrough != Passthrough::Off) && described.port != 0 {
             section.port = described.port;
+            section.transport = described.transport.clone();
             section.address = described.connection_address(self.sdp).unwrap_or(section.address);
-            section.body = self.verbatim(described);
+            section.body = self.verbatim(described, source, to);
             return section;
         }
         let (Some(ports), Some(remote), Some(attachment)) =
@@ -134,8 +149,15 @@ impl Output<'_> {
             None => attachment.local.advertised,
         };
         if !to.is_rtp() {
-            section.body = self.verbatim(described);
+            section.body = self.verbatim(described, source, to);
             return section;
+        }
+        if self.role == Role::Offer && to.is_carried() {
+            let options = self.signal.security.bundle;
+            section.bundle_only = options.require || options.strict;
+            if options.strict {
+                section.port = 0;
+            }
         }
         section.format_tokens.clear();
         section.body =
@@ -168,7 +190,7 @@ impl Output<'_> {
         GeneratedSection {
             formats: coding::printed(to),
             extmap_allow_mixed: !to.remote.as_ref().is_some_and(|remote| remote.extmap_without_mixed),
-            extmap: self.extmap(described),
+            extmap: self.extmap(described, source, to),
             unknown: self.unknown(if flags.original_sendrecv {
                 &attributes.unknown_with_direction
             } else {
@@ -183,33 +205,112 @@ impl Output<'_> {
             rtcp_mux: muxed,
             ptime_ms: coding::printed_ptime(to),
             maxptime_ms: attributes.maxptime_ms,
+            ice: self.ice(to),
             ..GeneratedSection::default()
         }
     }
 
-    fn verbatim(&self, described: &MediaDescription) -> SectionBody {
+    /// A section as it came. Beside the agent of whoever is at the other end stand our candidates.
+    fn verbatim(&self, described: &MediaDescription, source: &Media, to: &Media) -> SectionBody {
+        let ranking = match to.ice.passthrough() {
+            Passthrough::Off => Ranking::Sole,
+            Passthrough::Optional => Ranking::Below(&described.attributes.candidates),
+            Passthrough::Relay => Ranking::Relay,
+        };
+        let candidates = match source.ice.remote() {
+            Some(_) => local_candidates(&self.endpoints(to, Addresses::First), ranking),
+            None => Vec::new(),
+        };
         SectionBody::Verbatim(VerbatimSection {
             attribute_lines: described.attribute_lines.clone(),
-            candidates: Vec::new(),
+            candidates,
         })
     }
 
-    fn extmap(&self, described: &MediaDescription) -> Vec<ExtMap> {
-        let output = &self.signal.output;
-        let stripped = |map: &&ExtMap| {
-            let named = |list: &[String]| list.contains(&map.uri);
-            !(output.extmap_strip_all
-                || output.extmap_mask_all
-                || named(&output.extmap_strip)
-                || named(&output.extmap_mask))
+    fn ice(&self, to: &Media) -> Option<IceOut> {
+        if !to.ice.is_active() || to.is_carried() {
+            return None;
+        }
+        let half = match self.role {
+            Role::Offer => ice::Half::Offer(self.signal),
+            Role::Answer => ice::Half::Answer,
         };
-        described.extmap(self.sdp).iter().filter(stripped).cloned().collect()
+        to.ice.print(half, local_candidates(&self.endpoints(to, Addresses::All), Ranking::Sole))
+    }
+
+    /// The ports of a media as candidates. `media-address` stands for one address only.
+    fn endpoints(&self, to: &Media, addresses: Addresses) -> Vec<LocalEndpoint> {
+        let (Some(ports), Some(attachment)) = (to.ports.current(), to.attachment.as_ref()) else {
+            return Vec::new();
+        };
+        let single = match self.role {
+            Role::Offer => to.rtcp_mux.required,
+            Role::Answer => to.rtcp_mux.active,
+        };
+        let port =
+            |port: &Option<Arc<LocalPort>>| port.as_ref().filter(|_| !single).map(|port| port.local.port());
+        let media_address = self.signal.network.media_address;
+        let first = LocalEndpoint {
+            foundation: attachment.foundation,
+            address: media_address.unwrap_or(attachment.local.advertised),
+            rtp: ports.rtp.local.port(),
+            rtcp: port(&ports.rtcp),
+        };
+        let alternates = match (addresses, media_address) {
+            (Addresses::All, None) => ports.alternates.as_slice(),
+            _ => &[],
+        };
+        let further = alternates.iter().map(|alternate| LocalEndpoint {
+            foundation: alternate.foundation,
+            address: alternate.local.advertised,
+            rtp: alternate.rtp.local.port(),
+            rtcp: port(&alternate.rtcp),
+        });
+        std::iter::once(first).chain(further).collect()
+    }
+
+    fn extmap(&self, described: &MediaDescription, source: &Media, to: &Media) -> Vec<ExtMap> {
+        let extensions = Extensions { source: described.extmap(self.sdp), options: &self.signal.output };
+        match self.role {
+            Role::Offer => extensions.offered(&to.bundling),
+            Role::Answer => extensions.answered(&to.masked_extensions, &source.bundling, &to.bundling),
+        }
+    }
+
+    /// The groups of the receiver; those of the source where everything is handed on to a relayed agent.
+    fn groups(&self, receiver: &Party, sections: &[MediaSectionOut], positions: &[usize]) -> Vec<Group> {
+        if receiver.media.iter().any(|media| media.ice.passthrough() == Passthrough::Relay) {
+            return self.sdp.groups.clone();
+        }
+        if !receiver.media.iter().any(|media| media.bundling.is_grouped()) {
+            return Vec::new();
+        }
+        let usable =
+            sections.iter().zip(positions).filter(|(section, _)| section.body != SectionBody::Rejected);
+        let members: Vec<(usize, Bundling, &str)> = usable
+            .filter_map(|(section, &at)| Some((at, receiver.media[at].bundling, section.mid.as_deref()?)))
+            .collect();
+        bundle::groups(&members)
     }
 
     fn unknown(&self, attributes: &[String]) -> Vec<String> {
         let consumed = self.config.moh_attr_name.as_deref();
         attributes.iter().filter(|line| Some(line.as_str()) != consumed).cloned().collect()
     }
+}
+
+/// Which local addresses are offered as candidates.
+#[derive(Clone, Copy)]
+enum Addresses {
+    All,
+    /// The one in `c=`.
+    First,
+}
+
+/// We are a lite agent towards the party: decided by its first usable media.
+fn speaks_lite(party: &Party) -> bool {
+    let usable = party.media.iter().find(|media| media.ports.current().is_some());
+    usable.is_some_and(|media| media.ice.is_active() && media.ice.is_lite())
 }
 
 /// Family and address for `o=`: those of the first usable media.

@@ -14,8 +14,8 @@ pub fn offer_order(sdp: &SessionDescription, sender: &Party) -> Vec<usize> {
     known.into_iter().chain(new).take(sdp.media.len()).collect()
 }
 
-/// For each section of an answer the position of the media that it answers: that of the same `a=mid` where both know it, else that
-/// at the same place of what the answerer was shown.
+/// For each section of an answer the position of the media that it answers: that of the same `a=mid` in what the answerer was shown,
+/// or else in what the offerer said; without one that at the same place of what the answerer was shown.
 pub fn answer_order(sdp: &SessionDescription, answerer: &Party, offerer: &Party) -> Vec<usize> {
     let by_place = || -> Vec<usize> {
         let shown = answerer.shown();
@@ -23,7 +23,8 @@ pub fn answer_order(sdp: &SessionDescription, answerer: &Party, offerer: &Party)
     };
     let by_mid = |section: &MediaDescription| {
         let mid = section.attributes.mid.as_deref()?;
-        offerer.media.iter().position(|media| media.mid.as_deref() == Some(mid))
+        let of = |party: &Party| party.media.iter().position(|media| media.mid.as_deref() == Some(mid));
+        of(answerer).or_else(|| of(offerer))
     };
     let order: Vec<usize> =
         sdp.media.iter().zip(by_place()).map(|(section, place)| by_mid(section).unwrap_or(place)).collect();

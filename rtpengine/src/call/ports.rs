@@ -6,7 +6,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::LocalAddress;
 use crate::media::port_pool::LocalPort;
+use crate::negotiate::ice::Foundation;
 
 /// Sets remembered for one media; the oldest unused one goes first.
 const MAX_SETS: usize = 8;
@@ -19,6 +21,17 @@ pub struct PortSet {
     pub rtcp: Option<Arc<LocalPort>>,
     /// Further pairs of an `m=` line with a port count; reserved, never used.
     pub further: Vec<Arc<LocalPort>>,
+    /// The same on the other addresses of the interface, for ICE.
+    pub alternates: Vec<Alternate>,
+}
+
+/// Ports on another local address than the one that is printed.
+#[derive(Clone, Debug)]
+pub struct Alternate {
+    pub local: LocalAddress,
+    pub foundation: Foundation,
+    pub rtp: Arc<LocalPort>,
+    pub rtcp: Option<Arc<LocalPort>>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +76,26 @@ impl PortSets {
     /// Multiplexing is certain: the RTCP port in use is given back.
     pub fn drop_rtcp(&mut self) {
         if let Some(index) = self.current {
-            self.sets[index].set.rtcp = None;
+            let set = &mut self.sets[index].set;
+            set.rtcp = None;
+            set.alternates.iter_mut().for_each(|alternate| alternate.rtcp = None);
+        }
+    }
+
+    /// Opens what the ports in use lack on further addresses; `open` gives `None` where there are none free.
+    pub fn open_alternates(
+        &mut self,
+        addresses: impl Iterator<Item = (LocalAddress, Foundation)>,
+        open: impl Fn(&LocalAddress) -> Option<(Arc<LocalPort>, Option<Arc<LocalPort>>)>,
+    ) {
+        let Some(set) = self.current.map(|index| &mut self.sets[index].set) else { return };
+        for (local, foundation) in addresses {
+            if set.alternates.iter().all(|alternate| alternate.local != local)
+                && let Some((rtp, rtcp)) = open(&local)
+            {
+                let rtcp = rtcp.filter(|_| set.rtcp.is_some());
+                set.alternates.push(Alternate { local, foundation, rtp, rtcp });
+            }
         }
     }
 
@@ -124,7 +156,7 @@ mod tests {
         move || {
             let mut ports = pool.allocate(&config.interfaces[0].addresses[0], 2)?.into_iter();
             let rtp = ports.next().expect("two ports");
-            Ok(PortSet { rtp, rtcp: ports.next(), further: Vec::new() })
+            Ok(PortSet { rtp, rtcp: ports.next(), further: Vec::new(), alternates: Vec::new() })
         }
     }
 

@@ -123,7 +123,7 @@ impl Engine {
             exchange.offer(&mut daemon, party, &order)?;
             call.next_media_number = exchange.next_media_number;
             // Nobody has been offered anything by a party yet.
-            party.media.iter_mut().for_each(|media| media.controlling = false);
+            party.media.iter_mut().for_each(|media| media.ice.forget_idle_role());
             self.output(Role::Offer, &towards, &sdp, &daemon, &order).print(party)
         })
     }

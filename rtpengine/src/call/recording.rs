@@ -141,7 +141,7 @@ pub fn describe(call: &Call) {
                 ptime_ms: remote.ptime_ms.unwrap_or(20),
                 formats: remote.formats.to_vec(),
             });
-            if !media.is_rtp() || media.ports.current().is_none() {
+            if !media.is_rtp() || media.is_carried() || media.ports.current().is_none() {
                 continue;
             }
             for (component, stream) in media.streams.iter().enumerate() {

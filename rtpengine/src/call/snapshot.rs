@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::model::{Call, Media, MediaStream, Party, PartyId};
 use crate::media::stats::{SsrcShared, Traffic};
+use crate::negotiate::ice::{Passthrough, Role};
 use crate::proto::sdp::model::Direction;
 
 /// A call.
@@ -126,6 +127,10 @@ impl CallSnapshot {
     }
 
     fn count(&mut self, media: &Media) {
+        if media.is_carried() {
+            // Counted with the section that stands for it.
+            return;
+        }
         let [rtp, rtcp] = [&media.streams[0].shared, &media.streams[1].shared];
         let muxed_rtcp = TrafficSnapshot::of(&rtp.rtcp_ingress);
         self.rtp.add(TrafficSnapshot::of(&rtp.ingress).without(muxed_rtcp));
@@ -288,7 +293,13 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
     flag(direction.receives(), "send");
     flag(direction.sends(), "recv");
     flag(media.rtcp_mux.active, "rtcp-mux");
-    flag(media.controlling, "ICE controlling");
+    flag(media.ice.passthrough() != Passthrough::Off, "passthrough");
+    flag(media.ice.is_active(), "ICE");
+    let agent = media.ice.remote();
+    flag(agent.is_some_and(|agent| agent.trickle), "trickle ICE");
+    flag(media.ice.role() == Role::Controlling, "ICE controlling");
+    flag(agent.is_some_and(|agent| agent.lite), "ICE-lite peer");
+    flag(media.ice.is_lite(), "ICE-lite self");
     flag(media.unidirectional, "unidirectional");
     flag(super::coding::is_ptime_overridden(media), "ptime-override");
     flag(opposite.is_some_and(|opposite| super::coding::is_transcoded(media, opposite)), "transcoding");

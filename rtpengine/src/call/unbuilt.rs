@@ -1,7 +1,7 @@
 //! What signalling may ask for and this version does not have: refused where the call could not work, else said in the log.
 
 use super::error::CommandError;
-use crate::negotiate::signal::{IceMode, Signal};
+use crate::negotiate::signal::Signal;
 
 /// Refuses what would change the SDP or the media in a way that cannot be delivered.
 ///
@@ -9,15 +9,10 @@ use crate::negotiate::signal::{IceMode, Signal};
 /// `NotBuilt`, naming the feature.
 pub fn refuse(signal: &Signal) -> Result<(), CommandError> {
     let security = &signal.security;
-    let bundle = security.bundle;
     let refused = [
-        (matches!(security.ice, IceMode::Force | IceMode::Optional | IceMode::ForceRelay), "ICE"),
-        (signal.flags.fragment, "trickle ICE"),
         (signal.t38.decode || signal.t38.force, "T.38 gateway"),
         (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
-        (bundle.offer || bundle.require || bundle.accept || bundle.strict, "BUNDLE"),
         (signal.output.moh.is_some(), "music on hold"),
-        (signal.network.passthrough == Some(true), "passthrough"),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {
         return Err(CommandError::NotBuilt(what));
@@ -41,7 +36,7 @@ fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
         (flags.block_short, "block-short"),
         (flags.pierce_nat, "pierce-NAT"),
         (flags.nat_wait, "NAT-wait"),
-        (extmap_mask, "extmap mask (treated as strip)"),
+        (extmap_mask, "extmap mask in packets"),
         (recording.recording_vsc, "recording-vsc"),
         (recording.recording_announcement, "recording-announcement"),
         (signal.identity.xmlrpc_callback.is_some(), "xmlrpc-callback"),

@@ -198,6 +198,7 @@ fn follow_edge(
                 Ok(())
             }
             Accepted::Rtp(seen) => match edge.action(seen.payload_type) {
+                Action::Skip => continue,
                 Action::Drop(reason) => Err(reason),
                 Action::Transcode(plan) => {
                     let datagram = batch.octets(index);

@@ -94,6 +94,8 @@ pub enum Handling {
     /// Same payload under another SSRC: the peer is sent its own stream, and must not take it for a collision (RFC 3550 §8.2). As the
     /// default of an edge, for all payload types.
     Echo,
+    /// Another edge of the same stream takes it: nothing happens, nothing is counted.
+    Skip,
     Drop(DropReason),
 }
 

@@ -18,6 +18,8 @@ pub enum Action {
     Rewrite(u8),
     /// Index into the plans of [`Edge::transcoding`].
     Transcode(u8),
+    /// Not this edge's packet.
+    Skip,
     Drop(DropReason),
 }
 
@@ -50,6 +52,7 @@ impl Edge {
         let mut action = |handling: &Handling| match handling {
             Handling::Forward { payload_type: None } | Handling::Echo => Action::Forward,
             Handling::Forward { payload_type: Some(pt) } => Action::Rewrite(pt & 0x7f),
+            Handling::Skip => Action::Skip,
             Handling::Drop(reason) => Action::Drop(*reason),
             Handling::Transcode(plan) => match u8::try_from(plans.len()) {
                 Ok(index) => {

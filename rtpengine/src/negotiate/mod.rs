@@ -1,6 +1,8 @@
 //! Pure negotiation: (what was offered, what was asked for, what stood before) → what to do.
 
+pub mod bundle;
 pub mod codecs;
+pub mod ice;
 pub mod ptime;
 pub mod sdp_attr;
 pub mod security;

@@ -116,6 +116,7 @@ impl Handler for Commands {
                 reply.push("result", "pong");
                 return Outcome::Ready(reply);
             }
+            "offer" if signal.flags.fragment => self.engine.take_fragment(signal).map(|()| Dict::new()),
             "offer" => self.engine.offer(signal).map(sdp_reply),
             "answer" => self.engine.answer(signal).map(sdp_reply),
             "delete" => self.delete(&request),

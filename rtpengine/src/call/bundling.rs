@@ -1,0 +1,140 @@
+//! Grouping of sections at the beginning of an exchange: who shares a transport with whom decides about ports and keys.
+
+use super::exchange::Exchange;
+use super::model::{Media, MediaStream, Party};
+use super::pairing;
+use crate::negotiate::bundle::{self, Bundling};
+use crate::negotiate::ice::Passthrough;
+use crate::negotiate::signal::{BundleOptions, IceMode};
+use crate::proto::sdp::model::MediaDescription;
+
+impl Exchange<'_> {
+    /// An offer: makes the media of both parties, their mids and groups.
+    pub(super) fn group_offer(&mut self, sender: &mut Party, receiver: &mut Party, order: &[usize]) {
+        for (described, &position) in self.sdp.media.iter().zip(order) {
+            self.grow(sender, position, described);
+            self.grow(receiver, position, described);
+            sender.show(position);
+            sender.media[position].mid.clone_from(&described.attributes.mid);
+            if !pairing::is_removed(described, self.signal) {
+                receiver.show(position);
+            }
+        }
+        let mut options = self.signal.security.bundle;
+        if self.is_passed_through(receiver) {
+            // The parties' own transports, grouped or not, are none of our business.
+            options = BundleOptions { reject: true, ..BundleOptions::default() };
+        }
+        let asked = options.offer || options.require || options.strict;
+        if !self.sdp.groups.is_empty() || is_grouped(sender) {
+            let sections = self.sections(sender, order);
+            update(sender, |bundling| bundle::offered_by(self.sdp, &sections, options, bundling));
+        }
+        if asked || is_grouped(receiver) {
+            let sections = self.sections(receiver, order);
+            update(receiver, |bundling| bundle::offered_to(self.sdp, &sections, options, bundling));
+        }
+        for (described, &position) in self.sdp.media.iter().zip(order) {
+            let to = &receiver.media[position];
+            let Some(index) = to.index.filter(|_| to.mid.is_none()) else { continue };
+            let generate = self.signal.flags.generate_mid || to.bundling.is_grouped();
+            let generated = || {
+                bundle::generated_mid(index, |mid| {
+                    let own = |media: &Media| media.mid.as_deref() == Some(mid);
+                    receiver.media.iter().any(own) || sender.media.iter().any(own)
+                })
+            };
+            let mid = described.attributes.mid.clone().or_else(|| generate.then(generated));
+            receiver.media[position].mid = mid;
+        }
+    }
+
+    /// An answer: groups that the answering party does not take are dissolved, and what it refuses leaves those of the offerer.
+    pub(super) fn group_answer(&mut self, sender: &mut Party, offerer: &mut Party, order: &[usize]) {
+        for (described, &position) in self.sdp.media.iter().zip(order) {
+            let unknown = offerer.media.len() <= position;
+            self.grow(sender, position, described);
+            self.grow(offerer, position, described);
+            sender.show(position);
+            if unknown {
+                offerer.show(position);
+            }
+        }
+        if !is_grouped(sender) && !is_grouped(offerer) {
+            return;
+        }
+        let sections = self.sections(sender, order);
+        let heritage = update(sender, |bundling| bundle::answered_by(self.sdp, &sections, bundling));
+        if let Some((old, new)) = heritage {
+            let (ports, ice) = (sender.media[old].ports.clone(), std::mem::take(&mut sender.media[old].ice));
+            let streams = sender.media[old].streams.clone();
+            let heir = &mut sender.media[new];
+            (heir.ports, heir.ice, heir.streams) = (ports, ice, streams);
+            let created = sender.created;
+            sender.media[old].streams = [MediaStream::new(created), MediaStream::new(created)];
+        }
+        let sections = self.sections(offerer, order);
+        update(offerer, |bundling| bundle::answered_to(&sections, bundling));
+    }
+
+    /// For each media of a party what the message says about it.
+    fn sections(&self, party: &Party, order: &[usize]) -> Vec<Option<&MediaDescription>> {
+        let mut sections = vec![None; party.media.len()];
+        for (described, &position) in self.sdp.media.iter().zip(order) {
+            if !pairing::is_removed(described, self.signal)
+                && let Some(section) = sections.get_mut(position)
+            {
+                *section = Some(described);
+            }
+        }
+        sections
+    }
+
+    fn is_passed_through(&self, receiver: &Party) -> bool {
+        match (self.signal.network.passthrough, self.signal.security.ice) {
+            (Some(passthrough), _) => passthrough,
+            (None, IceMode::ForceRelay) => true,
+            (None, IceMode::Optional) => self.sdp.media.iter().any(|media| media.has_ice(self.sdp)),
+            (None, IceMode::Remove | IceMode::Force) => false,
+            (None, IceMode::Default) => {
+                receiver.media.iter().any(|media| media.ice.passthrough() != Passthrough::Off)
+            }
+        }
+    }
+}
+
+fn is_grouped(party: &Party) -> bool {
+    party.media.iter().any(|media| media.bundling.is_grouped() || media.bundling.is_shared())
+}
+
+/// Lets `change` work on the grouping of all media of a party. What stands alone from now on gets streams and ports of its own.
+fn update<T>(party: &mut Party, change: impl FnOnce(&mut [Bundling]) -> T) -> T {
+    let mut bundling: Vec<Bundling> = party.media.iter().map(|media| media.bundling).collect();
+    let result = change(&mut bundling);
+    for (media, bundling) in party.media.iter_mut().zip(bundling) {
+        let was_carried = media.is_carried();
+        media.bundling = bundling;
+        if was_carried && !media.is_carried() {
+            media.ports.clear();
+            media.streams = [MediaStream::new(party.created), MediaStream::new(party.created)];
+        }
+    }
+    result
+}
+
+/// Bundled media have the ports and streams of the section that stands for them, so that whatever goes to them goes there.
+pub fn share(party: &mut Party) {
+    for position in 0..party.media.len() {
+        let Some(transport) = party.media[position].bundling.carrier() else { continue };
+        let Ok([tagged, media]) = party.media.get_disjoint_mut([transport, position]) else { continue };
+        if media.is_rejected() {
+            media.ports.clear();
+            continue;
+        }
+        media.ports.clone_from(&tagged.ports);
+        media.streams.clone_from(&tagged.streams);
+        media.attachment.clone_from(&tagged.attachment);
+        media.family = tagged.family;
+        media.rtcp_mux.active = tagged.rtcp_mux.active;
+    }
+}
