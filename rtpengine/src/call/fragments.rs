@@ -109,7 +109,7 @@ mod tests {
             ParseOptions::default(),
         )
         .expect("description");
-        let mut media = Media::new(1, 1, "audio", now);
+        let mut media = Media::new(1, "audio", now);
         media.mid = Some("a".into());
         let agent = RemoteAgent::from_sdp(&description.media[0], &description);
         media.ice.sent_offer(agent, &Default::default(), &mut rand::rng());

@@ -174,3 +174,106 @@ fn a_removed_section_comes_back_rejected_whoever_offers() {
     let last = [section("audio", true), section("audio", true), section("video", true)];
     assert_eq!(sections(&shown), last, "what is shown later goes behind what the party knows");
 }
+
+/// A description with two sections, of payload types 0 and 97.
+fn two_sections(ports: [u16; 2], session: &str, audio: &str, video: &str) -> Option<Vec<u8>> {
+    let [first, second] = ports;
+    let body = format!(
+        "v=0\r\no=x 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{session}\
+         m=audio {first} RTP/AVP 0\r\na=rtcp-mux\r\n{audio}\
+         m=video {second} RTP/AVP 97\r\na=rtpmap:97 VP8/90000\r\na=rtcp-mux\r\n{video}"
+    );
+    Some(body.into_bytes())
+}
+
+fn ports(reply: &super::SdpReply) -> Vec<u16> {
+    let text = String::from_utf8_lossy(&reply.sdp);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("m="));
+    lines.map(|line| line.split(' ').nth(1).expect("port").parse().expect("number")).collect()
+}
+
+#[test]
+fn bundled_sections_have_one_stream_and_an_edge_each() {
+    let engine = engine(21_700, 16);
+    let mut offer =
+        signal("a", None, two_sections([4000, 4000], "a=group:BUNDLE 0 1\r\n", "a=mid:0\r\n", "a=mid:1\r\n"));
+    offer.security.bundle.accept = true;
+    let offered = ports(&engine.offer(&offer).expect("offer"));
+    assert_ne!(offered[0], offered[1], "the answerer is not bundled");
+    let answer =
+        engine.answer(&signal("a", Some("b"), two_sections([5000, 5002], "", "", ""))).expect("answer");
+    assert!(String::from_utf8_lossy(&answer.sdp).contains("a=group:BUNDLE 0 1\r\n"));
+    let answered = ports(&answer);
+    assert_eq!(answered[0], answered[1], "the offerer is");
+
+    let handle = engine.call("call").expect("call");
+    let plan = plan(&lock(&handle), TapDirections::new(RecordDirection::Ingress));
+    assert_eq!(plan.streams.len(), 3, "one port towards the offerer, two towards the answerer");
+    let bundled = plan.streams.iter().find(|s| s.socket.local.port() == answered[0]).expect("stream");
+    let types: Vec<u8> = bundled.formats.iter().map(|format| format.payload_type).collect();
+    assert_eq!(types, [0, 97], "it understands what all sections carry");
+    let from: Vec<_> = plan.edges.iter().filter(|edge| edge.from == bundled.id).collect();
+    let ways: Vec<Vec<u8>> =
+        from.iter().map(|edge| edge.by_payload_type.iter().map(|(number, _)| *number).collect()).collect();
+    assert_eq!(ways, [[0], [97]], "each section's packets go their own way");
+    assert!(from.iter().all(|edge| edge.default == crate::media::plan::Handling::Skip));
+    assert_ne!(from[0].rtp_to, from[1].rtp_to);
+    let to = plan.edges.iter().filter(|edge| edge.rtp_to == Some(bundled.id)).count();
+    assert_eq!(to, 2, "both of the answerer's sections arrive at the one port");
+}
+
+#[test]
+fn a_dissolved_group_gives_each_section_a_port_of_its_own() {
+    let engine = engine(21_800, 16);
+    let grouped = || two_sections([4000, 4000], "a=group:BUNDLE 0 1\r\n", "a=mid:0\r\n", "a=mid:1\r\n");
+    let answer = || signal("a", Some("b"), two_sections([5000, 5002], "", "", ""));
+    let mut offer = signal("a", None, grouped());
+    offer.security.bundle.accept = true;
+    engine.offer(&offer).expect("offer");
+    let before = ports(&engine.answer(&answer()).expect("answer"));
+    offer.security.bundle.accept = false;
+    offer.security.bundle.reject = true;
+    engine.offer(&offer).expect("offer");
+    let after = ports(&engine.answer(&answer()).expect("answer"));
+    assert_eq!(after[0], before[0]);
+    assert_ne!(after[0], after[1]);
+    let handle = engine.call("call").expect("call");
+    assert_eq!(plan(&lock(&handle), TapDirections::new(RecordDirection::Ingress)).streams.len(), 4);
+}
+
+#[test]
+fn a_section_that_takes_over_from_a_refused_one_keeps_its_transport() {
+    let engine = engine(21_900, 16);
+    let mut offer = signal("a", None, two_sections([4000, 4002], "", "", ""));
+    offer.security.bundle.require = true;
+    offer.security.ice = crate::negotiate::signal::IceMode::Force;
+    let reply = engine.offer(&offer).expect("offer");
+    let told = ports(&reply);
+    assert_eq!(told[0], told[1]);
+    let credentials = "a=mid:2\r\na=ice-ufrag:abcd\r\na=ice-pwd:pppppppppppppppppppppp\r\n";
+    let body = two_sections([0, 5000], "a=group:BUNDLE 2\r\n", "a=mid:1\r\n", credentials);
+    engine.answer(&signal("a", Some("b"), body)).expect("answer");
+    let handle = engine.call("call").expect("call");
+    let call = lock(&handle);
+    let plan = plan(&call, TapDirections::new(RecordDirection::Ingress));
+    assert!(plan.streams.iter().any(|stream| stream.socket.local.port() == told[0]));
+    let text = String::from_utf8_lossy(&reply.sdp).into_owned();
+    let party = call.party(call.by_tag("b").expect("party"));
+    let local = party.media[1].ice.local().expect("credentials");
+    assert!(text.contains(&format!("a=ice-ufrag:{}\r\n", local.ufrag())), "and its credentials");
+}
+
+#[test]
+fn a_passed_through_section_carries_datagrams_both_ways() {
+    let engine = engine(22_000, 16);
+    let attributes = "a=ice-ufrag:abcd\r\na=ice-pwd:pppppppppppppppppppppp\r\n";
+    let mut offer = signal("a", None, sdp("192.0.2.1", 4000, attributes));
+    offer.security.ice = crate::negotiate::signal::IceMode::Optional;
+    engine.offer(&offer).expect("offer");
+    engine.answer(&signal("a", Some("b"), sdp("192.0.2.2", 5000, attributes))).expect("answer");
+    let handle = engine.call("call").expect("call");
+    let plan = plan(&lock(&handle), TapDirections::new(RecordDirection::Ingress));
+    assert_eq!(plan.streams.len(), 4);
+    assert!(plan.streams.iter().all(|stream| stream.expect == crate::media::plan::Expect::Datagrams));
+    assert_eq!(plan.edges.iter().filter(|edge| edge.rtp_to.is_some()).count(), 4);
+}

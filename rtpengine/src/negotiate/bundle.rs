@@ -332,3 +332,6 @@ impl Extensions<'_> {
         self.options.extmap_mask_all || self.options.extmap_mask.contains(&map.uri)
     }
 }
+
+#[cfg(test)]
+mod tests;
