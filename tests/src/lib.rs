@@ -19,6 +19,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod signal;
 pub mod speech;
+pub mod srtp;
 pub mod wav;
 pub mod waveform;
 pub mod websocket;

@@ -4,4 +4,5 @@ pub mod bencode;
 pub mod json;
 pub mod rtcp;
 pub mod sdp;
+pub mod srtp;
 pub mod value;
