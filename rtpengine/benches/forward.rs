@@ -102,6 +102,7 @@ fn worker() -> f64 {
                 formats: Arc::from([]),
                 shared: Arc::new(StreamShared::default()),
                 recorded: false,
+                security: StreamSecurity::Plain,
             })
             .collect();
         relay.extend(streams.iter().map(|stream| stream.socket.local));

@@ -1,7 +1,8 @@
-//! The pass-through path of a worker neither allocates nor frees: counted by the allocator of this program.
+//! The pass-through path of a worker neither allocates nor frees, with SRTP or without: counted by the allocator of
+//! this program.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,11 +10,13 @@ use std::time::Duration;
 
 use codec::PayloadFormat;
 use codec::rtp::write_header;
+use e2e::srtp::{Endpoint, Key};
 use rtpengine::config::{Config, EndpointLearning, LocalAddress};
 use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::{LocalPort, PortPool};
 use rtpengine::media::stats::StreamShared;
 use rtpengine::media::{MediaPlane, tap};
+use rtpengine::proto::srtp::{MasterKey, SessionParameters, Suite};
 use tokio::sync::mpsc;
 
 /// Allocations, re-allocations and releases of all threads but those that opted out.
@@ -65,6 +68,8 @@ struct Party {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     streams: [StreamPlan; 2],
+    /// How the party protects what it sends; `None`: not at all.
+    security: Option<RefCell<Endpoint>>,
 }
 
 fn stream(id: u64, expect: Expect, socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
@@ -87,6 +92,7 @@ fn stream(id: u64, expect: Expect, socket: Arc<LocalPort>, peer: SocketAddr) -> 
         formats: Arc::from([format]),
         shared: Arc::new(StreamShared::default()),
         recorded: true,
+        security: StreamSecurity::Plain,
     }
 }
 
@@ -103,20 +109,44 @@ impl Party {
             stream(id, Expect::Rtp, ports[0].clone(), rtp.local_addr().unwrap()),
             stream(id + 1, Expect::Rtcp, ports[1].clone(), rtcp.local_addr().unwrap()),
         ];
-        Self { rtp, rtcp, streams }
+        Self { rtp, rtcp, streams, security: None }
+    }
+
+    fn secure(&mut self, suite: &str) {
+        let suite = Suite::by_name(suite).unwrap();
+        let keys = |octet| {
+            let octets = vec![octet; suite.key_salt_octets()];
+            let key = MasterKey::new(suite, &octets, &[], SessionParameters::default()).unwrap();
+            (Some(Arc::new(key)), Key::new(suite.name, &octets))
+        };
+        let ((receive, theirs), (send, ours)) = (keys(1), keys(2));
+        for stream in &mut self.streams {
+            stream.security = StreamSecurity::Srtp { receive: receive.clone(), send: send.clone() };
+        }
+        self.security = Some(RefCell::new(Endpoint::new(theirs, ours)));
     }
 
     fn send(&self, rtp: &[u8], report: &[u8]) {
-        self.rtp.send_to(rtp, self.streams[0].socket.local).unwrap();
-        self.rtcp.send_to(report, self.streams[1].socket.local).unwrap();
+        let protect = |packet: &[u8]| match &self.security {
+            None => packet.to_vec(),
+            Some(security) => security.borrow_mut().protect(packet),
+        };
+        self.rtp.send_to(&protect(rtp), self.streams[0].socket.local).unwrap();
+        self.rtcp.send_to(&protect(report), self.streams[1].socket.local).unwrap();
     }
 
     fn expect(&self, rtp: &[u8], report: &[u8]) {
-        let mut buffer = [0; 2048];
-        let length = self.rtp.recv(&mut buffer).unwrap();
-        assert!(buffer[..length] == *rtp, "RTP packet changed");
-        let length = self.rtcp.recv(&mut buffer).unwrap();
-        assert!(buffer[..length] == *report, "RTCP packet changed");
+        for (socket, expected) in [(&self.rtp, rtp), (&self.rtcp, report)] {
+            let mut buffer = [0; 2048];
+            let length = socket.recv(&mut buffer).unwrap();
+            match &self.security {
+                None => assert!(buffer[..length] == *expected, "packet changed"),
+                Some(security) => {
+                    let clear = security.borrow_mut().unprotect(&buffer[..length]);
+                    assert!(clear.as_deref() == Some(expected), "packet changed");
+                }
+            }
+        }
     }
 }
 
@@ -152,7 +182,7 @@ fn exchange(a: &Party, b: &Party, first: u16, rounds: u16) {
 }
 
 /// Heap operations of the worker for [`ROUNDS`] rounds.
-fn heap_operations(tapped: bool) -> u64 {
+fn heap_operations(tapped: bool, suite: Option<&str>) -> u64 {
     let ip: IpAddr = "127.0.0.1".parse().unwrap();
     let local = LocalAddress { address: ip, advertised: ip, ports: None };
     let mut config = Config::for_address(ip, ip);
@@ -161,7 +191,8 @@ fn heap_operations(tapped: bool) -> u64 {
     let (producer, mut consumer) = tap::ring(64 << 20);
     let (sender, _events) = mpsc::channel(64);
     let plane = MediaPlane::start(&config, vec![producer], sender).unwrap();
-    let (a, b) = (Party::new(&pool, &local, 1), Party::new(&pool, &local, 3));
+    let (a, mut b) = (Party::new(&pool, &local, 1), Party::new(&pool, &local, 3));
+    suite.into_iter().for_each(|suite| b.secure(suite));
     let plan = CallPlan {
         key: CallKey(1),
         streams: a.streams.iter().chain(&b.streams).cloned().collect(),
@@ -192,8 +223,15 @@ fn passed_through_packets_cost_no_heap_operation() {
     let control = std::thread::spawn(|| drop(std::hint::black_box(Box::new(1))));
     control.join().unwrap();
     assert!(EVENTS.load(Relaxed) >= 2, "the count does not count");
-    for tapped in [false, true] {
-        let operations = heap_operations(tapped);
-        assert_eq!(operations, 0, "heap operations for {} packets, tapped: {tapped}", 4 * u32::from(ROUNDS));
+    for (tapped, suite) in [
+        (false, None),
+        (true, None),
+        (false, Some("AES_CM_128_HMAC_SHA1_80")),
+        (false, Some("AEAD_AES_256_GCM")),
+        (true, Some("F8_128_HMAC_SHA1_32")),
+    ] {
+        let operations = heap_operations(tapped, suite);
+        let packets = 4 * u32::from(ROUNDS);
+        assert_eq!(operations, 0, "heap operations for {packets} packets, tapped: {tapped}, {suite:?}");
     }
 }

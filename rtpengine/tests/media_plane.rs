@@ -63,6 +63,7 @@ fn stream(socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
         formats: Arc::from([format(0, "PCMU"), format(8, "PCMA")]),
         shared: Arc::new(StreamShared::default()),
         recorded: false,
+        security: StreamSecurity::Plain,
     }
 }
 

@@ -10,7 +10,9 @@ use super::echo::{self, Routing};
 use super::model::{Call, Media, Party};
 use super::subscription::Subscription;
 use crate::config::RecordDirection;
-use crate::media::plan::{CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, TapPlan};
+use crate::media::plan::{
+    CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan,
+};
 use crate::negotiate::ice::Passthrough;
 
 /// What recording asks of the data plane.
@@ -85,6 +87,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             formats: formats(party, media),
             shared: state.shared.clone(),
             recorded: !party.excluded_from_recording,
+            security: StreamSecurity::Plain,
         }
     };
     let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {

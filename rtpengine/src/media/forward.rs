@@ -1,7 +1,9 @@
-//! The way of a packet: classify → verify source → count → tap → per edge forward, transcode or drop → send.
+//! The way of a packet: classify → unprotect → verify source → count → tap → per edge forward, transcode or
+//! drop → protect → send.
 //!
-//! Nothing here waits, locks, allocates (but for a new SSRC on a transcoding edge) or logs; every packet that
-//! does not go on is counted with its reason.
+//! Nothing here waits, locks, allocates (but for a new SSRC on a transcoding edge or under a key) or logs; every
+//! packet that does not go on is counted with its reason. Between unprotecting and protecting packets are clear,
+//! so that edges, statistics and taps need not know of SRTP.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
 use super::route::{Action, Edge};
 use super::rtcp;
 use super::schedule::Schedule;
+use super::security::{Kind, Sealed};
 use super::send::{SendBatch, send};
 use super::ssrc::Seen;
 use super::stream::{Stream, Streams};
@@ -37,6 +40,7 @@ pub struct Now {
 /// What leaves a worker goes through here.
 pub struct Output {
     pub batch: SendBatch,
+    pub sealed: Sealed,
     pub schedule: Schedule,
     pub tap: Option<tap::Producer>,
     pub now: Now,
@@ -67,7 +71,7 @@ pub fn handle_batch(
     let mut accepted = [Accepted::Refused; BATCH];
     let mut learned = None;
     for (index, accepted) in accepted.iter_mut().enumerate().take(count) {
-        *accepted = accept(stream, batch, index, output, &mut learned);
+        *accepted = accept(stream, batch, index, output, scratch, &mut learned);
     }
     // Taken out for the time in which sinks are borrowed from the same slab; no allocation.
     let mut edges = std::mem::take(&mut stream.edges);
@@ -93,22 +97,37 @@ pub fn handle_batch(
     learned
 }
 
-/// Classify, verify, count and tap one datagram.
+/// Classify, unprotect, verify, count and tap one datagram.
 fn accept(
     stream: &mut Stream,
     batch: &mut ReceiveBatch,
     index: usize,
     output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
     learned: &mut Learned,
 ) -> Accepted {
     let source = batch.source(index);
-    let (Some(source), Some(datagram)) = (source, batch.datagram(index)) else {
+    let (Some(source), Some(mut datagram)) = (source, batch.datagram(index)) else {
         return refuse(stream, DropReason::Malformed);
     };
-    let accepted = match expected(stream.expect, datagram) {
+    let received = datagram.len();
+    let mut accepted = match expected(stream.expect, datagram) {
         Ok(accepted) => accepted,
         Err(reason) => return refuse(stream, reason),
     };
+    if stream.secured {
+        // A stranger's packets cost no cryptography; and only authentic ones teach a source.
+        if stream.learner.refuses(source) {
+            return refuse(stream, DropReason::WrongSource);
+        }
+        let length = match unprotect(stream, &mut accepted, datagram, scratch) {
+            Ok(length) => length,
+            Err(reason) => return refuse(stream, reason),
+        };
+        batch.shorten(index, length);
+        let Some(clear) = batch.datagram(index) else { return refuse(stream, DropReason::Malformed) };
+        datagram = clear;
+    }
     let before = stream.learner.peer();
     match stream.learner.observe(output.now.instant, source) {
         Verdict::Accept => {}
@@ -125,7 +144,7 @@ fn accept(
     }
     let shared = &stream.shared;
     shared.ingress.packets.add(1);
-    shared.ingress.octets.add(datagram.len() as u64);
+    shared.ingress.octets.add(received as u64);
     shared.last_packet_us.set(output.now.us);
     match accepted {
         Accepted::Rtp(seen) => {
@@ -136,7 +155,7 @@ fn accept(
         }
         Accepted::Rtcp => {
             shared.rtcp_ingress.packets.add(1);
-            shared.rtcp_ingress.octets.add(datagram.len() as u64);
+            shared.rtcp_ingress.octets.add(received as u64);
         }
         Accepted::Datagram | Accepted::Refused => {}
     }
@@ -144,6 +163,23 @@ fn accept(
         output.record(stream, TapDirection::Ingress, source, datagram);
     }
     accepted
+}
+
+fn unprotect(
+    stream: &mut Stream,
+    accepted: &mut Accepted,
+    datagram: &mut [u8],
+    scratch: &mut [u8; DATAGRAM],
+) -> Result<usize, DropReason> {
+    let keys = stream.keys().ok_or(DropReason::NoKey)?;
+    match accepted {
+        Accepted::Rtp(seen) => {
+            seen.octets = keys.unprotect(Kind::Rtp, datagram, scratch)?;
+            Ok(seen.octets)
+        }
+        Accepted::Rtcp => keys.unprotect(Kind::Rtcp, datagram, scratch),
+        Accepted::Datagram | Accepted::Refused => Err(DropReason::Unexpected),
+    }
 }
 
 fn refuse(stream: &Stream, reason: DropReason) -> Accepted {
@@ -256,6 +292,15 @@ fn mask_ssrc(packet: &mut [u8], mask: u32) {
     }
 }
 
+/// Positions of the bits that are set, lowest first.
+fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let index = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(index)
+    })
+}
+
 /// How a packet goes through the codec graph.
 enum Way {
     Decode(u8),
@@ -345,25 +390,35 @@ impl Output {
 
     /// Sends one RTP packet whoever else is muted.
     pub fn send_unmuted(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
-        self.send_one(sink, packet)?;
+        self.send_one(sink, Kind::Rtp, packet)?;
         sink.egress_ssrc.sent(seen(packet), &sink.shared.egress_ssrc);
         Ok(())
     }
 
     /// Sends one RTCP packet.
     pub fn send_rtcp(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
-        self.send_one(sink, packet)
+        self.send_one(sink, Kind::Rtcp, packet)
     }
 
-    fn send_one(&mut self, sink: &mut Stream, datagram: &[u8]) -> Result<(), DropReason> {
-        let Some(to) = &sink.destination else {
+    fn send_one(&mut self, sink: &mut Stream, kind: Kind, datagram: &[u8]) -> Result<(), DropReason> {
+        let Some(to) = sink.destination else {
             sink.shared.egress.errors.add(1);
             return Err(DropReason::NoPeer);
         };
         if sink.tap.is_some() {
             self.record_egress(sink, datagram);
         }
-        if !send(sink.fd, to, datagram) {
+        let mut datagram = datagram;
+        if sink.secured {
+            datagram = match self.sealed.seal(0, sink.keys(), kind, datagram) {
+                Ok(protected) => protected,
+                Err(reason) => {
+                    sink.shared.egress.errors.add(1);
+                    return Err(reason);
+                }
+            };
+        }
+        if !send(sink.fd, &to, datagram) {
             sink.shared.egress.errors.add(1);
             return Err(DropReason::SendFailed);
         }
@@ -377,7 +432,7 @@ impl Output {
         &mut self,
         sink: &mut Stream,
         batch: &ReceiveBatch,
-        together: u32,
+        mut together: u32,
         accepted: &[Accepted],
         dropped: &mut [u32; DropReason::COUNT],
     ) {
@@ -391,31 +446,56 @@ impl Output {
             dropped[DropReason::NoPeer as usize] += count;
             return;
         };
-        let indices = || (0..accepted.len()).filter(move |i| together >> i & 1 == 1);
         if sink.tap.is_some() {
-            for index in indices() {
+            for index in set_bits(together) {
                 self.record_egress(sink, batch.octets(index));
             }
         }
-        let failed = if count == 1 {
-            let index = together.trailing_zeros() as usize;
-            u32::from(!send(sink.fd, &to, batch.octets(index)))
-        } else {
-            self.batch.send_all(sink.fd, &to, indices().map(|i| batch.octets(i))).1
+        if sink.secured {
+            together = self.seal_run(sink, batch, together, dropped);
+        }
+        let (sealed, secured) = (&self.sealed, sink.secured);
+        let leaving = |index| if secured { sealed.octets(index) } else { batch.octets(index) };
+        let failed = match together.count_ones() {
+            0 => return,
+            1 => {
+                let index = together.trailing_zeros() as usize;
+                u32::from(!send(sink.fd, &to, leaving(index)))
+            }
+            _ => self.batch.send_all(sink.fd, &to, set_bits(together).map(leaving)).1,
         };
-        for (position, index) in indices().enumerate() {
+        for (position, index) in set_bits(together).enumerate() {
             if failed >> position & 1 == 1 {
                 sink.shared.egress.errors.add(1);
                 dropped[DropReason::SendFailed as usize] += 1;
                 continue;
             }
-            let datagram = batch.octets(index);
             sink.shared.egress.packets.add(1);
-            sink.shared.egress.octets.add(datagram.len() as u64);
+            sink.shared.egress.octets.add(leaving(index).len() as u64);
             if let Accepted::Rtp(_) = accepted[index] {
-                sink.egress_ssrc.sent(seen(datagram), &sink.shared.egress_ssrc);
+                sink.egress_ssrc.sent(seen(batch.octets(index)), &sink.shared.egress_ssrc);
             }
         }
+    }
+
+    /// Makes protected copies of the datagrams whose bit is set; returns the bits of those that could be protected.
+    fn seal_run(
+        &mut self,
+        sink: &mut Stream,
+        batch: &ReceiveBatch,
+        together: u32,
+        dropped: &mut [u32; DropReason::COUNT],
+    ) -> u32 {
+        let mut ready = together;
+        for index in set_bits(together) {
+            let sealed = self.sealed.seal(index, sink.keys(), Kind::Rtp, batch.octets(index));
+            if let Err(reason) = sealed {
+                sink.shared.egress.errors.add(1);
+                dropped[reason as usize] += 1;
+                ready &= !(1 << index);
+            }
+        }
+        ready
     }
 
     fn record_egress(&mut self, sink: &Stream, datagram: &[u8]) {

@@ -51,6 +51,11 @@ impl Worker {
     pub(super) fn install(&mut self, plan: CallPlan) {
         let mut call = self.calls.calls.remove(&plan.key).unwrap_or_default();
         let mut streams = Vec::with_capacity(plan.streams.len());
+        let rtcp_positions: Vec<_> = call
+            .streams
+            .iter()
+            .filter_map(|(_, slot)| self.streams.get_mut(*slot)?.keys()?.rtcp_position())
+            .collect();
         for wanted in &plan.streams {
             let slot = call.slot(wanted.id).and_then(|slot| {
                 let stream = self.streams.get_mut(slot)?;
@@ -58,11 +63,21 @@ impl Worker {
                 Arc::ptr_eq(&stream.socket, &wanted.socket).then(|| stream.update(wanted))?;
                 Some(slot)
             });
-            let slot = slot.or_else(|| self.open(Stream::new(wanted, plan.key)));
+            let slot = slot.or_else(|| {
+                let mut stream = Stream::new(wanted, plan.key);
+                // Keys belong to the party and not to the port: its packets go on where they were.
+                if let Some(old) = call.slot(wanted.id).and_then(|slot| self.streams.get_mut(slot)) {
+                    stream.inherit_keys(old, wanted);
+                }
+                self.open(stream)
+            });
             let Some(slot) = slot else { continue };
             streams.push((wanted.id, slot));
             if let Some(stream) = self.streams.get_mut(slot) {
                 stream.tap = plan.tap.filter(|_| wanted.recorded);
+                for position in &rtcp_positions {
+                    stream.keys().into_iter().for_each(|keys| keys.continue_rtcp_of(position));
+                }
             }
         }
         for (_, slot) in std::mem::replace(&mut call.streams, streams) {

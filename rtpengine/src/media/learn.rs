@@ -90,6 +90,16 @@ impl Learner {
         matches!(self.phase, Phase::Confirmed) || self.heard
     }
 
+    /// Whether a packet from `source` would be refused whatever it holds; changes nothing.
+    pub fn refuses(&self, source: SocketAddr) -> bool {
+        self.peer != Some(source)
+            && match self.phase {
+                Phase::Confirmed => !self.rules.media_handover,
+                Phase::Fixed => self.rules.strict_source,
+                Phase::Waiting | Phase::Window { .. } => false,
+            }
+    }
+
     /// A valid packet came from `source`. The confirmed source is one comparison.
     #[inline]
     pub fn observe(&mut self, now: Instant, source: SocketAddr) -> Verdict {

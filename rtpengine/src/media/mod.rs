@@ -5,8 +5,8 @@
 //! [`stats::StreamShared`]: atomics that only the owning worker writes.
 //!
 //! ```text
-//! socket → classify → verify/learn source → count → per edge: forward | transcode | drop → send
-//!                                                 → tap (bounded ring, never waits)
+//! socket → classify → unprotect → verify/learn source → count → per edge: forward | transcode | drop → protect → send
+//!                                                             → tap (bounded ring, never waits)
 //! ```
 
 pub mod classify;
@@ -24,6 +24,7 @@ mod receive;
 mod route;
 mod rtcp;
 mod schedule;
+mod security;
 mod send;
 mod sender_report;
 mod ssrc;

@@ -9,6 +9,7 @@ use codec::graph::TranscodePlan;
 use super::port_pool::LocalPort;
 use super::stats::StreamShared;
 use crate::config::EndpointLearning;
+use crate::proto::srtp::MasterKey;
 
 /// A call inside the data plane; unique for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +55,18 @@ pub struct StreamPlan {
     pub shared: Arc<StreamShared>,
     /// Packets from and to this stream are offered to the call's tap.
     pub recorded: bool,
+    pub security: StreamSecurity,
+}
+
+/// How the packets of a stream are protected. Keys that are equal to those of the previous plan go on with their
+/// roll-over counters and replay lists, others start afresh.
+#[derive(Clone, Debug, Default)]
+pub enum StreamSecurity {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// SRTP and SRTCP. A direction whose key is `None` is closed: nothing clear is accepted or sent instead.
+    Srtp { receive: Option<Arc<MasterKey>>, send: Option<Arc<MasterKey>> },
 }
 
 /// What a socket carries.
@@ -123,11 +136,17 @@ pub enum DropReason {
     NotNegotiated,
     /// The codec cannot be opened, or the peer changes codecs or SSRCs more often than is followed.
     Codec,
+    /// SRTP: wrong tag, or an SSRC beyond those that one key serves.
+    NotAuthentic,
+    /// SRTP: the packet was received before, or is too old to tell; or one with its number was sent before.
+    Replayed,
+    /// SRTP: there is no key for this direction, or it has come to its end of life.
+    NoKey,
 }
 
 impl DropReason {
     /// Number of reasons.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 13;
 }
 
 /// Which packets a worker copies into its tap ring.

@@ -86,6 +86,12 @@ impl ReceiveBatch {
         self.datagrams[index].get_mut(..header.msg_len as usize)
     }
 
+    /// Cuts a datagram that was taken apart in place; it cannot grow.
+    pub fn shorten(&mut self, index: usize, length: usize) {
+        let header = &mut self.headers[index];
+        header.msg_len = header.msg_len.min(length as u32);
+    }
+
     /// Octets of the datagram as far as they fit, read only.
     pub fn octets(&self, index: usize) -> &[u8] {
         let length = (self.headers[index].msg_len as usize).min(DATAGRAM);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::learn::{Learner, PeerRules};
-use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, TapPlan};
+use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan};
 use super::port_pool::LocalPort;
 use super::route::Edge;
+use super::security::Security;
 use super::send::Destination;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
@@ -18,6 +19,8 @@ pub struct Stream {
     pub expect: Expect,
     /// Players that keep other media from this stream's peer.
     pub muted_by: u16,
+    /// Packets are protected; never without `security`.
+    pub secured: bool,
     /// What the tap is to see of this stream.
     pub tap: Option<TapPlan>,
     pub destination: Option<Destination>,
@@ -31,6 +34,8 @@ pub struct Stream {
     pub socket: Arc<LocalPort>,
     /// (payload type, clock rate)
     pub clock_rates: Vec<(u8, u32)>,
+    /// Keys; also those of a stream that is no longer secured.
+    pub security: Option<Box<Security>>,
 }
 
 impl Stream {
@@ -39,6 +44,7 @@ impl Stream {
             fd: plan.socket.socket.as_raw_fd(),
             expect: plan.expect,
             muted_by: 0,
+            secured: false,
             tap: None,
             destination: None,
             learner: Learner::new(rules(plan)),
@@ -50,7 +56,9 @@ impl Stream {
             call,
             socket: Arc::clone(&plan.socket),
             clock_rates: clock_rates(plan),
+            security: None,
         };
+        stream.secure(&plan.security);
         stream.publish_peer();
         stream
     }
@@ -61,7 +69,26 @@ impl Stream {
         self.shared = Arc::clone(&plan.shared);
         self.clock_rates = clock_rates(plan);
         self.learner.update(rules(plan));
+        self.secure(&plan.security);
         self.publish_peer();
+    }
+
+    /// Goes on with the keys of the stream that this one replaces.
+    pub fn inherit_keys(&mut self, old: &mut Stream, plan: &StreamPlan) {
+        self.security = old.security.take();
+        self.secure(&plan.security);
+    }
+
+    fn secure(&mut self, plan: &StreamSecurity) {
+        self.secured = self.expect != Expect::Datagrams && matches!(plan, StreamSecurity::Srtp { .. });
+        if self.secured {
+            self.security.get_or_insert_default().update(plan);
+        }
+    }
+
+    /// The keys of a secured stream.
+    pub fn keys(&mut self) -> Option<&mut Security> {
+        if self.secured { self.security.as_deref_mut() } else { None }
     }
 
     /// Makes what packets are sent to, and what control reads, follow the learner.

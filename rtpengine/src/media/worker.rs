@@ -21,6 +21,7 @@ use super::player::Turn;
 use super::poll::{Poll, sleep};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
 use super::schedule::{Due, Schedule};
+use super::security::Sealed;
 use super::send::SendBatch;
 use super::stream::Streams;
 use super::tap;
@@ -79,7 +80,13 @@ impl Worker {
     ) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(inbox.wake_fd(), INBOX)?;
-        let output = Output { batch: SendBatch::new(), schedule: Schedule::new(), tap, now: now() };
+        let output = Output {
+            batch: SendBatch::new(),
+            sealed: Sealed::new(),
+            schedule: Schedule::new(),
+            tap,
+            now: now(),
+        };
         Ok(Self {
             poll,
             streams: Streams::default(),

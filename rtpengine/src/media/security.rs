@@ -1,0 +1,287 @@
+//! SRTP on a stream: the keys of both directions, and what is kept of earlier ones.
+//!
+//! * Keys that a new plan repeats go on with their roll-over counters, replay lists and SRTCP index.
+//! * Other keys start afresh. The ones before are remembered: a plan that returns to them must not use a key
+//!   stream twice, nor accept a packet twice. And a party goes on with its old key until it has seen the answer;
+//!   so until the first packet under the new key, packets under the one before are accepted.
+//! * A direction without key is closed. A stream that is secured never receives or sends a clear packet.
+
+use std::sync::Arc;
+
+use super::plan::{DropReason, StreamSecurity};
+use super::receive::{BATCH, DATAGRAM};
+use crate::proto::srtp::{MAX_OVERHEAD, MasterKey, Protector, SrtpError, Unprotector};
+
+/// Room for a protected datagram.
+pub const PROTECTED: usize = DATAGRAM + MAX_OVERHEAD;
+
+/// RTP or RTCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Rtp,
+    Rtcp,
+}
+
+/// Both directions of a stream.
+#[derive(Default)]
+pub struct Security {
+    receive: Keyed<Unprotector>,
+    send: Keyed<Protector>,
+    /// Packets under the receiving key before are still accepted.
+    in_transition: bool,
+}
+
+/// The present key and the one before, each with its state.
+struct Keyed<T> {
+    current: Option<Keys<T>>,
+    previous: Option<Keys<T>>,
+}
+
+struct Keys<T> {
+    master: Arc<MasterKey>,
+    state: T,
+}
+
+impl<T> Default for Keyed<T> {
+    fn default() -> Self {
+        Self { current: None, previous: None }
+    }
+}
+
+impl<T> Keyed<T> {
+    /// Makes the wanted key the present one; true if it was not.
+    fn change(&mut self, wanted: Option<&Arc<MasterKey>>, new: impl FnOnce(&MasterKey) -> T) -> bool {
+        let is = |keys: &Option<Keys<T>>| keys.as_ref().map(|keys| &keys.master) == wanted;
+        if is(&self.current) {
+            return false;
+        }
+        if wanted.is_some() && is(&self.previous) {
+            std::mem::swap(&mut self.current, &mut self.previous);
+            return true;
+        }
+        let next = wanted.map(|master| Keys { master: Arc::clone(master), state: new(master) });
+        if let Some(before) = std::mem::replace(&mut self.current, next) {
+            self.previous = Some(before);
+        }
+        true
+    }
+}
+
+impl Security {
+    /// Takes the keys of a plan; plain streams keep what they had for the case that it comes back.
+    pub fn update(&mut self, plan: &StreamSecurity) {
+        let StreamSecurity::Srtp { receive, send } = plan else { return };
+        if self.receive.change(receive.as_ref(), Unprotector::new) {
+            let [current, previous] = [&self.receive.current, &self.receive.previous];
+            self.in_transition =
+                previous.is_some() && current.as_ref().is_some_and(|keys| keys.state.authenticates_rtp());
+        }
+        self.send.change(send.as_ref(), Protector::new);
+    }
+
+    /// Verifies and decrypts in place; returns the length of the clear packet.
+    pub fn unprotect(
+        &mut self,
+        kind: Kind,
+        packet: &mut [u8],
+        scratch: &mut [u8; DATAGRAM],
+    ) -> Result<usize, DropReason> {
+        let current = self.receive.current.as_mut().ok_or(DropReason::NoKey)?;
+        if !self.in_transition {
+            return unprotect(&mut current.state, kind, packet).map_err(reason);
+        }
+        let copy = scratch.get_mut(..packet.len()).ok_or(DropReason::Malformed)?;
+        copy.copy_from_slice(packet);
+        let error = match unprotect(&mut current.state, kind, packet) {
+            Ok(length) => {
+                self.in_transition = false;
+                return Ok(length);
+            }
+            Err(error) => error,
+        };
+        let Some(previous) = &mut self.receive.previous else { return Err(reason(error)) };
+        packet.copy_from_slice(copy);
+        unprotect(&mut previous.state, kind, packet).map_err(|_| reason(error))
+    }
+
+    /// Encrypts and authenticates the packet in `buffer[..length]`; returns its new length.
+    #[inline]
+    pub fn protect(&mut self, kind: Kind, buffer: &mut [u8], length: usize) -> Result<usize, DropReason> {
+        let keys = self.send.current.as_mut().ok_or(DropReason::NoKey)?;
+        let protected = match kind {
+            Kind::Rtp => keys.state.protect_rtp(buffer, length),
+            Kind::Rtcp => keys.state.protect_rtcp(buffer, length),
+        };
+        protected.map_err(reason)
+    }
+
+    /// Goes on behind the SRTCP indices that another stream of the party used under the same key: RTCP moves
+    /// from one port to the other when multiplexing is switched.
+    pub fn continue_rtcp_of(&mut self, other: &(Arc<MasterKey>, u32)) {
+        if let Some(keys) = self.send.current.as_mut().filter(|keys| keys.master == other.0) {
+            keys.state.raise_rtcp_index(other.1);
+        }
+    }
+
+    /// The sending key and its next SRTCP index.
+    pub fn rtcp_position(&self) -> Option<(Arc<MasterKey>, u32)> {
+        let keys = self.send.current.as_ref()?;
+        Some((Arc::clone(&keys.master), keys.state.rtcp_index()))
+    }
+}
+
+/// Protected copies of the datagrams of a batch, by their index in it: the batch stays clear for other edges.
+pub struct Sealed {
+    buffers: Box<[[u8; PROTECTED]]>,
+    lengths: [usize; BATCH],
+}
+
+impl Sealed {
+    pub fn new() -> Self {
+        Self { buffers: vec![[0; PROTECTED]; BATCH].into_boxed_slice(), lengths: [0; BATCH] }
+    }
+
+    /// Makes the protected copy of a datagram.
+    pub fn seal(
+        &mut self,
+        index: usize,
+        security: Option<&mut Security>,
+        kind: Kind,
+        datagram: &[u8],
+    ) -> Result<&[u8], DropReason> {
+        let security = security.ok_or(DropReason::NoKey)?;
+        let buffer = &mut self.buffers[index];
+        buffer.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?.copy_from_slice(datagram);
+        let length = security.protect(kind, buffer, datagram.len())?;
+        self.lengths[index] = length;
+        Ok(&buffer[..length])
+    }
+
+    /// The copy that was made last at this index.
+    pub fn octets(&self, index: usize) -> &[u8] {
+        &self.buffers[index][..self.lengths[index]]
+    }
+}
+
+fn unprotect(state: &mut Unprotector, kind: Kind, packet: &mut [u8]) -> Result<usize, SrtpError> {
+    match kind {
+        Kind::Rtp => state.unprotect_rtp(packet),
+        Kind::Rtcp => state.unprotect_rtcp(packet),
+    }
+}
+
+fn reason(error: SrtpError) -> DropReason {
+    match error {
+        SrtpError::Truncated | SrtpError::NoRoom => DropReason::Malformed,
+        SrtpError::Replayed => DropReason::Replayed,
+        SrtpError::KeyExhausted => DropReason::NoKey,
+        _ => DropReason::NotAuthentic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::srtp::{SessionParameters, Suite};
+
+    fn key(octet: u8) -> Arc<MasterKey> {
+        let suite = Suite::by_name("AES_CM_128_HMAC_SHA1_80").unwrap();
+        Arc::new(MasterKey::new(suite, &[octet; 30], &[], SessionParameters::default()).unwrap())
+    }
+
+    fn plan(receive: u8, send: u8) -> StreamSecurity {
+        StreamSecurity::Srtp { receive: Some(key(receive)), send: Some(key(send)) }
+    }
+
+    fn packet(sequence_number: u16) -> [u8; 172] {
+        let mut packet = [0xd5; 172];
+        let mut header = [0; 12];
+        codec::rtp::write_header(&mut header, false, 0, sequence_number, 0, 7);
+        packet[..12].copy_from_slice(&header);
+        packet
+    }
+
+    fn protect(security: &mut Security, sequence_number: u16) -> Result<Vec<u8>, DropReason> {
+        let mut buffer = [0; PROTECTED];
+        buffer[..172].copy_from_slice(&packet(sequence_number));
+        security.protect(Kind::Rtp, &mut buffer, 172).map(|length| buffer[..length].to_vec())
+    }
+
+    fn unprotect(security: &mut Security, protected: &[u8]) -> Result<Vec<u8>, DropReason> {
+        let mut packet = protected.to_vec();
+        let length = security.unprotect(Kind::Rtp, &mut packet, &mut [0; DATAGRAM])?;
+        Ok(packet[..length].to_vec())
+    }
+
+    fn secured(receive: u8, send: u8) -> Security {
+        let mut security = Security::default();
+        security.update(&plan(receive, send));
+        security
+    }
+
+    #[test]
+    fn same_keys_go_on_with_roll_over_and_replay_list() {
+        let (mut ours, mut theirs) = (secured(1, 2), secured(2, 1));
+        for sequence_number in [65_534, 65_535, 0] {
+            let sent = protect(&mut theirs, sequence_number).unwrap();
+            assert_eq!(unprotect(&mut ours, &sent).unwrap(), packet(sequence_number));
+            ours.update(&plan(1, 2));
+            theirs.update(&plan(2, 1));
+            assert_eq!(unprotect(&mut ours, &sent), Err(DropReason::Replayed), "{sequence_number}");
+        }
+    }
+
+    #[test]
+    fn old_key_is_accepted_until_the_new_one_is_used() {
+        let (mut ours, mut old, mut new) = (secured(1, 9), secured(9, 1), secured(9, 2));
+        ours.update(&plan(2, 9));
+        let before = protect(&mut old, 10).unwrap();
+        assert_eq!(unprotect(&mut ours, &before).unwrap(), packet(10));
+        assert_eq!(unprotect(&mut ours, &before), Err(DropReason::NotAuthentic), "not twice");
+        let after = protect(&mut new, 11).unwrap();
+        assert_eq!(unprotect(&mut ours, &after).unwrap(), packet(11));
+        let late = protect(&mut old, 12).unwrap();
+        assert_eq!(unprotect(&mut ours, &late), Err(DropReason::NotAuthentic));
+    }
+
+    #[test]
+    fn key_that_comes_back_neither_repeats_its_key_stream_nor_takes_a_packet_twice() {
+        let (mut ours, mut theirs) = (secured(1, 3), secured(3, 1));
+        let sent = protect(&mut theirs, 5).unwrap();
+        unprotect(&mut ours, &sent).unwrap();
+        let first = protect(&mut ours, 5).unwrap();
+        ours.update(&plan(2, 4));
+        assert_ne!(protect(&mut ours, 5).unwrap(), first);
+        ours.update(&plan(1, 3));
+        assert_eq!(protect(&mut ours, 5), Err(DropReason::Replayed));
+        assert_eq!(unprotect(&mut ours, &sent), Err(DropReason::Replayed));
+        ours.update(&StreamSecurity::Plain);
+        ours.update(&plan(1, 3));
+        assert_eq!(protect(&mut ours, 5), Err(DropReason::Replayed));
+    }
+
+    #[test]
+    fn direction_without_key_is_closed() {
+        let mut ours = secured(1, 2);
+        let sent = protect(&mut secured(2, 1), 1).unwrap();
+        ours.update(&StreamSecurity::Srtp { receive: None, send: None });
+        assert_eq!(unprotect(&mut ours, &sent), Err(DropReason::NoKey));
+        assert_eq!(protect(&mut ours, 1), Err(DropReason::NoKey));
+    }
+
+    #[test]
+    fn moved_rtcp_goes_on_with_its_index() {
+        let (mut rtcp, mut multiplexed, mut theirs) = (secured(1, 2), secured(1, 2), secured(2, 1));
+        let mut report = [0; PROTECTED];
+        report[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, 7]);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let length = rtcp.protect(Kind::Rtcp, &mut report.clone(), 8).unwrap();
+            seen.push(length);
+        }
+        multiplexed.continue_rtcp_of(&rtcp.rtcp_position().unwrap());
+        assert_eq!(multiplexed.rtcp_position().unwrap().1, 3);
+        let length = multiplexed.protect(Kind::Rtcp, &mut report, 8).unwrap();
+        assert_eq!(theirs.unprotect(Kind::Rtcp, &mut report[..length], &mut [0; DATAGRAM]), Ok(8));
+    }
+}
