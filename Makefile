@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update bench load interop clean
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential bench load interop clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,9 @@ conformance: build  ## play the recorded control-protocol corpus, passed/total p
 
 conformance-update: build  ## write down which scenarios fail today (tests/corpus/ng-expected.txt); review the diff
 	target/debug/conformance --update
+
+differential: build  ## generated calls to this relay and to Debian's side by side, every difference made small
+	target/debug/differential $(ARGS)
 
 bench: release   ## CPU per packet and per call beside other daemons, as ratios of one run
 	@scripts/bench

@@ -9,6 +9,7 @@ pub mod bencode;
 pub mod call;
 pub mod conformance;
 pub mod daemon;
+pub mod differential;
 pub mod files;
 pub mod http;
 pub mod ng;

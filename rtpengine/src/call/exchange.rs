@@ -52,6 +52,8 @@ impl Exchange<'_> {
         let network = &self.signal.network;
         let from_interface = network.interface_from.clone().or_else(|| interface_of(sender));
         let to_interface = network.interface_to.clone().or_else(|| interface_of(receiver));
+        // A medium that is new to a known party gets the family of its others.
+        let known_family = receiver.media.iter().find_map(|media| media.family);
         self.group_offer(sender, receiver, order);
         for (described, &position) in self.sdp.media.iter().zip(order) {
             if pairing::is_removed(described, self.signal) {
@@ -62,6 +64,7 @@ impl Exchange<'_> {
             self.retype(from, described);
             self.retype(to, described);
             self.take_remote(from, described)?;
+            from.family = own_family(from).or(from.family);
             self.transport_of_offer(from, to, described)?;
             self.mux_of_offer(from, to, described);
             self.learning(from);
@@ -70,7 +73,7 @@ impl Exchange<'_> {
             coding::offer(from, to, described, self.signal);
             self.attach(from, from_interface.clone(), None);
             let wanted = network.address_family.filter(|_| !to.ice.is_running());
-            let family = wanted.or(to.family).or(from.family);
+            let family = wanted.or(to.family).or(known_family).or(from.family);
             self.attach(to, to_interface.clone(), family);
             self.ports_of_offer(from, to, described)?;
         }
@@ -104,6 +107,8 @@ impl Exchange<'_> {
             let family = wanted.or(to.family).or(from.family);
             self.attach(from, interface.clone(), None);
             self.attach(to, None, family);
+            // What the answerer was offered stays; the next offer to it takes the family of its own address.
+            from.family = own_family(from).or(from.family);
             self.ports_of_answer(from, to, described)?;
         }
         bundling::share(sender);
@@ -322,6 +327,9 @@ impl Exchange<'_> {
         }
         let pairs = described.port_count;
         if self.own_side != OwnSide::Receiver && !to.is_carried() {
+            if !to.rtcp_mux.required {
+                to.ports.forget_without_rtcp();
+            }
             self.bind(to, remote, pairs)?;
             if to.rtcp_mux.required {
                 to.ports.drop_rtcp();
@@ -348,6 +356,9 @@ impl Exchange<'_> {
             return Ok(());
         }
         if self.own_side != OwnSide::Receiver && !to.is_carried() {
+            if !to.rtcp_mux.active {
+                to.ports.forget_without_rtcp();
+            }
             self.bind(to, remote, described.port_count)?;
             if to.rtcp_mux.active {
                 to.ports.drop_rtcp();
@@ -410,6 +421,12 @@ impl Exchange<'_> {
         let rtp = ports.next().ok_or(CommandError::OutOfPorts)?;
         Ok(PortSet { rtp, rtcp: ports.next(), further: ports.collect(), alternates: Vec::new() })
     }
+}
+
+/// The family of the address that a party gave for a media; a zero address tells none.
+fn own_family(media: &Media) -> Option<AddressFamily> {
+    let remote = media.remote.as_ref().filter(|remote| !remote.rejected && !remote.zero_address)?;
+    Some(family_of(remote.rtp.ip()))
 }
 
 /// The family of an address.

@@ -99,6 +99,13 @@ impl PortSets {
         }
     }
 
+    /// Multiplexing is not certain any more: ports whose RTCP port was given back are of no use.
+    pub fn forget_without_rtcp(&mut self) {
+        if self.current().is_some_and(|set| set.rtcp.is_none()) {
+            self.clear();
+        }
+    }
+
     /// Reserves ports before it is known who will answer. Does nothing when there are some.
     pub fn reserve<E>(&mut self, open: impl FnOnce() -> Result<PortSet, E>) -> Result<(), E> {
         if self.sets.is_empty() {

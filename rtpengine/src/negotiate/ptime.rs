@@ -3,9 +3,9 @@
 /// Packet times of one media between offerer and answerer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PtimeState {
-    /// `a=ptime` of the offerer.
+    /// `a=ptime` that holds for the offerer: its own, or what the answerer said later.
     pub offerer_ms: Option<u16>,
-    /// `a=ptime` of the answerer.
+    /// `a=ptime` that holds for the answerer.
     pub answerer_ms: Option<u16>,
     /// `ptime-reverse`: what the offerer is shown and gets. Sticky.
     pub offerer_override_ms: Option<u16>,
@@ -21,27 +21,35 @@ pub fn offer(
     ptime: Option<u16>,
     reverse: Option<u16>,
 ) -> (Option<u16>, PtimeState) {
-    let state = PtimeState {
-        offerer_ms: received,
-        answerer_ms: previous.answerer_ms,
+    let mut state = PtimeState {
         offerer_override_ms: reverse.or(previous.offerer_override_ms),
         answerer_override_ms: ptime.or(previous.answerer_override_ms),
+        ..previous
     };
-    (state.answerer_override_ms.or(received), state)
+    if previous.answerer_override_ms.is_none() {
+        state.hear(received);
+    }
+    (state.answerer_override_ms.or(state.answerer_ms), state)
 }
 
-/// The answerer announced `received`; the keys have no effect in answers. Gives the value to print to the offerer: its override; its own one
-/// when the answerer is overridden or silent; else the answerer's.
+/// The answerer announced `received`; the keys have no effect in answers. Gives the value to print to the offerer: its override;
+/// its own one when the answerer is silent; else the answerer's.
 pub fn answer(previous: PtimeState, received: Option<u16>) -> (Option<u16>, PtimeState) {
-    let state = PtimeState { answerer_ms: received, ..previous };
-    let negotiated = match state.answerer_override_ms {
-        Some(_) => state.offerer_ms,
-        None => received.or(state.offerer_ms),
-    };
-    (state.offerer_override_ms.or(negotiated), state)
+    let mut state = previous;
+    if state.offerer_override_ms.is_none() {
+        state.hear(received);
+    }
+    (state.offerer_override_ms.or(state.offerer_ms), state)
 }
 
 impl PtimeState {
+    /// What one side announces holds for both. Who says nothing leaves what holds: a re-offer without `a=ptime` repeats the
+    /// last one. An override of the hearing side that was there before shuts its ears.
+    fn hear(&mut self, announced: Option<u16>) {
+        self.offerer_ms = announced.or(self.offerer_ms);
+        self.answerer_ms = announced.or(self.answerer_ms);
+    }
+
     /// The same with the roles exchanged, for a re-offer from the other side.
     pub fn swapped(self) -> Self {
         PtimeState {
@@ -63,7 +71,8 @@ mod tests {
         for (offered, ptime, reverse, answered, expected) in [
             (Some(20), None, None, None, (Some(20), Some(20))),
             (Some(30), None, None, Some(40), (Some(30), Some(40))),
-            (Some(20), Some(40), None, Some(30), (Some(40), Some(20))),
+            (Some(20), Some(40), None, Some(30), (Some(40), Some(30))),
+            (None, Some(20), None, Some(30), (Some(20), Some(30))),
             (Some(20), None, Some(30), None, (Some(20), Some(30))),
             (Some(20), Some(40), Some(30), Some(20), (Some(40), Some(30))),
             (None, None, None, None, (None, None)),
@@ -72,6 +81,14 @@ mod tests {
             let (to_offerer, _) = answer(state, answered);
             assert_eq!((to_answerer, to_offerer), expected, "{offered:?} {ptime:?} {reverse:?} {answered:?}");
         }
+    }
+
+    #[test]
+    fn a_re_offer_without_ptime_repeats_what_holds() {
+        let (_, state) = offer(PtimeState::default(), None, None, None);
+        let (_, state) = answer(state, Some(30));
+        assert_eq!(offer(state, None, None, None).0, Some(30));
+        assert_eq!(offer(state.swapped(), None, None, None).0, Some(30));
     }
 
     #[test]
