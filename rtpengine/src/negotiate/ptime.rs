@@ -33,11 +33,15 @@ pub fn offer(
 }
 
 /// The answerer announced `received`; the keys have no effect in answers. Gives the value to print to the offerer: its override;
-/// its own one when the answerer is silent; else the answerer's.
+/// its own one when the answerer is silent or overridden; else the answerer's.
 pub fn answer(previous: PtimeState, received: Option<u16>) -> (Option<u16>, PtimeState) {
     let mut state = previous;
     if state.offerer_override_ms.is_none() {
+        let own = state.offerer_ms;
         state.hear(received);
+        if state.answerer_override_ms.is_some() {
+            state.offerer_ms = own.or(state.offerer_ms);
+        }
     }
     (state.offerer_override_ms.or(state.offerer_ms), state)
 }
@@ -71,7 +75,7 @@ mod tests {
         for (offered, ptime, reverse, answered, expected) in [
             (Some(20), None, None, None, (Some(20), Some(20))),
             (Some(30), None, None, Some(40), (Some(30), Some(40))),
-            (Some(20), Some(40), None, Some(30), (Some(40), Some(30))),
+            (Some(20), Some(40), None, Some(30), (Some(40), Some(20))),
             (None, Some(20), None, Some(30), (Some(20), Some(30))),
             (Some(20), None, Some(30), None, (Some(20), Some(30))),
             (Some(20), Some(40), Some(30), Some(20), (Some(40), Some(30))),

@@ -89,8 +89,8 @@ pub const ALL: &[Feature] = {
     ]
 };
 
-/// What is not built yet and therefore off.
-const NOT_BUILT: &[Feature] = &[Feature::Sdes, Feature::Dtls];
+/// What is off unless asked for: not built, or its differences are not gone through yet.
+const NOT_YET: &[Feature] = &[Feature::Ice, Feature::IceFlags, Feature::Sdes, Feature::Dtls];
 
 /// A set of features.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ pub struct Features(BTreeSet<Feature>);
 
 impl Default for Features {
     fn default() -> Self {
-        Self(ALL.iter().copied().filter(|feature| !NOT_BUILT.contains(feature)).collect())
+        Self(ALL.iter().copied().filter(|feature| !NOT_YET.contains(feature)).collect())
     }
 }
 

@@ -252,12 +252,12 @@ pub const EXCLUSIONS: &[Exclusion] = &[
     },
     Exclusion {
         name: "consumed-not-first",
-        about: "10.5 prefers a consumed codec wherever it stands, newer series only as the first",
+        about: "10.5 prefers an accepted or consumed codec wherever it stands, newer series only as the first",
         applies: |all| {
             let request = last(all);
             let first =
                 codings(sdp(request)).next().map_or("", |(_, coding)| coding.split('/').next().unwrap_or(""));
-            request["codec"]["consume"].as_array().is_some_and(|list| {
+            ["consume", "accept"].iter().filter_map(|word| request["codec"][word].as_array()).any(|list| {
                 list.iter()
                     .any(|name| name != "all" && !name.as_str().unwrap_or("").eq_ignore_ascii_case(first))
             })
