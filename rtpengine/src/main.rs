@@ -19,6 +19,8 @@ use tracing::{error, info, warn};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // One provider for all of TLS, chosen before anything can ask for one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match config::load(&words) {
         Ok(Command::Help(text)) => print!("{text}"),

@@ -13,6 +13,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::call::{Engine, Services as CallServices};
 use crate::config::Config;
+use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
+use crate::control::janus::{Janus, NgMedia};
 use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
 use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpListeners};
@@ -38,6 +40,7 @@ pub struct Services {
     plane: MediaPlane,
     recorder: Recorder,
     doors: Vec<JoinHandle<()>>,
+    http: Option<HttpDoor>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -53,6 +56,8 @@ pub enum ServiceError {
     Recorder(#[from] RecordError),
     #[error("{0}")]
     Listen(io::Error),
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 impl Services {
@@ -83,22 +88,29 @@ impl Services {
         let background =
             vec![tokio::spawn(follow_events(engine.clone(), receiver)), tokio::spawn(tick(engine.clone()))];
         let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting));
-        let responder = Arc::new(Responder::new(commands, Templates::new(config.templates.clone())));
+        let responder = Arc::new(Responder::new(commands.clone(), Templates::new(config.templates.clone())));
         let control = &config.control;
         let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
         let udp = UdpListeners::bind(&config.listen_ng, control.tos, control.path_mtu)
             .map_err(ServiceError::Listen)?;
         let events = control.events_over_tcp.then(Events::new);
+        let media = Arc::new(NgMedia::new(commands, engine.clone()));
+        let janus = Arc::new(Janus::new(media, control.janus_secret.clone()));
+        let services = HttpServices { responder: Arc::clone(&responder), console: None, janus };
+        let http = HttpDoor::open(&control.http, config.num_threads, services)?;
         let mut doors = tcp.run(Arc::clone(&responder), events, Limits::default());
         doors.extend(udp.run(responder));
         drop(entered);
-        Ok(Self { runtime, engine, plane, recorder, doors, background })
+        Ok(Self { http, runtime, engine, plane, recorder, doors, background })
     }
 
     /// Stops in the reverse order: no new requests, calls end, recordings are finished.
     pub fn stop(self) {
         for task in self.doors.iter().chain(&self.background) {
             task.abort();
+        }
+        if let Some(http) = self.http {
+            http.close();
         }
         self.engine.shutdown();
         self.plane.shutdown();

@@ -21,6 +21,7 @@ pub mod sdp;
 pub mod signal;
 pub mod speech;
 pub mod srtp;
+pub mod tls;
 pub mod wav;
 pub mod waveform;
 pub mod websocket;

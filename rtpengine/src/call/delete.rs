@@ -55,12 +55,17 @@ pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
     if !(0..call.parties.len()).map(PartyId).any(|id| !closing.contains(&id) && associated(&id)) {
         return Deletion::WholeCall;
     }
-    for id in closing {
+    remove(call, &closing);
+    Deletion::Party(party)
+}
+
+/// Closes parties and ends their associations.
+pub fn remove(call: &mut Call, parties: &[PartyId]) {
+    for &id in parties {
         call.subscriptions.retain(|s| s.source.party != id && s.sink.party != id);
         call.party_mut(id).partner = None;
         close(call, id);
     }
-    Deletion::Party(party)
 }
 
 /// Closes the ports of everybody.

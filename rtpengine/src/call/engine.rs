@@ -336,6 +336,16 @@ impl Engine {
         Ok(Deleted::Statistics(before.or_else(after)))
     }
 
+    /// Ends one party with its subscriptions; everybody else stays, even without anybody to talk to. For rooms, whose calls wait for the
+    /// next party.
+    pub fn remove_party(&self, call_id: &str, tag: &str) {
+        let Some(handle) = self.store.get(call_id) else { return };
+        let mut call = lock(&handle);
+        let Some(party) = call.by_tag(tag).filter(|_| !call.ended) else { return };
+        delete::remove(&mut call, &[party]);
+        self.install(&call);
+    }
+
     /// `query`; `selected` is the to-tag, else the from-tag of the request.
     pub fn query(&self, call_id: &str, selected: Option<&str>) -> Result<CallSnapshot, CommandError> {
         let handle = self.store.get(call_id).ok_or(CommandError::UnknownCall)?;

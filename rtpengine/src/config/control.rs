@@ -1,8 +1,14 @@
 //! Options of the control doors.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use service::options::{OptionError, Settings};
+
+/// `http-idle-timeout` when it is 0 or not given.
+const DEFAULT_IDLE: Duration = Duration::from_secs(5);
 
 /// The doors beside ng over UDP, and what all of them share.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,8 +19,46 @@ pub struct ControlConfig {
     pub tos: u8,
     /// `control-pmtu`
     pub path_mtu: PathMtu,
+    /// HTTP and HTTPS.
+    pub http: HttpConfig,
+    /// `janus-secret`: what administrative requests of the Janus interface must know; none are allowed without.
+    pub janus_secret: Option<String>,
     /// `dtmf-log-ng-tcp`: events go to all ng clients over TCP.
     pub events_over_tcp: bool,
+}
+
+/// `http-*` and `https-*` options.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConfig {
+    /// HTTP and WebSocket.
+    pub listen: Vec<SocketAddr>,
+    /// HTTPS and secure WebSocket; `https_cert` is there if this is not empty.
+    pub listen_secure: Vec<SocketAddr>,
+    /// Certificate and, without a key file, the key too.
+    pub https_cert: Option<PathBuf>,
+    /// Private key.
+    pub https_key: Option<PathBuf>,
+    /// Threads of the door; `None` = as many as media workers. None are started without listeners.
+    pub threads: Option<NonZeroUsize>,
+    /// Send buffer of connections in octets; 0 leaves the system's.
+    pub send_buffer: usize,
+    /// A connection without a request is closed after this long.
+    pub idle_timeout: Duration,
+}
+
+impl Default for HttpConfig {
+    /// No listeners.
+    fn default() -> Self {
+        HttpConfig {
+            listen: Vec::new(),
+            listen_secure: Vec::new(),
+            https_cert: None,
+            https_key: None,
+            threads: None,
+            send_buffer: 0,
+            idle_timeout: DEFAULT_IDLE,
+        }
+    }
 }
 
 /// Path MTU discovery of IPv4 UDP control sockets.
@@ -35,6 +79,11 @@ impl ControlConfig {
         settings: &Settings,
         listeners: impl Fn(&str) -> Result<Vec<SocketAddr>, OptionError>,
     ) -> Result<Self, OptionError> {
+        let positive = |option: &str| {
+            let number = settings.int_if_set(option).and_then(|number| usize::try_from(number).ok());
+            number.filter(|number| *number > 0)
+        };
+        let seconds = |number: usize| Duration::from_secs(number as u64);
         Ok(ControlConfig {
             listen_tcp_ng: listeners("listen-tcp-ng")?,
             tos: u8::try_from(settings.int("control-tos")).unwrap_or(0),
@@ -43,6 +92,16 @@ impl ControlConfig {
                 Some("dont" | "don't") => PathMtu::Dont,
                 _ => PathMtu::System,
             },
+            http: HttpConfig {
+                listen: listeners("listen-http")?,
+                listen_secure: listeners("listen-https")?,
+                https_cert: settings.path("https-cert"),
+                https_key: settings.path("https-key"),
+                threads: positive("http-threads").and_then(NonZeroUsize::new),
+                send_buffer: positive("http-buf-size").unwrap_or(0).saturating_mul(1024),
+                idle_timeout: positive("http-idle-timeout").map_or(DEFAULT_IDLE, seconds),
+            },
+            janus_secret: settings.text("janus-secret").filter(|secret| !secret.is_empty()),
             events_over_tcp: settings.flag("dtmf-log-ng-tcp"),
         })
     }

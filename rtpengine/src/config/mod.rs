@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use service::process::ThreadStack;
 
-pub use control::{ControlConfig, PathMtu};
+pub use control::{ControlConfig, HttpConfig, PathMtu};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 

@@ -201,17 +201,14 @@ const CONTROL: &[OptionSpec] = &[
     O::list("listen-cli", LISTEN, "TCP address of the command line interface").short('c').not_yet(),
     O::list("listen-tcp", "[IP:]PORT ...", "TCP address of the old control protocol").short('l').not_yet(),
     O::list("listen-udp", LISTEN, "UDP address of the old control protocol").short('u').not_yet(),
-    O::list("listen-http", "[IP46|HOSTNAME:]PORT", "Address of HTTP and WebSocket").not_yet(),
-    O::list("listen-https", "[IP46|HOSTNAME:]PORT", "Address of HTTPS and secure WebSocket").not_yet(),
-    O::file("https-cert", "Certificate of HTTPS").not_yet(),
-    O::file("https-key", "Private key of HTTPS").not_yet(),
-    O::int("http-threads", "Threads for HTTP").default_note("num-threads").not_yet(),
-    O::int("http-buf-size", "Send buffer of HTTP in kB").default("0").not_yet(),
-    O::int("http-idle-timeout", "Seconds until an idle HTTP connection is closed")
-        .default("5")
-        .at_least(0)
-        .not_yet(),
-    O::text("janus-secret", "STRING", "Admin secret of the Janus interface").not_yet(),
+    O::list("listen-http", "[IP46|HOSTNAME:]PORT", "Address of HTTP and WebSocket"),
+    O::list("listen-https", "[IP46|HOSTNAME:]PORT", "Address of HTTPS and secure WebSocket"),
+    O::file("https-cert", "Certificate of HTTPS; read again when it changes"),
+    O::file("https-key", "Private key of HTTPS, if it is not in the file of the certificate"),
+    O::int("http-threads", "Threads for HTTP").default_note("num-threads"),
+    O::int("http-buf-size", "Send buffer of HTTP in kB").default("0"),
+    O::int("http-idle-timeout", "Seconds until an idle HTTP connection is closed").default("5").at_least(0),
+    O::text("janus-secret", "STRING", "Admin secret of the Janus interface"),
     O::int("control-tos", "TOS of ng packets")
         .default("0")
         .range(0, 255)

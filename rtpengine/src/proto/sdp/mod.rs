@@ -19,6 +19,11 @@ pub use attribute::crypto::{KeySalt, SUITES, Suite};
 pub use parse::{ParseOptions, SdpError, parse};
 pub use render::{AttributeEdits, MediaSectionOut, SectionBody, SessionOut, render};
 
+/// Whether a text is the value of a candidate attribute (RFC 8839 §5.1).
+pub fn is_candidate(text: &str) -> bool {
+    attribute::candidate::parse(text).is_some()
+}
+
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
