@@ -5,4 +5,5 @@ pub mod json;
 pub mod rtcp;
 pub mod sdp;
 pub mod srtp;
+pub mod stun;
 pub mod value;

@@ -1,0 +1,73 @@
+//! Sections that share one port with a party and have ports of their own with the other (RFC 9143).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use e2e::daemon::Relay;
+use e2e::party::Party;
+use serde_json::{Value, json};
+
+/// Two sections: PCMU and something with number 97.
+fn description(session: &str, ports: [SocketAddr; 2], attributes: [&str; 2]) -> String {
+    let (address, [audio, video]) = (ports[0].ip(), ports.map(|at| at.port()));
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n{session}\
+         m=audio {audio} RTP/AVP 0\r\na=rtcp-mux\r\n{}\
+         m=video {video} RTP/AVP 97\r\na=rtpmap:97 VP8/90000\r\na=rtcp-mux\r\n{}",
+        attributes[0], attributes[1]
+    )
+}
+
+/// Where the two sections of a reply want their packets.
+fn ports(reply: &Value) -> [SocketAddr; 2] {
+    let sdp = reply["sdp"].as_str().expect("sdp");
+    let mut sections = sdp.lines().filter_map(|line| line.strip_prefix("m=")).map(|line| {
+        let port = line.split(' ').nth(1).and_then(|port| port.parse().ok()).expect("port");
+        SocketAddr::from(([127, 0, 0, 1], port))
+    });
+    [sections.next().expect("first section"), sections.next().expect("second section")]
+}
+
+#[test]
+fn packets_of_bundled_sections_find_their_section_and_back() {
+    let relay = Relay::start(&[]);
+    let mut browser = Party::new("127.0.0.1");
+    let [mut audio, mut video] = [Party::new("127.0.0.1"), Party::new("127.0.0.1")];
+    let offer = description("a=group:BUNDLE 0 1\r\n", [browser.local(); 2], ["a=mid:0\r\n", "a=mid:1\r\n"]);
+    let offered = relay.ng.ok(
+        json!({"command": "offer", "call-id": "bundle", "from-tag": "a", "bundle": ["accept"], "sdp": offer}),
+    );
+    let answer = description("", [audio.local(), video.local()], ["", ""]);
+    let answered = relay
+        .ng
+        .ok(json!({"command": "answer", "call-id": "bundle", "from-tag": "a", "to-tag": "b", "sdp": answer}));
+    let [towards_browser, again] = ports(&answered);
+    assert_eq!(towards_browser, again, "{answered}");
+    let [for_audio, for_video] = ports(&offered);
+    assert_ne!(for_audio, for_video, "{offered}");
+    browser.remote = Some(towards_browser);
+    audio.remote = Some(for_audio);
+    video.remote = Some(for_video);
+
+    for _ in 0..20 {
+        for payload_type in [0, 97] {
+            let packet = browser.next_packet(payload_type, &[payload_type; 160], 160);
+            browser.send(&packet);
+        }
+    }
+    for (party, payload_type) in [(&audio, 0), (&video, 97)] {
+        let received = party.receive_many(20);
+        assert!(received.iter().all(|packet| packet.packet.payload_type == payload_type), "{payload_type}");
+        assert!(party.receive(Duration::from_millis(100)).is_none(), "nothing of the other section");
+    }
+    for (party, payload_type) in [(&mut audio, 0), (&mut video, 97)] {
+        let packet = party.next_packet(payload_type, &[payload_type; 160], 160);
+        party.send(&packet);
+        let received = browser.receive(Duration::from_secs(2)).expect("a packet");
+        assert_eq!(received.packet.payload_type, payload_type);
+        assert_eq!(received.from, towards_browser, "from the one port");
+    }
+
+    let query = relay.ng.ok(json!({"command": "query", "call-id": "bundle"}));
+    assert_eq!(query["totals"]["RTP"]["packets"], 42, "each packet counts once: {query}");
+}
