@@ -104,7 +104,13 @@ impl Client {
             return reply;
         }
         assert_eq!(reply, json!({"janus": "ack", "transaction": "m", "session_id": self.session}));
-        self.event()
+        // What other handles of this session are told may come first.
+        loop {
+            let event = self.event();
+            if event.get("transaction").is_some() {
+                return event;
+            }
+        }
     }
 
     fn data(&mut self, handle: u64, body: Value, jsep: Option<Value>) -> Value {
