@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 use crate::coder::{Family, Missing, Supplemental};
-use crate::{g711, g722, gsm, l16, opus};
+use crate::framed::{self, G726Family, g726};
+use crate::{amr, g711, g722, g729, gsm, l16, opus};
 
 /// What a payload type carries, as far as negotiation is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,23 +181,17 @@ impl CodecDef {
     const fn no_rtp(name: &'static str) -> CodecDef {
         CodecDef { name, ..Self::NO_RTP }
     }
-
-    const fn g726(name: &'static str, default_bitrate_bps: u32) -> CodecDef {
-        CodecDef { name, min_ptime_ms: 20, default_bitrate_bps, ..Self::NARROWBAND }
-    }
 }
-
-const AMR_FMTP: &str = "octet-align=1;mode-change-capability=2";
 
 static ALL: [CodecDef; 33] = [
     CodecDef::no_rtp("MP3"),
     CodecDef::no_rtp("PCM-U8"),
     l16::L16,
     l16::X_L16,
-    CodecDef::g726("G726-16", 16_000),
-    CodecDef::g726("G726-24", 24_000),
-    CodecDef::g726("G726-32", 32_000),
-    CodecDef::g726("G726-40", 40_000),
+    g726("G726-16", &G726Family(2), 16_000),
+    g726("G726-24", &G726Family(3), 24_000),
+    g726("G726-32", &G726Family(4), 32_000),
+    g726("G726-40", &G726Family(5), 40_000),
     CodecDef {
         name: "telephone-event",
         kind: Kind::TelephoneEvent,
@@ -211,23 +206,8 @@ static ALL: [CodecDef; 33] = [
         ..CodecDef::SUPPLEMENTAL
     },
     CodecDef { name: "red", kind: Kind::Redundant, ..CodecDef::SUPPLEMENTAL },
-    CodecDef {
-        name: "AMR",
-        min_ptime_ms: 20,
-        default_bitrate_bps: 6700,
-        default_fmtp: AMR_FMTP,
-        fmtp_rule: FmtpRule::Amr,
-        ..CodecDef::NARROWBAND
-    },
-    CodecDef {
-        name: "AMR-WB",
-        clock_rate: 16_000,
-        min_ptime_ms: 20,
-        default_bitrate_bps: 14_250,
-        default_fmtp: AMR_FMTP,
-        fmtp_rule: FmtpRule::Amr,
-        ..CodecDef::NARROWBAND
-    },
+    amr::AMR,
+    amr::AMR_WB,
     CodecDef { name: "EVRC", default_ptime_ms: 20, ..CodecDef::NO_RTP },
     CodecDef { name: "EVRC0", channels: 0, ..CodecDef::NARROWBAND },
     CodecDef { name: "EVRC1", channels: 0, ..CodecDef::NARROWBAND },
@@ -246,31 +226,11 @@ static ALL: [CodecDef; 33] = [
         ..CodecDef::NARROWBAND
     },
     opus::OPUS,
-    CodecDef { name: "iLBC", default_ptime_ms: 30, default_fmtp: "mode=30", ..CodecDef::NARROWBAND },
+    framed::ILBC,
     gsm::GSM,
-    CodecDef {
-        name: "speex",
-        clock_rate: 16_000,
-        min_ptime_ms: 20,
-        default_bitrate_bps: 11_000,
-        ..CodecDef::NARROWBAND
-    },
-    CodecDef {
-        name: "G729",
-        static_payload_type: Some(18),
-        min_ptime_ms: 20,
-        default_fmtp: "annexb=yes",
-        fmtp_rule: FmtpRule::Ignored,
-        ..CodecDef::NARROWBAND
-    },
-    CodecDef {
-        name: "G729a",
-        static_payload_type: Some(18),
-        min_ptime_ms: 20,
-        default_fmtp: "annexb=no",
-        fmtp_rule: FmtpRule::Ignored,
-        ..CodecDef::NARROWBAND
-    },
+    framed::SPEEX,
+    g729::G729,
+    g729::G729A,
     // The table gives QCELP no channel count; its clock rate is the one of payload type 12.
     CodecDef {
         name: "QCELP",
@@ -280,14 +240,7 @@ static ALL: [CodecDef; 33] = [
         ..CodecDef::NARROWBAND
     },
     g722::G722,
-    CodecDef {
-        name: "G723",
-        static_payload_type: Some(4),
-        default_ptime_ms: 30,
-        min_ptime_ms: 30,
-        default_bitrate_bps: 6300,
-        ..CodecDef::NARROWBAND
-    },
+    framed::G723,
     g711::PCMA,
     g711::PCMU,
 ];

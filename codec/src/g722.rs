@@ -8,7 +8,7 @@ use crate::coder::{
 };
 use crate::def::{CodecDef, FmtpRule};
 use crate::format::PayloadFormat;
-use crate::libav::{LibavDecoder, LibavEncoder, has_decoder, has_encoder};
+use crate::libav::{DecoderSetup, EncoderSetup, LibavDecoder, LibavEncoder, has_decoder, has_encoder};
 
 pub(crate) const G722: CodecDef = CodecDef {
     name: "G722",
@@ -43,7 +43,8 @@ impl Family for Wideband {
         _options: &DecoderOptions,
     ) -> Result<Box<dyn Decoder>, CodecError> {
         require_clock(format, 8000)?;
-        let engine = LibavDecoder::open(ENGINE, SAMPLE_RATE).map_err(|reason| open_error(format, reason))?;
+        let engine = LibavDecoder::open(ENGINE, DecoderSetup::new(SAMPLE_RATE))
+            .map_err(|reason| open_error(format, reason))?;
         Ok(Box::new(G722Decoder { engine }))
     }
 
@@ -55,7 +56,7 @@ impl Family for Wideband {
         require_clock(format, 8000)?;
         refuse_options(format, options)?;
         let frame_samples = SAMPLE_RATE as usize / 1000 * usize::from(packet_time_ms(format, options));
-        let engine = LibavEncoder::open(ENGINE, SAMPLE_RATE, frame_samples)
+        let engine = LibavEncoder::open(EncoderSetup::new(ENGINE, SAMPLE_RATE, frame_samples))
             .map_err(|reason| open_error(format, reason))?;
         Ok(Box::new(G722Encoder { engine }))
     }

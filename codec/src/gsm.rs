@@ -8,7 +8,7 @@ use crate::coder::{
 };
 use crate::def::CodecDef;
 use crate::format::PayloadFormat;
-use crate::libav::{LibavDecoder, LibavEncoder, has_decoder, has_encoder};
+use crate::libav::{DecoderSetup, EncoderSetup, LibavDecoder, LibavEncoder, has_decoder, has_encoder};
 
 pub(crate) const GSM: CodecDef = CodecDef {
     name: "GSM",
@@ -43,7 +43,8 @@ impl Family for FullRate {
         _options: &DecoderOptions,
     ) -> Result<Box<dyn Decoder>, CodecError> {
         require_clock(format, 8000)?;
-        let engine = LibavDecoder::open(DECODER, 8000).map_err(|reason| open_error(format, reason))?;
+        let engine = LibavDecoder::open(DECODER, DecoderSetup::new(8000))
+            .map_err(|reason| open_error(format, reason))?;
         Ok(Box::new(GsmDecoder { engine }))
     }
 
@@ -54,8 +55,8 @@ impl Family for FullRate {
     ) -> Result<Box<dyn Encoder>, CodecError> {
         require_clock(format, 8000)?;
         refuse_options(format, options)?;
-        let engine =
-            LibavEncoder::open(ENCODER, 8000, FRAME_SAMPLES).map_err(|reason| open_error(format, reason))?;
+        let engine = LibavEncoder::open(EncoderSetup::new(ENCODER, 8000, FRAME_SAMPLES))
+            .map_err(|reason| open_error(format, reason))?;
         Ok(Box::new(GsmEncoder { engine }))
     }
 }

@@ -6,12 +6,16 @@
 //! Samples are 16-bit signed, native endian, interleaved `[frame × channel]` everywhere.
 #![warn(missing_docs)]
 
+mod amr;
+mod amr_payload;
 pub mod coder;
 pub mod def;
 pub mod fmtp;
 pub mod format;
+mod framed;
 pub mod g711;
 mod g722;
+mod g729;
 pub mod graph;
 mod gsm;
 mod l16;
@@ -21,6 +25,7 @@ mod opus;
 pub mod resample;
 pub mod rtp;
 pub mod sequencer;
+mod shared_library;
 
 pub use coder::{
     CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, new_decoder, new_decoder_for, new_encoder,

@@ -41,10 +41,47 @@ pub(crate) struct LibavEncoder {
     position: i64,
 }
 
+/// What an encoder is opened with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncoderSetup {
+    pub(crate) name: &'static str,
+    pub(crate) sample_rate: u32,
+    pub(crate) frame_samples: usize,
+    /// 0: the encoder's own.
+    pub(crate) bitrate_bps: u32,
+    /// The encoder takes frames of any length, whatever it says about itself.
+    pub(crate) any_frame: bool,
+    /// Option of that name, for encoders that put several frames into a packet themselves.
+    pub(crate) frames_per_packet: Option<u32>,
+}
+
+impl EncoderSetup {
+    pub(crate) fn new(name: &'static str, sample_rate: u32, frame_samples: usize) -> Self {
+        Self { name, sample_rate, frame_samples, bitrate_bps: 0, any_frame: false, frames_per_packet: None }
+    }
+}
+
+/// What a decoder is opened with: raw formats carry none of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DecoderSetup {
+    pub(crate) sample_rate: u32,
+    /// 0: does not matter.
+    pub(crate) bits_per_sample: u8,
+    /// 0: does not matter.
+    pub(crate) block_octets: u16,
+}
+
+impl DecoderSetup {
+    pub(crate) fn new(sample_rate: u32) -> Self {
+        Self { sample_rate, bits_per_sample: 0, block_octets: 0 }
+    }
+}
+
 impl LibavEncoder {
-    /// Opens `name` for frames of `frame_samples`.
-    pub(crate) fn open(name: &str, sample_rate: u32, frame_samples: usize) -> Result<Self, String> {
+    /// Opens an encoder.
+    pub(crate) fn open(setup: EncoderSetup) -> Result<Self, String> {
         init();
+        let EncoderSetup { name, sample_rate, frame_samples, .. } = setup;
         let codec = ffmpeg::encoder::find_by_name(name).ok_or("no such encoder")?;
         let mut audio = Context::new_with_codec(codec).encoder().audio().map_err(|e| e.to_string())?;
         let format = Sample::I16(Type::Packed);
@@ -52,10 +89,22 @@ impl LibavEncoder {
         audio.set_format(format);
         audio.set_channel_layout(ffmpeg::ChannelLayout::MONO);
         audio.set_time_base((1, sample_rate as i32));
+        if setup.bitrate_bps != 0 {
+            audio.set_bit_rate(setup.bitrate_bps as usize);
+        }
         // SAFETY: the context is valid and not opened yet, and nobody else has it; encoders with a free
         // frame size read this field when they are opened.
         unsafe { (*audio.as_mut_ptr()).frame_size = frame_samples as i32 };
-        let encoder = audio.open_as(codec).map_err(|e| e.to_string())?;
+        let mut options = ffmpeg::Dictionary::new();
+        if let Some(frames) = setup.frames_per_packet {
+            options.set("frames_per_packet", &frames.to_string());
+        }
+        let mut encoder = audio.open_as_with(codec, options).map_err(|e| e.to_string())?;
+        if setup.any_frame {
+            // SAFETY: the context is valid and nobody else has it; this encoder looks at the samples of each frame only, the field is what
+            // the library checks frames against.
+            unsafe { (*encoder.as_mut_ptr()).frame_size = frame_samples as i32 };
+        }
         let wanted = encoder.frame_size() as usize;
         if wanted != 0 && wanted != frame_samples {
             return Err(format!("wants frames of {wanted} samples, not {frame_samples}"));
@@ -101,24 +150,27 @@ pub(crate) struct LibavDecoder {
 
 impl LibavDecoder {
     /// Opens `name`.
-    pub(crate) fn open(name: &str, sample_rate: u32) -> Result<Self, String> {
+    pub(crate) fn open(name: &str, setup: DecoderSetup) -> Result<Self, String> {
         init();
+        let sample_rate = setup.sample_rate;
         let codec = ffmpeg::decoder::find_by_name(name).ok_or("no such decoder")?;
         let mut context = Context::new_with_codec(codec);
-        // SAFETY: the context is valid and not opened yet, and nobody else has it; raw formats carry neither
-        // rate nor channels, so the decoder takes them from here.
+        // SAFETY: the context is valid and not opened yet, and nobody else has it; the decoder takes from here what raw formats do not carry.
         unsafe {
             let raw = context.as_mut_ptr();
             (*raw).sample_rate = sample_rate as i32;
+            (*raw).bits_per_coded_sample = i32::from(setup.bits_per_sample);
+            (*raw).block_align = i32::from(setup.block_octets);
+            ffmpeg::ffi::av_channel_layout_default(&raw mut (*raw).ch_layout, 1);
         }
         let mut audio = context.decoder();
         audio.set_packet_time_base((1, sample_rate as i32));
         let mut audio = audio.open_as(codec).and_then(|opened| opened.audio()).map_err(|e| e.to_string())?;
         audio.set_channel_layout(ffmpeg::ChannelLayout::MONO);
-        if audio.id() == Id::None
-            || audio.format() != Sample::I16(Type::Packed) && audio.format() != Sample::I16(Type::Planar)
+        // Some decoders tell their format with the first frame only.
+        if audio.id() == Id::None || !matches!(audio.format(), Sample::None | Sample::I16(_) | Sample::F32(_))
         {
-            return Err(format!("decodes to {:?}, not to 16 bit", audio.format()));
+            return Err(format!("decodes to {:?}, not to 16 bit or float", audio.format()));
         }
         Ok(Self { decoder: audio, frame: Audio::empty() })
     }
@@ -131,8 +183,16 @@ impl LibavDecoder {
         }
         self.decoder.send_packet(&packet::Packet::borrow(octets))?;
         while self.decoder.receive_frame(&mut self.frame).is_ok() {
-            if self.frame.channels() == 1 && matches!(self.frame.format(), Sample::I16(_)) {
-                out.extend_from_slice(self.frame.plane::<i16>(0));
+            if self.frame.channels() != 1 {
+                continue;
+            }
+            match self.frame.format() {
+                Sample::I16(_) => out.extend_from_slice(self.frame.plane::<i16>(0)),
+                Sample::F32(_) => {
+                    // Saturates.
+                    out.extend(self.frame.plane::<f32>(0).iter().map(|sample| (sample * 32_768.0) as i16));
+                }
+                _ => {}
             }
         }
         Ok(())
