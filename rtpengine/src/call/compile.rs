@@ -56,8 +56,10 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
         let Some(partner) = party.partner.map(|partner| call.party(partner)).filter(|p| !p.closed) else {
             continue;
         };
+        // Music on hold is all that a held party hears.
+        let closed = call.drop_traffic || partner.held.is_some();
         for (position, (media, opposite)) in party.media.iter().zip(&partner.media).enumerate() {
-            edges(&mut plan, media, &party.media[..position], opposite, call.drop_traffic);
+            edges(&mut plan, media, &party.media[..position], opposite, closed);
         }
     }
     for subscription in &call.subscriptions {
@@ -123,7 +125,7 @@ fn is_passed_through(media: &Media) -> bool {
 }
 
 /// Edges from one media to the opposite one. RTCP flows also while one side is on hold. `before` are the sections in front of it.
-fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, drop_traffic: bool) {
+fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, closed: bool) {
     if from.ports.current().is_none() || to.ports.current().is_none() {
         return;
     }
@@ -131,14 +133,14 @@ fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, drop_t
         // Connected parties with other sections at the same place.
         return;
     }
-    let open = from.may_send() && to.may_receive() && !drop_traffic;
+    let open = from.may_send() && to.may_receive() && !closed;
     if is_passed_through(from) && is_passed_through(to) {
         for component in [0, 1] {
             let (default, by_payload_type) = passing();
             let sink = to.streams[component].id;
             plan.edges.push(EdgePlan {
                 from: from.streams[component].id,
-                rtp_to: (!drop_traffic).then_some(sink),
+                rtp_to: (!closed).then_some(sink),
                 rtcp_to: None,
                 default,
                 by_payload_type,

@@ -1,6 +1,7 @@
 //! The commands: what the doors call.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +14,7 @@ use super::exchange::{Exchange, OwnSide};
 use super::fragments::{self, EarlyFragments};
 use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
+use super::music_on_hold;
 use super::output::Output;
 use super::pairing::{answer_order, offer_order};
 use super::playback::{self, PartyPlayer};
@@ -53,6 +55,8 @@ pub struct Engine {
     pub(super) store: CallStore,
     pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
     tap: TapDirections,
+    /// Some party has music on hold to play.
+    music_known: AtomicBool,
     /// 12 hexadecimal digits, random per process (loop protection).
     pub(super) instance: String,
     fragments: EarlyFragments,
@@ -85,6 +89,7 @@ impl Engine {
             instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff),
             store: CallStore::default(),
             fragments: EarlyFragments::default(),
+            music_known: AtomicBool::new(false),
             by_key: Mutex::default(),
             config,
             pool,
@@ -96,6 +101,15 @@ impl Engine {
     /// `offer`
     pub fn offer(&self, signal: &Signal) -> Result<SdpReply, CommandError> {
         self.exchange(Role::Offer, signal)
+    }
+
+    /// A message may have to open a source of music on hold: it blocks for longer than others.
+    pub fn may_open_music(&self, signal: &Signal) -> bool {
+        let given = signal.output.moh.as_ref().is_some_and(|music| music.source.is_some());
+        if given {
+            self.music_known.store(true, Relaxed);
+        }
+        (given || self.music_known.load(Relaxed)) && signal.identity.to_tag.is_some()
     }
 
     /// `answer`
@@ -161,6 +175,14 @@ impl Engine {
             echo::apply(wanted, &mut sender_copy, &mut receiver_copy);
         }
         self.fragments.apply(call_id, &mut sender_copy);
+        let music = music_on_hold::update(
+            &call,
+            (&mut sender_copy, &mut receiver_copy),
+            role,
+            signal,
+            &sdp,
+            &self.config,
+        )?;
         let output = Output {
             config: &self.config,
             role,
@@ -199,6 +221,8 @@ impl Engine {
             return self.exchange(role, signal);
         }
         self.install(&call);
+        drop(call);
+        music.into_iter().for_each(|change| change.carry_out(&self.plane));
         Ok(SdpReply { sdp: text::encode(&printed), recordings })
     }
 
@@ -412,7 +436,7 @@ impl Engine {
         let mut position = None;
         for party in playback::select(&call, signal)? {
             if let Some(player) = &call.party(party).player {
-                let stopped = player.stop();
+                let stopped = player.stop()?;
                 position = position.or(Some(stopped));
             }
         }

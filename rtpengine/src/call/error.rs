@@ -47,6 +47,8 @@ pub enum CommandError {
     Play(#[from] crate::play::PlayError),
     #[error("Not currently playing media")]
     NotPlaying,
+    #[error("Currently MoH ongoing, ignore stop media.")]
+    MusicOnHold,
     #[error("invalid limit, must be >= 0")]
     InvalidLimit,
     #[error("Unknown call-ID(s)")]

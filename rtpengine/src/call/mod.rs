@@ -23,6 +23,7 @@ mod fragments;
 mod ice;
 mod interfaces;
 mod model;
+mod music_on_hold;
 mod origin;
 mod output;
 mod own_side;

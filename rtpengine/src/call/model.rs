@@ -9,6 +9,7 @@ use codec::PayloadFormat;
 use super::coding::Coding;
 use super::echo::Routing;
 use super::interfaces::Attachment;
+use super::music_on_hold::HeldParty;
 use super::origin::OutputMemory;
 use super::playback::PartyPlayer;
 use super::ports::PortSets;
@@ -20,7 +21,7 @@ use crate::media::plan::{CallKey, StreamId};
 use crate::media::stats::StreamShared;
 use crate::negotiate::bundle::Bundling;
 use crate::negotiate::ice::Ice;
-use crate::negotiate::signal::AddressFamily;
+use crate::negotiate::signal::{AddressFamily, MusicOnHold};
 use crate::proto::sdp::model::{Direction, ExtMap, Transport};
 
 /// Position of a party in its call; parties are never removed, so it stays valid.
@@ -93,6 +94,10 @@ pub struct Party {
     pub recording_slots: Option<(i64, i64)>,
     pub player: Option<Arc<PartyPlayer>>,
     pub routing: Routing,
+    /// What it plays to a party that it holds.
+    pub music_on_hold: Option<Arc<MusicOnHold>>,
+    /// What it hears while it is held.
+    pub held: Option<Arc<HeldParty>>,
 }
 
 /// Where the next announcement of a party goes on.
@@ -256,6 +261,8 @@ impl Party {
             recording_slots: None,
             player: None,
             routing: Routing::Associates,
+            music_on_hold: None,
+            held: None,
         }
     }
 

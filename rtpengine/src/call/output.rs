@@ -7,6 +7,7 @@ use super::coding;
 use super::dialogue::Role;
 use super::error::CommandError;
 use super::model::{Media, Party};
+use super::music_on_hold::{self, HeldParty};
 use crate::config::Config;
 use crate::media::port_pool::LocalPort;
 use crate::negotiate::bundle::{self, Bundling, Extensions};
@@ -64,7 +65,8 @@ impl Output<'_> {
             bandwidth: self.sdp.bandwidth,
             timing: self.sdp.timing.clone(),
             instance: self.signal.flags.loop_protect.then(|| self.instance.to_owned()),
-            moh_attribute: None,
+            moh_attribute: music_on_hold::attribute(receiver, self.sdp, &self.config.music_on_hold)
+                .map(str::to_owned),
             ice_lite: speaks_lite(receiver),
             groups,
             unknown: self.unknown(&self.sdp.attributes.unknown),
@@ -86,12 +88,16 @@ impl Output<'_> {
     fn sections(&self, receiver: &Party) -> (Vec<MediaSectionOut>, Vec<Group>) {
         let mut sections = Vec::with_capacity(receiver.media.len());
         let mut positions = Vec::with_capacity(receiver.media.len());
+        let held = receiver.held.clone();
         for position in receiver.shown() {
             let media = &receiver.media[position];
             let described = self.order.iter().position(|&at| at == position).map(|i| &self.sdp.media[i]);
             let source = self.source.media.get(position);
             match (described, source) {
-                (Some(described), Some(source)) => sections.push(self.section(described, source, media)),
+                (Some(described), Some(source)) => {
+                    let held = held.as_deref();
+                    sections.push(self.section(described, Place { source, position, held }, media));
+                }
                 // An answer left a section out, or the source never saw it: refused, so that the number of sections stays right
                 // (RFC 3264 §6).
                 (None, source) if self.role == Role::Answer || source.is_some_and(|s| s.index.is_none()) => {
@@ -111,7 +117,8 @@ impl Output<'_> {
         (sections, groups)
     }
 
-    fn section(&self, described: &MediaDescription, source: &Media, to: &Media) -> MediaSectionOut {
+    fn section(&self, described: &MediaDescription, place: Place<'_>, to: &Media) -> MediaSectionOut {
+        let source = place.source;
         let mut section = MediaSectionOut {
             media_type: described.media_type.clone(),
             port: 0,
@@ -142,7 +149,8 @@ impl Output<'_> {
             return section;
         }
         section.port = ports.rtp.local.port();
-        let hold_address = remote.zero_address && !self.signal.replace.zero_address;
+        let hold_address = remote.zero_address && !self.signal.replace.zero_address
+            || place.held.is_some_and(|held| held.has_zero_address(place.position));
         section.address = match self.signal.network.media_address {
             Some(address) => address,
             None if hold_address => section.address,
@@ -161,17 +169,18 @@ impl Output<'_> {
         }
         section.format_tokens.clear();
         section.body =
-            SectionBody::Generated(Box::new(self.generated(described, source, to, section.address)));
+            SectionBody::Generated(Box::new(self.generated(described, place, to, section.address)));
         section
     }
 
     fn generated(
         &self,
         described: &MediaDescription,
-        source: &Media,
+        place: Place<'_>,
         to: &Media,
         address: IpAddr,
     ) -> GeneratedSection {
+        let source = place.source;
         let flags = &self.signal.flags;
         let attributes = &described.attributes;
         let (rtcp_port, muxed) = match (to.ports.current(), self.role) {
@@ -196,8 +205,7 @@ impl Output<'_> {
             } else {
                 &attributes.unknown
             }),
-            direction: (!flags.original_sendrecv)
-                .then(|| source.remote.as_ref().map_or(Direction::SendRecv, |remote| remote.direction)),
+            direction: (!flags.original_sendrecv).then(|| self.direction(place, to)),
             rtcp: (!flags.no_rtcp_attribute).then_some(RtcpAttribute {
                 port: rtcp_port,
                 address: flags.full_rtcp_attribute.then_some(address),
@@ -208,6 +216,16 @@ impl Output<'_> {
             ice: self.ice(to),
             ..GeneratedSection::default()
         }
+    }
+
+    /// What the source said, unless there is music on hold.
+    fn direction(&self, place: Place<'_>, to: &Media) -> Direction {
+        let Place { source, position, held } = place;
+        let direction_of =
+            |media: &Media| media.remote.as_ref().map_or(Direction::SendRecv, |remote| remote.direction);
+        let heard = held.and_then(|held| held.direction(position));
+        let answered = || self.source.held.as_ref()?.answered_direction(position, direction_of(to));
+        heard.or_else(answered).unwrap_or_else(|| direction_of(source))
     }
 
     /// A section as it came. Beside the agent of whoever is at the other end stand our candidates.
@@ -294,9 +312,18 @@ impl Output<'_> {
     }
 
     fn unknown(&self, attributes: &[String]) -> Vec<String> {
-        let consumed = self.config.moh_attr_name.as_deref();
+        let consumed = self.config.music_on_hold.attribute.as_deref();
         attributes.iter().filter(|line| Some(line.as_str()) != consumed).cloned().collect()
     }
+}
+
+/// What a section comes from.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    source: &'a Media,
+    position: usize,
+    /// The receiver hears music.
+    held: Option<&'a HeldParty>,
 }
 
 /// Which local addresses are offered as candidates.

@@ -1,14 +1,14 @@
 //! `play media` and `stop media`: which party hears what.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::model::{Call, Media, PartyId, PlayerNumbering};
+use super::model::{Call, Media, Party, PartyId, PlayerNumbering};
 use super::store::lock;
-use crate::media::WorkerId;
 use crate::media::plan::{PlayerId, StreamId};
+use crate::media::{MediaPlane, WorkerId};
 use crate::negotiate::signal::{AllSelector, Signal};
-use crate::play::{Playback, PlaybackRequest};
+use crate::play::{Form, Listener, OpenedSource, PlayError, Playback};
 
 use super::coding;
 use super::error::CommandError;
@@ -29,12 +29,19 @@ struct PlayerState {
     numbering: Option<PlayerNumbering>,
     /// Started in the data plane and not yet reported as finished.
     running: Option<PlayerId>,
-    last_position_ms: u64,
+    kind: Kind,
+}
+
+/// Why something plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Announcement,
+    MusicOnHold,
 }
 
 /// Where an announcement goes.
 pub struct PlayTarget {
-    pub party: PartyId,
     pub stream: StreamId,
     pub worker: WorkerId,
     pub call: crate::media::plan::CallKey,
@@ -67,16 +74,24 @@ pub fn select(call: &Call, signal: &Signal) -> Result<Vec<PartyId>, CommandError
     }
 }
 
-/// The first audio section of a party that may receive and has a port, with the codec that it is to hear.
+/// What a party would hear an announcement on, and how.
 pub fn target(call: &Call, party: PartyId) -> Option<PlayTarget> {
-    let media = call.party(party).media.iter().find(|media| {
+    target_on(call, audible(call.party(party))?.1)
+}
+
+/// The first audio section of a party that may receive and has a port, with its position.
+pub fn audible(party: &Party) -> Option<(usize, &Media)> {
+    party.media.iter().enumerate().find(|(_, media)| {
         media.media_type == "audio"
             && media.may_receive()
             && media.ports.current().is_some()
             && media.is_rtp()
-    })?;
+    })
+}
+
+/// A section of a party of the call, with the codec that it is to hear.
+pub fn target_on(call: &Call, media: &Media) -> Option<PlayTarget> {
     Some(PlayTarget {
-        party,
         stream: media.streams[0].id,
         worker: call.worker,
         call: call.key,
@@ -85,71 +100,93 @@ pub fn target(call: &Call, party: PartyId) -> Option<PlayTarget> {
     })
 }
 
+impl PlayTarget {
+    /// How a source is heard here.
+    pub fn form(&self, repeat_times: u32, repeat_duration: Option<Duration>) -> Form {
+        Form {
+            format: self.format.clone(),
+            ptime_ms: self.ptime_ms,
+            repeat_times,
+            repeat_duration,
+            start_pos: Duration::ZERO,
+        }
+    }
+}
+
 impl PartyPlayer {
-    /// Starts an announcement; one that runs is replaced. Blocks while the source is opened.
+    /// Starts an announcement; one that runs is replaced, but for music on hold, which goes on. Blocks while the source is opened.
     pub fn play(
         &self,
-        plane: &crate::media::MediaPlane,
+        plane: &MediaPlane,
         target: &PlayTarget,
         signal: &Signal,
     ) -> Result<Option<Duration>, CommandError> {
         let options = &signal.playback;
         let source = options.source().ok_or(CommandError::NoMediaFile)?;
+        if lock(&self.state).plays_music() {
+            return Ok(None);
+        }
+        let whole = |value: Option<i64>| value.and_then(|v| u64::try_from(v).ok());
+        let repeat_times =
+            whole(options.repeat_times).map_or(1, |times| u32::try_from(times).unwrap_or(u32::MAX).max(1));
+        let repeat_duration =
+            whole(options.repeat_duration_ms).filter(|&ms| ms > 0).map(Duration::from_millis);
+        let start_pos = Duration::from_millis(whole(options.start_pos).unwrap_or(0));
+        let form = Form { start_pos, ..target.form(repeat_times, repeat_duration) };
+        // What runs ends first, so that a broken source leaves silence and not the former announcement.
+        let state = self.end_running();
+        let source = OpenedSource::open(&source, &form)?;
+        Ok(start(state, plane, target, source, signal.flags.block_egress, Kind::Announcement)?)
+    }
+
+    /// Plays music on hold instead of whatever plays.
+    pub fn start_music(&self, plane: &MediaPlane, target: &PlayTarget, source: OpenedSource) {
+        let state = self.end_running();
+        if let Err(error) = start(state, plane, target, source, false, Kind::MusicOnHold) {
+            tracing::error!(%error, "no music on hold");
+        }
+    }
+
+    /// Ends music on hold, but no announcement.
+    pub fn end_music(&self) {
+        let mut state = lock(&self.state);
+        if state.plays_music() {
+            state.playback = None;
+        }
+    }
+
+    /// Stops what plays and waits until the data plane has said where its numbers ended.
+    fn end_running(&self) -> MutexGuard<'_, PlayerState> {
         let mut state = lock(&self.state);
         if let Some(running) = state.playback.take() {
             running.stop();
-            let deadline = Instant::now() + HANDOVER;
-            while state.running.is_some() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                let waited = self.finished.wait_timeout(state, left);
-                state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-            }
         }
-        let numbering = next_numbering(state.numbering, target.format.clock_rate);
-        let whole = |value: Option<i64>| value.and_then(|v| u64::try_from(v).ok());
-        let playback = Playback::start(
-            plane,
-            PlaybackRequest {
-                source,
-                worker: target.worker,
-                call: target.call,
-                target: target.stream,
-                format: target.format.clone(),
-                ptime_ms: target.ptime_ms,
-                ssrc: numbering.ssrc,
-                first_sequence: numbering.next_sequence,
-                first_timestamp: numbering.next_timestamp,
-                repeat_times: whole(options.repeat_times)
-                    .map_or(1, |times| u32::try_from(times).unwrap_or(u32::MAX).max(1)),
-                repeat_duration: whole(options.repeat_duration_ms)
-                    .filter(|&ms| ms > 0)
-                    .map(Duration::from_millis),
-                start_pos: Duration::from_millis(whole(options.start_pos).unwrap_or(0)),
-                block_egress: signal.flags.block_egress,
-            },
-        )?;
-        let duration = playback.duration();
-        state.numbering = Some(numbering);
-        state.running = Some(playback.id());
-        state.playback = Some(playback);
-        state.last_position_ms = 0;
-        Ok(duration)
+        let deadline = Instant::now() + HANDOVER;
+        while state.running.is_some() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.finished.wait_timeout(state, left);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        state
     }
 
     /// Stops what plays; the position of the last frame, 0 when nothing played.
-    pub fn stop(&self) -> u64 {
+    ///
+    /// # Errors
+    /// `MusicOnHold`: that ends with the hold.
+    pub fn stop(&self) -> Result<u64, CommandError> {
         let mut state = lock(&self.state);
-        match state.playback.take() {
-            Some(playback) => {
-                let position = playback.position_ms();
-                playback.stop();
-                position
-            }
-            None => 0,
+        if state.plays_music() {
+            return Err(CommandError::MusicOnHold);
         }
+        Ok(state.playback.take().map_or(0, |playback| {
+            let position = playback.position_ms();
+            playback.stop();
+            position
+        }))
     }
 
     /// The data plane came to the end of an announcement; `true` if it was this player's.
@@ -169,6 +206,39 @@ impl PartyPlayer {
         self.finished.notify_all();
         true
     }
+}
+
+impl PlayerState {
+    fn plays_music(&self) -> bool {
+        self.playback.is_some() && self.kind == Kind::MusicOnHold
+    }
+}
+
+fn start(
+    mut state: MutexGuard<'_, PlayerState>,
+    plane: &MediaPlane,
+    target: &PlayTarget,
+    source: OpenedSource,
+    block_egress: bool,
+    kind: Kind,
+) -> Result<Option<Duration>, PlayError> {
+    let numbering = next_numbering(state.numbering, target.format.clock_rate);
+    let listener = Listener {
+        worker: target.worker,
+        call: target.call,
+        target: target.stream,
+        ssrc: numbering.ssrc,
+        first_sequence: numbering.next_sequence,
+        first_timestamp: numbering.next_timestamp,
+        block_egress,
+    };
+    let playback = Playback::start(plane, source, &listener)?;
+    let duration = playback.duration();
+    state.numbering = Some(numbering);
+    state.running = Some(playback.id());
+    state.playback = Some(playback);
+    state.kind = kind;
+    Ok(duration)
 }
 
 /// Sequence numbers go on where they were, timestamps with the time that has passed.

@@ -12,7 +12,6 @@ pub fn refuse(signal: &Signal) -> Result<(), CommandError> {
     let refused = [
         (signal.t38.decode || signal.t38.force, "T.38 gateway"),
         (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
-        (signal.output.moh.is_some(), "music on hold"),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {
         return Err(CommandError::NotBuilt(what));

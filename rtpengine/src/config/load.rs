@@ -12,8 +12,8 @@ use service::process::ProcessConfig;
 use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
-    Config, ControlConfig, EndpointLearning, PcapFormat, PortExclusion, RecordDirection, RecordingConfig,
-    RecordingMethod, SsrcReporting, check,
+    Config, ControlConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion, RecordDirection,
+    RecordingConfig, RecordingMethod, SsrcReporting, check,
 };
 
 /// What the user started the program for.
@@ -129,7 +129,12 @@ fn build(
         },
         max_recv_iters: settings.positive_int("max-recv-iters"),
         recording: recording(settings, notices),
-        moh_attr_name: settings.text("moh-attr-name").filter(|name| !name.is_empty()),
+        music_on_hold: MusicOnHoldConfig {
+            max_duration: positive(settings, "moh-max-duration").map(Duration::from_millis),
+            max_repeats: u32::try_from(settings.int("moh-max-repeats")).unwrap_or(1).max(1),
+            attribute: settings.text("moh-attr-name").filter(|name| !name.is_empty()),
+            prevent_double: settings.flag("moh-prevent-double-hold"),
+        },
         templates: check::templates(settings)?,
     })
 }

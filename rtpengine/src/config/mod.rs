@@ -71,10 +71,34 @@ pub struct Config {
     pub max_recv_iters: u32,
     /// Recording.
     pub recording: RecordingConfig,
-    /// Session attribute that marks music on hold.
-    pub moh_attr_name: Option<String>,
+    /// `moh-*` options.
+    pub music_on_hold: MusicOnHoldConfig,
     /// Signalling templates: (name, flag string); names in lower case.
     pub templates: Vec<(String, String)>,
+}
+
+/// `moh-*` options.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MusicOnHoldConfig {
+    /// Longest music; `None`: any.
+    pub max_duration: Option<Duration>,
+    /// Most plays of a source, at least 1.
+    pub max_repeats: u32,
+    /// Session attribute that says that music plays.
+    pub attribute: Option<String>,
+    /// No music for who is said to play music already.
+    pub prevent_double: bool,
+}
+
+impl Default for MusicOnHoldConfig {
+    fn default() -> Self {
+        Self {
+            max_duration: Some(Duration::from_secs(1800)),
+            max_repeats: 999,
+            attribute: None,
+            prevent_double: false,
+        }
+    }
 }
 
 /// `recording-*` options.
@@ -237,7 +261,7 @@ impl Config {
                 format: PcapFormat::Raw,
                 direction: RecordDirection::Ingress,
             },
-            moh_attr_name: None,
+            music_on_hold: MusicOnHoldConfig::default(),
             templates: Vec::new(),
         }
     }

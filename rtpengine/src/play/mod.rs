@@ -22,26 +22,40 @@ use crate::negotiate::signal::MediaSource;
 use encode::{FrameMaker, Shape};
 use pool::Feed;
 
-/// What to play, to whom, in which form.
+/// The form in which a source is heard.
 #[derive(Clone, Debug)]
-pub struct PlaybackRequest {
-    pub source: MediaSource,
-    pub worker: WorkerId,
-    pub call: CallKey,
-    pub target: StreamId,
+pub struct Form {
     /// The party's first supported codec.
     pub format: PayloadFormat,
     pub ptime_ms: u16,
-    /// Kept for all playbacks to one party.
-    pub ssrc: u32,
-    pub first_sequence: u16,
-    pub first_timestamp: u32,
     /// At least 1.
     pub repeat_times: u32,
     /// Total play time.
     pub repeat_duration: Option<Duration>,
     pub start_pos: Duration,
+}
+
+/// Who hears it, under which numbers.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub worker: WorkerId,
+    pub call: CallKey,
+    pub target: StreamId,
+    /// Kept for all playbacks to one party.
+    pub ssrc: u32,
+    pub first_sequence: u16,
+    pub first_timestamp: u32,
     pub block_egress: bool,
+}
+
+/// A source that can be read, with its first frames encoded.
+pub struct OpenedSource {
+    feed: Feed,
+    frames: rtrb::Consumer<PlayerFrame>,
+    duration: Option<Duration>,
+    payload_type: u8,
+    clock_rate: u32,
+    failure: PlayError,
 }
 
 /// A playback that has begun. Dropping it stops it.
@@ -69,29 +83,66 @@ pub enum PlayError {
     Database,
 }
 
+impl OpenedSource {
+    /// Opens a source. Blocks: call it where that is allowed.
+    pub fn open(source: &MediaSource, form: &Form) -> Result<Self, PlayError> {
+        let failure = error_of(source);
+        let origin = match source {
+            MediaSource::File(path) => Origin::File(path.into()),
+            MediaSource::Blob(octets) => Origin::Memory(octets.as_slice().into()),
+            MediaSource::Database(id) => {
+                tracing::warn!(id, "no media database is configured");
+                return Err(failure);
+            }
+        };
+        let failed = |reason: &dyn std::fmt::Display| {
+            tracing::warn!(%reason, "cannot play media");
+            error_of(source)
+        };
+        let options = EncoderOptions { ptime_ms: Some(form.ptime_ms), ..Default::default() };
+        let encoder = new_encoder(&form.format, &options).map_err(|error| failed(&error))?;
+        let mut source = AudioSource::open(origin, encoder.sample_rate(), encoder.channels())
+            .map_err(|error| failed(&error))?;
+        if !form.start_pos.is_zero() {
+            source.seek(form.start_pos).map_err(|error| failed(&error))?;
+        }
+        let duration = source.duration();
+        let shape = Shape {
+            ptime_ms: form.ptime_ms,
+            clock_rate: form.format.clock_rate,
+            repeat_times: form.repeat_times,
+            repeat_duration: form.repeat_duration,
+            start_pos: form.start_pos,
+        };
+        let (feed, frames) = Feed::new(FrameMaker::new(source, encoder, shape));
+        let (payload_type, clock_rate) = (form.format.payload_type, form.format.clock_rate);
+        Ok(Self { feed, frames, duration, payload_type, clock_rate, failure })
+    }
+}
+
 impl Playback {
-    /// Opens the source (blocking: call it where blocking is allowed) and starts to play.
-    pub fn start(plane: &MediaPlane, request: PlaybackRequest) -> Result<Self, PlayError> {
+    /// Starts to play.
+    pub fn start(plane: &MediaPlane, source: OpenedSource, listener: &Listener) -> Result<Self, PlayError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let (feed, frames, duration) = open(&request)?;
+        let OpenedSource { feed, frames, duration, payload_type, clock_rate, failure } = source;
         let id = PlayerId(NEXT_ID.fetch_add(1, Relaxed));
         if let Err(error) = pool::serve(feed.clone()) {
             tracing::error!(%error, "no thread for announcements");
-            return Err(error_of(&request.source));
+            return Err(failure);
         }
         let plan = PlayerPlan {
             id,
-            target: request.target,
-            payload_type: request.format.payload_type,
-            ssrc: request.ssrc,
-            first_sequence: request.first_sequence,
-            first_timestamp: request.first_timestamp,
-            clock_rate: request.format.clock_rate,
+            target: listener.target,
+            payload_type,
+            ssrc: listener.ssrc,
+            first_sequence: listener.first_sequence,
+            first_timestamp: listener.first_timestamp,
+            clock_rate,
             frames,
-            block_egress: request.block_egress,
+            block_egress: listener.block_egress,
         };
-        plane.start_player(request.worker, request.call, plan);
-        let (worker, call) = (request.worker, request.call);
+        let (worker, call) = (listener.worker, listener.call);
+        plane.start_player(worker, call, plan);
         Ok(Self { plane: plane.clone(), worker, call, id, duration, feed })
     }
 
@@ -119,41 +170,6 @@ impl Drop for Playback {
         self.feed.stop();
         self.plane.stop_player(self.worker, self.call, self.id);
     }
-}
-
-/// Everything about a playback but the worker that plays it.
-type Opened = (Feed, rtrb::Consumer<PlayerFrame>, Option<Duration>);
-
-fn open(request: &PlaybackRequest) -> Result<Opened, PlayError> {
-    let origin = match &request.source {
-        MediaSource::File(path) => Origin::File(path.into()),
-        MediaSource::Blob(octets) => Origin::Memory(octets.as_slice().into()),
-        MediaSource::Database(id) => {
-            tracing::warn!(id, "no media database is configured");
-            return Err(PlayError::Database);
-        }
-    };
-    let failed = |reason: &dyn std::fmt::Display| {
-        tracing::warn!(%reason, "cannot play media");
-        error_of(&request.source)
-    };
-    let options = EncoderOptions { ptime_ms: Some(request.ptime_ms), ..Default::default() };
-    let encoder = new_encoder(&request.format, &options).map_err(|error| failed(&error))?;
-    let mut source = AudioSource::open(origin, encoder.sample_rate(), encoder.channels())
-        .map_err(|error| failed(&error))?;
-    if !request.start_pos.is_zero() {
-        source.seek(request.start_pos).map_err(|error| failed(&error))?;
-    }
-    let duration = source.duration();
-    let shape = Shape {
-        ptime_ms: request.ptime_ms,
-        clock_rate: request.format.clock_rate,
-        repeat_times: request.repeat_times,
-        repeat_duration: request.repeat_duration,
-        start_pos: request.start_pos,
-    };
-    let (feed, frames) = Feed::new(FrameMaker::new(source, encoder, shape));
-    Ok((feed, frames, duration))
 }
 
 fn error_of(source: &MediaSource) -> PlayError {

@@ -87,6 +87,22 @@ impl Commands {
         Ok(reply)
     }
 
+    /// An offer or answer that may have to open a source of music on hold.
+    fn exchange_later(&self, request: NgRequest) -> Outcome {
+        let engine = self.engine.clone();
+        Outcome::Later(Box::pin(async move {
+            let load_limit = request.signal.identity.supports_load_limit;
+            let done = tokio::task::spawn_blocking(move || match request.command.as_str() {
+                "offer" => engine.offer(&request.signal),
+                _ => engine.answer(&request.signal),
+            });
+            match done.await {
+                Ok(result) => replied(result.map(sdp_reply), load_limit),
+                Err(_) => error("Internal error"),
+            }
+        }))
+    }
+
     /// Opening a source may take time: not on the thread that answers everybody.
     fn play_media(&self, request: NgRequest) -> Outcome {
         let engine = self.engine.clone();
@@ -117,6 +133,7 @@ impl Handler for Commands {
                 return Outcome::Ready(reply);
             }
             "offer" if signal.flags.fragment => self.engine.take_fragment(signal).map(|()| Dict::new()),
+            "offer" | "answer" if self.engine.may_open_music(signal) => return self.exchange_later(request),
             "offer" => self.engine.offer(signal).map(sdp_reply),
             "answer" => self.engine.answer(signal).map(sdp_reply),
             "delete" => self.delete(&request),
@@ -145,22 +162,26 @@ impl Handler for Commands {
             }
             _ => return Outcome::Ready(error("Unrecognized command")),
         };
-        Outcome::Ready(match result {
-            Ok(reply) => ok(reply),
-            Err(CommandError::SessionLimit) if signal.identity.supports_load_limit => {
-                let mut reply = Dict::new();
-                reply.push("result", "load limit");
-                reply.push("message", CommandError::SessionLimit.to_string());
-                reply
-            }
-            Err(CommandError::Rewrite) => {
-                let mut reply = Dict::new();
-                reply.push("sdp", "");
-                reply.0.extend(error(&CommandError::Rewrite.to_string()).0);
-                reply
-            }
-            Err(refused) => error(&refused.to_string()),
-        })
+        Outcome::Ready(replied(result, signal.identity.supports_load_limit))
+    }
+}
+
+fn replied(result: Result<Dict, CommandError>, load_limit: bool) -> Dict {
+    match result {
+        Ok(reply) => ok(reply),
+        Err(CommandError::SessionLimit) if load_limit => {
+            let mut reply = Dict::new();
+            reply.push("result", "load limit");
+            reply.push("message", CommandError::SessionLimit.to_string());
+            reply
+        }
+        Err(CommandError::Rewrite) => {
+            let mut reply = Dict::new();
+            reply.push("sdp", "");
+            reply.0.extend(error(&CommandError::Rewrite.to_string()).0);
+            reply
+        }
+        Err(refused) => error(&refused.to_string()),
     }
 }
 

@@ -1,0 +1,177 @@
+//! Music on hold: who put the other on hold, what that one hears, and what both are told.
+//!
+//! ```text
+//! offer with hold ─▶ update (opens the source; the offer fails if that fails) ─▶ Output (direction, address, attribute)
+//!                          └─▶ Change, carried out when the new routes stand
+//! ```
+
+use std::sync::Arc;
+
+use super::dialogue::Role;
+use super::error::CommandError;
+use super::model::{Call, Media, Party};
+use super::playback::{self, PartyPlayer, PlayTarget};
+use crate::config::{Config, MusicOnHoldConfig};
+use crate::media::MediaPlane;
+use crate::negotiate::signal::{MohMode, MusicOnHold, Signal};
+use crate::play::OpenedSource;
+use crate::proto::sdp::model::{Direction, SessionDescription};
+
+/// What a party hears while the other one holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldParty {
+    /// Position of the media on which it hears it.
+    pub position: usize,
+    /// What plays, and how it is announced.
+    music: Arc<MusicOnHold>,
+    format: codec::PayloadFormat,
+    ptime_ms: u16,
+    local_port: u16,
+}
+
+/// What is to happen to a party's player.
+pub enum Change {
+    Nothing,
+    Start { target: PlayTarget, source: Box<OpenedSource>, player: Arc<PartyPlayer> },
+    Stop(Arc<PartyPlayer>),
+}
+
+impl HeldParty {
+    /// What the section at `position` says to the held party instead of the holder's direction.
+    pub fn direction(&self, position: usize) -> Option<Direction> {
+        (self.position == position && self.music.mode == MohMode::SendRecv).then_some(Direction::SendRecv)
+    }
+
+    /// The section at `position` has the unspecified address.
+    pub fn has_zero_address(&self, position: usize) -> bool {
+        self.position == position && self.music.zero_connection
+    }
+
+    /// What the holder is told when the held party, thinking that it may talk, answers; `hold` is how the holder put it on hold.
+    pub fn answered_direction(&self, position: usize, hold: Direction) -> Option<Direction> {
+        self.direction(position)?;
+        Some(if hold == Direction::SendOnly { Direction::RecvOnly } else { Direction::Inactive })
+    }
+}
+
+/// The session attribute for `receiver`: music plays to it, or was announced by whoever plays it.
+pub fn attribute<'c>(
+    receiver: &Party,
+    sdp: &SessionDescription,
+    config: &'c MusicOnHoldConfig,
+) -> Option<&'c str> {
+    let name = config.attribute.as_deref()?;
+    (receiver.held.is_some() || config.prevent_double && is_announced(sdp, config)).then_some(name)
+}
+
+/// Takes note of the sender's music and finds out whether music begins, goes on or ends for the receiver, and for the sender if it is the
+/// one that is held. `call` is as before the exchange; the copies are as after it. Blocks while a source is opened.
+///
+/// # Errors
+/// `Play` when the music cannot be opened.
+pub fn update(
+    call: &Call,
+    (sender, receiver): (&mut Party, &mut Party),
+    role: Role,
+    signal: &Signal,
+    sdp: &SessionDescription,
+    config: &Config,
+) -> Result<[Change; 2], CommandError> {
+    let given = signal.output.moh.as_ref();
+    if let Some(music) = given.filter(|music| music.source.is_some()) {
+        sender.music_on_hold = Some(Arc::new(music.clone()));
+    }
+    let limits = &config.music_on_hold;
+    let held_itself = match sender.held.clone() {
+        // It may have moved, or chosen another codec.
+        Some(held) => start(call, sender, held.music.clone(), limits).unwrap_or_else(|error| {
+            tracing::warn!(call_id = call.id, %error, "music on hold ends");
+            stop(sender)
+        }),
+        None => Change::Nothing,
+    };
+    let passed_on = limits.prevent_double && is_announced(sdp, limits);
+    let reflected = given.is_some_and(|music| music.mode == MohMode::Reflect);
+    let own = sender.music_on_hold.as_ref();
+    let music = own.or_else(|| receiver.music_on_hold.as_ref().filter(|_| reflected));
+    // An offer within the dialogue begins music; afterwards it goes on until the hold ends.
+    let music = match (&receiver.held, music) {
+        _ if passed_on || !holds(sender) => None,
+        (Some(held), _) => Some(held.music.clone()),
+        (None, music) => music.filter(|_| role == Role::Offer && has_spoken(receiver)).cloned(),
+    };
+    let held_by_sender = match music {
+        Some(music) => start(call, receiver, music, limits)?,
+        None => stop(receiver),
+    };
+    Ok([held_by_sender, held_itself])
+}
+
+/// The party has sent a description before.
+fn has_spoken(party: &Party) -> bool {
+    party.media.iter().any(|media| media.remote.is_some())
+}
+
+/// The incoming description says that its sender plays music already.
+fn is_announced(sdp: &SessionDescription, config: &MusicOnHoldConfig) -> bool {
+    config.attribute.as_ref().is_some_and(|name| sdp.attributes.unknown.contains(name))
+}
+
+/// All audio of the party is sendonly or inactive.
+fn holds(party: &Party) -> bool {
+    let mut audio = party
+        .media
+        .iter()
+        .filter(|media| media.media_type == "audio")
+        .filter_map(|media| media.remote.as_ref().filter(|remote| !remote.rejected))
+        .peekable();
+    audio.peek().is_some()
+        && audio.all(|remote| matches!(remote.direction, Direction::SendOnly | Direction::Inactive))
+}
+
+fn stop(receiver: &mut Party) -> Change {
+    match (receiver.held.take(), &receiver.player) {
+        (Some(_), Some(player)) => Change::Stop(player.clone()),
+        _ => Change::Nothing,
+    }
+}
+
+fn start(
+    call: &Call,
+    receiver: &mut Party,
+    music: Arc<MusicOnHold>,
+    limits: &MusicOnHoldConfig,
+) -> Result<Change, CommandError> {
+    let Some((position, media)) = playback::audible(receiver) else { return Ok(stop(receiver)) };
+    let Some(target) = playback::target_on(call, media) else { return Ok(stop(receiver)) };
+    let held = HeldParty {
+        position,
+        music,
+        format: target.format.clone(),
+        ptime_ms: target.ptime_ms,
+        local_port: local_port(media),
+    };
+    if receiver.held.as_deref() == Some(&held) {
+        return Ok(Change::Nothing);
+    }
+    let Some(source) = &held.music.source else { return Ok(stop(receiver)) };
+    let source = OpenedSource::open(source, &target.form(limits.max_repeats, limits.max_duration))?;
+    receiver.held = Some(Arc::new(held));
+    let player = receiver.player.get_or_insert_default().clone();
+    Ok(Change::Start { target, source: Box::new(source), player })
+}
+
+fn local_port(media: &Media) -> u16 {
+    media.ports.current().map_or(0, |ports| ports.rtp.local.port())
+}
+
+impl Change {
+    /// Carries it out; the call is not locked, for a player that is replaced waits for the data plane.
+    pub fn carry_out(self, plane: &MediaPlane) {
+        match self {
+            Self::Nothing => {}
+            Self::Stop(player) => player.end_music(),
+            Self::Start { target, source, player } => player.start_music(plane, &target, *source),
+        }
+    }
+}
