@@ -9,6 +9,7 @@ use crate::media::plan::{DropReason, Handling};
 use crate::negotiate::codecs::{self, CodecState, Handler, PacketTimes, PayloadHandler, Registry};
 use crate::negotiate::ptime::{self, PtimeState};
 use crate::negotiate::signal::{CodecOptions, CodecSpec, Signal};
+use crate::negotiate::t38;
 use crate::proto::sdp::model::{MediaDescription, MediaFormat};
 
 /// The negotiation of one media between two parties; both point at the same one.
@@ -93,6 +94,44 @@ pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, sig
     });
     from.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
     to.coding = Coding { side: Side::Answerer, negotiated };
+}
+
+/// An offer of T.38 by `from` that becomes audio for `to`: what `to` spoke so far, else the codecs that the client wants, else G.711.
+pub fn offer_for_fax(from: &mut Media, to: &mut Media, signal: &Signal) {
+    let registry = &Registry::BUILD;
+    let wanted = CodecOptions { transcode: signal.codecs.transcode.clone(), ..CodecOptions::default() };
+    let spoken: Vec<MediaFormat> =
+        to.coding.list_so_far().iter().filter(|f| registry.encodes(&f.format)).cloned().collect();
+    let offer = |formats: &[MediaFormat], options: &CodecOptions| {
+        let offered = codecs::offer(formats, "audio", None, options, registry);
+        Some(offered.state).filter(|state| !state.offered.is_empty())
+    };
+    let codecs = offer(&spoken, &CodecOptions::default())
+        .or_else(|| offer(&[], &wanted))
+        .or_else(|| offer(&t38::default_audio(), &CodecOptions::default()))
+        .unwrap_or_default();
+    let previous = to.coding.ptime_as_offerer().swapped();
+    let options = &signal.codecs;
+    let (printed_ptime_ms, ptime) = ptime::offer(previous, None, options.ptime_ms, options.ptime_reverse_ms);
+    let negotiated = Arc::new(Negotiated { codecs, ptime, printed_ptime_ms, ..Negotiated::default() });
+    from.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
+    to.coding = Coding { side: Side::Answerer, negotiated };
+}
+
+/// An answer of T.38 by `from` to an offer of audio: `to` gets the first of its codecs that we can speak.
+pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
+    let registry = &Registry::BUILD;
+    let mut negotiated = (*to.coding.negotiated).clone();
+    let spoken = |f: &&MediaFormat| registry.encodes(&f.format) && registry.decodes(&f.format);
+    let offered: Vec<MediaFormat> = negotiated.codecs.offerer.iter().map(|f| f.format.clone()).collect();
+    let chosen: Vec<MediaFormat> = offered.iter().find(spoken).cloned().into_iter().collect();
+    negotiated.codecs.towards_offerer.clone_from(&chosen);
+    negotiated.codecs.answerer = chosen;
+    (negotiated.printed_ptime_ms, negotiated.ptime) = ptime::answer(negotiated.ptime, None);
+    negotiated.without_codecs = negotiated.codecs.towards_offerer.is_empty();
+    let negotiated = Arc::new(negotiated);
+    from.coding = Coding { side: Side::Answerer, negotiated: negotiated.clone() };
+    to.coding = Coding { side: Side::Offerer, negotiated };
 }
 
 /// An answer of `from`: makes the list for `to`, from what `from` was offered.

@@ -7,6 +7,7 @@ use codec::PayloadFormat;
 
 use super::coding;
 use super::echo::{self, Routing};
+use super::fax;
 use super::model::{Call, Media, Party};
 use super::subscription::Subscription;
 use crate::config::RecordDirection;
@@ -127,6 +128,9 @@ fn is_passed_through(media: &Media) -> bool {
 /// Edges from one media to the opposite one. RTCP flows also while one side is on hold. `before` are the sections in front of it.
 fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, closed: bool) {
     if from.ports.current().is_none() || to.ports.current().is_none() {
+        return;
+    }
+    if fax::is_gateway(from, to) {
         return;
     }
     if from.is_rtp() && to.is_rtp() && from.media_type != to.media_type {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::bundling;
 use super::coding;
 use super::error::CommandError;
+use super::fax;
 use super::interfaces::Interfaces;
 use super::model::{Media, MuxAnswer, Party, Remote};
 use super::pairing;
@@ -15,6 +16,7 @@ use super::ports::{Latching, PortSet};
 use crate::config::{Config, EndpointLearning};
 use crate::media::port_pool::PortPool;
 use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
+use crate::negotiate::t38::{self, Gateway, T38Parameters};
 use crate::proto::sdp::model::{MediaDescription, SessionDescription, Transport};
 
 /// What an exchange needs beside the parties.
@@ -61,16 +63,23 @@ impl Exchange<'_> {
                 continue;
             }
             let (from, to) = (&mut sender.media[position], &mut receiver.media[position]);
-            self.retype(from, described);
-            self.retype(to, described);
+            let was_fax = [from.t38.is_some(), to.t38.is_some()];
+            let gateway = t38::gateway(described, &self.signal.t38, was_fax);
+            let kept = to.transport.clone();
+            self.retype(from, &described.media_type);
+            self.retype(to, gateway.map_or(described.media_type.as_str(), |gateway| gateway.answerer_type()));
             self.take_remote(from, described)?;
             from.family = own_family(from).or(from.family);
             self.transport_of_offer(from, to, described)?;
+            fax::offer(from, to, described, gateway, self.signal, kept);
             self.mux_of_offer(from, to, described);
             self.learning(from);
             self.ice_of_offer(from, to, described);
             self.mask_extensions(from, described);
-            coding::offer(from, to, described, self.signal);
+            match gateway {
+                Some(Gateway::Decode) => coding::offer_for_fax(from, to, self.signal),
+                _ => coding::offer(from, to, described, self.signal),
+            }
             self.attach(from, from_interface.clone(), None);
             let wanted = network.address_family.filter(|_| !to.ice.is_running());
             let family = wanted.or(to.family).or(known_family).or(from.family);
@@ -102,7 +111,13 @@ impl Exchange<'_> {
             if from.mid.is_none() {
                 from.mid.clone_from(&described.attributes.mid);
             }
-            coding::answer(from, to, described, self.signal);
+            match &mut from.t38 {
+                Some(parameters) => {
+                    *parameters = T38Parameters::new(&described.attributes.t38, &self.signal.t38);
+                    coding::answer_by_fax(from, to);
+                }
+                None => coding::answer(from, to, described, self.signal),
+            }
             let wanted = self.signal.network.address_family.filter(|_| !to.ice.is_running());
             let family = wanted.or(to.family).or(from.family);
             self.attach(from, interface.clone(), None);
@@ -129,8 +144,8 @@ impl Exchange<'_> {
     }
 
     /// A changed media type at a position replaces the media; only address and ports stay (fax and back).
-    fn retype(&mut self, media: &mut Media, described: &MediaDescription) {
-        if media.media_type != described.media_type {
+    fn retype(&mut self, media: &mut Media, media_type: &str) {
+        if media.media_type != media_type {
             let now = std::time::SystemTime::now();
             *media = Media {
                 attachment: media.attachment.take(),
@@ -139,7 +154,7 @@ impl Exchange<'_> {
                 mid: media.mid.take(),
                 bundling: media.bundling,
                 index: media.index,
-                ..Media::new(media.number, &described.media_type, now)
+                ..Media::new(media.number, media_type, now)
             };
         }
     }
@@ -151,7 +166,7 @@ impl Exchange<'_> {
         to: &mut Media,
         described: &MediaDescription,
     ) -> Result<(), CommandError> {
-        self.retype(from, described);
+        self.retype(from, &described.media_type);
         self.take_remote(from, described)?;
         from.received_transport = Some(described.transport.clone());
         from.transport = Some(described.transport.clone());

@@ -19,6 +19,7 @@ mod echo;
 mod engine;
 mod error;
 mod exchange;
+mod fax;
 mod fragments;
 mod ice;
 mod interfaces;

@@ -22,6 +22,7 @@ use crate::media::stats::StreamShared;
 use crate::negotiate::bundle::Bundling;
 use crate::negotiate::ice::Ice;
 use crate::negotiate::signal::{AddressFamily, MusicOnHold};
+use crate::negotiate::t38::T38Parameters;
 use crate::proto::sdp::model::{Direction, ExtMap, Transport};
 
 /// Position of a party in its call; parties are never removed, so it stays valid.
@@ -142,6 +143,8 @@ pub struct Media {
     pub bundling: Bundling,
     /// Header extensions of the party's offer that are hidden from the other side, and accepted all the same.
     pub masked_extensions: Vec<ExtMap>,
+    /// The party speaks T.38 with us while the other one speaks audio.
+    pub t38: Option<T38Parameters>,
 }
 
 /// Facts of a party's own media section.
@@ -312,6 +315,7 @@ impl Media {
             ice: Ice::default(),
             bundling: Bundling::default(),
             masked_extensions: Vec::new(),
+            t38: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::coding;
 use super::dialogue::Role;
 use super::error::CommandError;
+use super::fax;
 use super::model::{Media, Party};
 use super::music_on_hold::{self, HeldParty};
 use crate::config::Config;
@@ -119,11 +120,16 @@ impl Output<'_> {
 
     fn section(&self, described: &MediaDescription, place: Place<'_>, to: &Media) -> MediaSectionOut {
         let source = place.source;
+        let is_gateway = fax::is_gateway(source, to);
         let mut section = MediaSectionOut {
-            media_type: described.media_type.clone(),
+            media_type: if is_gateway { to.media_type.clone() } else { described.media_type.clone() },
             port: 0,
             transport: to.transport.clone().unwrap_or_else(|| described.transport.clone()),
-            format_tokens: described.format_tokens.clone(),
+            format_tokens: match &to.t38 {
+                _ if !is_gateway => described.format_tokens.clone(),
+                Some(_) => vec!["t38".into()],
+                None => coding::printed(to).iter().map(|f| f.format.payload_type.to_string()).collect(),
+            },
             information: described.information.clone(),
             address: unspecified(to),
             bandwidth: described.bandwidth,
@@ -156,6 +162,14 @@ impl Output<'_> {
             None if hold_address => section.address,
             None => attachment.local.advertised,
         };
+        if let Some(parameters) = to.t38.filter(|_| is_gateway) {
+            section.body = SectionBody::Generated(Box::new(GeneratedSection {
+                unknown: parameters.attributes(),
+                direction: Some(self.direction(place, to)),
+                ..GeneratedSection::default()
+            }));
+            return section;
+        }
         if !to.is_rtp() {
             section.body = self.verbatim(described, source, to);
             return section;

@@ -9,10 +9,7 @@ use crate::negotiate::signal::Signal;
 /// `NotBuilt`, naming the feature.
 pub fn refuse(signal: &Signal) -> Result<(), CommandError> {
     let security = &signal.security;
-    let refused = [
-        (signal.t38.decode || signal.t38.force, "T.38 gateway"),
-        (security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP"),
-    ];
+    let refused = [(security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP")];
     if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {
         return Err(CommandError::NotBuilt(what));
     }

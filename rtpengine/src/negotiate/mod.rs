@@ -7,3 +7,4 @@ pub mod ptime;
 pub mod sdp_attr;
 pub mod security;
 pub mod signal;
+pub mod t38;
