@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpListen
 use crate::media::event::MediaEvent;
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
+use crate::proto::dtls::{Certificate, CertificateError};
 use crate::record::{RecordError, Recorder};
 
 /// Most threads of the control plane: one for each listener, since a listener's commands are carried out in its own task and take
@@ -53,6 +54,8 @@ pub enum ServiceError {
     #[error("cannot start the control threads: {0}")]
     Runtime(io::Error),
     #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
     Recorder(#[from] RecordError),
     #[error("{0}")]
     Listen(io::Error),
@@ -64,6 +67,8 @@ impl Services {
     /// Starts everything; on return the ng ports answer.
     pub fn start(config: Config) -> Result<Self, ServiceError> {
         let config = Arc::new(config);
+        let certificate =
+            Certificate::generate(config.dtls_certificate, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
         let (producers, consumers) = (0..config.num_threads).map(|_| tap::ring(ring)).unzip();
         let recorder = Recorder::start(&config.recording, consumers)?;
@@ -76,6 +81,7 @@ impl Services {
             pool,
             plane: plane.clone(),
             recorder: recorder.clone(),
+            certificate,
         }));
         let listeners = config.listen_ng.len() + config.control.listen_tcp_ng.len();
         let runtime = runtime::Builder::new_multi_thread()

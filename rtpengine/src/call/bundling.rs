@@ -67,9 +67,9 @@ impl Exchange<'_> {
         let heritage = update(sender, |bundling| bundle::answered_by(self.sdp, &sections, bundling));
         if let Some((old, new)) = heritage {
             let (ports, ice) = (sender.media[old].ports.clone(), std::mem::take(&mut sender.media[old].ice));
-            let streams = sender.media[old].streams.clone();
+            let (streams, security) = (sender.media[old].streams.clone(), sender.media[old].security.clone());
             let heir = &mut sender.media[new];
-            (heir.ports, heir.ice, heir.streams) = (ports, ice, streams);
+            (heir.ports, heir.ice, heir.streams, heir.security) = (ports, ice, streams, security);
             let created = sender.created;
             sender.media[old].streams = [MediaStream::new(created), MediaStream::new(created)];
         }
@@ -136,5 +136,6 @@ pub fn share(party: &mut Party) {
         media.attachment.clone_from(&tagged.attachment);
         media.family = tagged.family;
         media.rtcp_mux.active = tagged.rtcp_mux.active;
+        media.security.clone_from(&tagged.security);
     }
 }

@@ -15,6 +15,9 @@ use crate::media::plan::{
     CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan,
 };
 use crate::negotiate::ice::Passthrough;
+use crate::negotiate::security::Keying;
+use crate::proto::sdp::model::Crypto;
+use crate::proto::srtp::{MasterKey, SessionParameters, Suite};
 
 /// What recording asks of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
 fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
     let Some(ports) = media.ports.current().filter(|_| !media.is_carried()) else { return };
     let remote = media.remote.as_ref();
+    let security = stream_security(media);
     let stream = |component: usize, socket, expect, signalled: Option<SocketAddr>| {
         let state = &media.streams[component];
         let usable = |peer: &SocketAddr| !peer.ip().is_unspecified() && peer.port() != 0;
@@ -90,7 +94,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             formats: formats(party, media),
             shared: state.shared.clone(),
             recorded: !party.excluded_from_recording,
-            security: StreamSecurity::Plain,
+            security: security.clone(),
         }
     };
     let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {
@@ -102,6 +106,31 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
     plan.streams.push(stream(0, ports.rtp.clone(), first, remote.map(|remote| remote.rtp)));
     if let (Some(expect), Some(rtcp)) = (second, &ports.rtcp) {
         plan.streams.push(stream(1, rtcp.clone(), expect, remote.map(|remote| remote.rtcp)));
+    }
+}
+
+/// The keys of a media. Without any it is closed: nothing clear is accepted or sent under an SRTP profile.
+fn stream_security(media: &Media) -> StreamSecurity {
+    let key = |crypto: &Crypto| {
+        let parameters = SessionParameters {
+            unencrypted_srtp: crypto.unencrypted_srtp,
+            unencrypted_srtcp: crypto.unencrypted_srtcp,
+            unauthenticated_srtp: crypto.unauthenticated_srtp,
+        };
+        let mki = crypto.mki.as_ref().map_or(&[][..], |(mki, _)| mki);
+        let suite = Suite::by_name(crypto.suite.name)?;
+        match MasterKey::new(suite, crypto.key_salt.octets(), mki, parameters) {
+            Ok(key) => Some(Arc::new(key)),
+            Err(error) => {
+                tracing::warn!(%error, "SRTP key cannot be used");
+                None
+            }
+        }
+    };
+    match media.keying() {
+        Keying::Plain => StreamSecurity::Plain,
+        Keying::Sdes { receive, send } => StreamSecurity::Srtp { receive: key(receive), send: key(send) },
+        Keying::Dtls(_) | Keying::Blocked => StreamSecurity::Srtp { receive: None, send: None },
     }
 }
 

@@ -28,7 +28,9 @@ use crate::media::MediaPlane;
 use crate::media::event::MediaEvent;
 use crate::media::plan::CallKey;
 use crate::media::port_pool::PortPool;
+use crate::negotiate::security;
 use crate::negotiate::signal::{DropTraffic, Signal};
+use crate::proto::dtls::Certificate;
 use crate::proto::sdp::model::SessionDescription;
 use crate::proto::sdp::parse::{ParseOptions, parse};
 use crate::proto::sdp::text;
@@ -43,6 +45,7 @@ pub struct Services {
     pub pool: Arc<PortPool>,
     pub plane: MediaPlane,
     pub recorder: Recorder,
+    pub certificate: Certificate,
 }
 
 /// All calls and the commands on them. Shared by the doors.
@@ -51,6 +54,8 @@ pub struct Engine {
     pub(super) pool: Arc<PortPool>,
     pub(super) plane: MediaPlane,
     pub(super) recorder: Recorder,
+    /// Ours, in all DTLS associations.
+    pub(super) certificate: Certificate,
     pub(super) interfaces: Interfaces,
     pub(super) store: CallStore,
     pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
@@ -82,7 +87,7 @@ pub enum Deleted {
 
 impl Engine {
     pub fn new(services: Services) -> Self {
-        let Services { config, pool, plane, recorder } = services;
+        let Services { config, pool, plane, recorder, certificate } = services;
         Self {
             interfaces: Interfaces::new(&config),
             tap: TapDirections::new(config.recording.direction),
@@ -95,6 +100,7 @@ impl Engine {
             pool,
             plane,
             recorder,
+            certificate,
         }
     }
 
@@ -127,14 +133,14 @@ impl Engine {
         if role == Role::Answer && identity.to_tag.is_none() {
             return Err(CommandError::NoToTag);
         }
-        unbuilt::refuse(signal)?;
+        unbuilt::warn(signal);
         let present = self.store.get(call_id);
         match (&present, role) {
             (None, Role::Answer) => return Err(CommandError::UnknownCall),
             (None, Role::Offer) => self.check_limits()?,
             _ => {}
         }
-        let sdp = self.parse(signal, body)?;
+        let mut sdp = self.parse(signal, body)?;
         let own = |instance: &Option<String>| instance.as_deref() == Some(self.instance.as_str());
         if signal.flags.loop_protect && !sdp.instances.is_empty() && sdp.instances.iter().all(own) {
             return Ok(SdpReply { sdp: body.to_vec(), recordings: Vec::new() });
@@ -149,12 +155,18 @@ impl Engine {
         }
         let Dialogue { sender, receiver, mut sender_copy, mut receiver_copy } =
             dialogue::resolve(&call, role, signal)?;
+        let in_pairs = |index: usize| {
+            let known = sender_copy.media.get(index).is_some_and(|media| media.security.expects_pair());
+            known || signal.security.osrtp_accept_legacy
+        };
+        security::join_pairs(&mut sdp.media, in_pairs);
         let mut exchange = Exchange {
             config: &self.config,
             interfaces: &self.interfaces,
             pool: &self.pool,
             signal,
             sdp: &sdp,
+            certificate: &self.certificate,
             next_media_number: call.next_media_number,
             own_side: OwnSide::Neither,
         };

@@ -15,8 +15,10 @@ use super::pairing;
 use super::ports::{Latching, PortSet};
 use crate::config::{Config, EndpointLearning};
 use crate::media::port_pool::PortPool;
+use crate::negotiate::security::{Policy, Section};
 use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
 use crate::negotiate::t38::{self, Gateway, T38Parameters};
+use crate::proto::dtls::Certificate;
 use crate::proto::sdp::model::{MediaDescription, SessionDescription, Transport};
 
 /// What an exchange needs beside the parties.
@@ -26,6 +28,7 @@ pub struct Exchange<'a> {
     pub pool: &'a Arc<PortPool>,
     pub signal: &'a Signal,
     pub sdp: &'a SessionDescription,
+    pub certificate: &'a Certificate,
     /// Number for the next new media of the call.
     pub next_media_number: u32,
     /// The side that is the daemon itself.
@@ -70,8 +73,9 @@ impl Exchange<'_> {
             self.retype(to, gateway.map_or(described.media_type.as_str(), |gateway| gateway.answerer_type()));
             self.take_remote(from, described)?;
             from.family = own_family(from).or(from.family);
-            self.transport_of_offer(from, to, described)?;
+            self.transport_of_offer(from, to, described);
             fax::offer(from, to, described, gateway, self.signal, kept);
+            self.keys_of_offer(from, to, described);
             self.mux_of_offer(from, to, described);
             self.learning(from);
             self.ice_of_offer(from, to, described);
@@ -104,7 +108,8 @@ impl Exchange<'_> {
             let (from, to) = (&mut sender.media[position], &mut offerer.media[position]);
             from.media_type.clone_from(&described.media_type);
             self.take_remote(from, described)?;
-            self.transport_of_answer(from, to, described)?;
+            self.transport_of_answer(from, to, described);
+            self.keys_of_answer(from, to, described);
             self.mux_of_answer(from, to, described);
             self.learning(from);
             self.ice_of_answer(from, to, described);
@@ -226,39 +231,50 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn transport_of_offer(
-        &self,
-        from: &mut Media,
-        to: &mut Media,
-        described: &MediaDescription,
-    ) -> Result<(), CommandError> {
-        let changed = from.received_transport.as_ref() != Some(&described.transport);
+    fn transport_of_offer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
+        let opportunistic = Section::new(described, self.sdp).is_opportunistic();
+        let changed = from.received_transport.as_ref() != Some(&described.transport)
+            || from.security.is_received_opportunistic() != opportunistic;
         from.received_transport = Some(described.transport.clone());
         from.transport = Some(described.transport.clone());
         match self.signal.security.transport {
             Some(TransportOverride::Rtp(profile)) if described.transport.is_rtp() => {
                 to.transport = Some(Transport::Rtp(profile));
+                to.security.set_opportunistic(false);
             }
-            _ if to.transport.is_none() || changed => to.transport = Some(described.transport.clone()),
+            _ if to.transport.is_none() || changed => {
+                to.transport = Some(described.transport.clone());
+                to.security.set_opportunistic(opportunistic);
+            }
             _ => {}
         }
-        refuse_secure(from)?;
-        refuse_secure(to)
     }
 
-    fn transport_of_answer(
-        &self,
-        from: &mut Media,
-        to: &mut Media,
-        described: &MediaDescription,
-    ) -> Result<(), CommandError> {
+    fn transport_of_answer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
         from.received_transport = Some(described.transport.clone());
         from.transport = Some(described.transport.clone());
         if to.transport.is_none() || self.signal.security.transport == Some(TransportOverride::Accept) {
             to.transport = Some(described.transport.clone());
         }
-        refuse_secure(from)?;
-        refuse_secure(to)
+    }
+
+    fn keys_of_offer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
+        if described.port == 0 {
+            return;
+        }
+        let policy = Policy::new(self.signal, self.config.dtls_passive, self.certificate);
+        let section = Section::new(described, self.sdp);
+        from.security.receive_offer(&section, &policy);
+        to.security.prepare_offer(to.rtp_profile(), Some(&section), &policy, &mut rand::rng());
+    }
+
+    fn keys_of_answer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
+        if described.port == 0 {
+            return;
+        }
+        let policy = Policy::new(self.signal, self.config.dtls_passive, self.certificate);
+        from.security.receive_answer(&Section::new(described, self.sdp));
+        to.security.prepare_answer(to.rtp_profile(), Some(&from.security), &policy, &mut rand::rng());
     }
 
     /// Multiplexing in an offer: what the receiver is offered, and how the sender will be answered.
@@ -452,11 +468,4 @@ pub fn family_of(address: IpAddr) -> AddressFamily {
 /// The interface that a party's media are on.
 fn interface_of(party: &Party) -> Option<String> {
     party.media.iter().find_map(|media| Some(media.attachment.as_ref()?.interface.clone()))
-}
-
-fn refuse_secure(media: &Media) -> Result<(), CommandError> {
-    match &media.transport {
-        Some(Transport::Rtp(profile)) if profile.secure => Err(CommandError::NotBuilt("SRTP")),
-        _ => Ok(()),
-    }
 }

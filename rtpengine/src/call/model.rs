@@ -20,10 +20,11 @@ use crate::media::WorkerId;
 use crate::media::plan::{CallKey, StreamId};
 use crate::media::stats::StreamShared;
 use crate::negotiate::bundle::Bundling;
-use crate::negotiate::ice::Ice;
+use crate::negotiate::ice::{Ice, Passthrough};
+use crate::negotiate::security::{Keying, MediaSecurity};
 use crate::negotiate::signal::{AddressFamily, MusicOnHold};
 use crate::negotiate::t38::T38Parameters;
-use crate::proto::sdp::model::{Direction, ExtMap, Transport};
+use crate::proto::sdp::model::{Direction, ExtMap, RtpProfile, Transport};
 
 /// Position of a party in its call; parties are never removed, so it stays valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +146,8 @@ pub struct Media {
     pub masked_extensions: Vec<ExtMap>,
     /// The party speaks T.38 with us while the other one speaks audio.
     pub t38: Option<T38Parameters>,
+    /// Keys, and what was offered and answered about them.
+    pub security: MediaSecurity,
 }
 
 /// Facts of a party's own media section.
@@ -316,12 +319,24 @@ impl Media {
             bundling: Bundling::default(),
             masked_extensions: Vec::new(),
             t38: None,
+            security: MediaSecurity::default(),
         }
     }
 
     /// The section carries RTP.
     pub fn is_rtp(&self) -> bool {
-        matches!(self.transport, Some(Transport::Rtp(_)))
+        self.rtp_profile().is_some()
+    }
+
+    /// The RTP profile that is spoken.
+    pub fn rtp_profile(&self) -> Option<RtpProfile> {
+        self.transport.as_ref()?.rtp_profile()
+    }
+
+    /// What the data plane does with the party's packets. Those of sections that are passed through are none of our business, whatever
+    /// they are.
+    pub fn keying(&self) -> &Keying {
+        if self.ice.passthrough() == Passthrough::Off { self.security.keying() } else { &Keying::Plain }
     }
 
     /// The section is bundled behind another one: its ports and streams are copies of that one's.

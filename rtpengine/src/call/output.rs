@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::media::port_pool::LocalPort;
 use crate::negotiate::bundle::{self, Bundling, Extensions};
 use crate::negotiate::ice::{self, LocalEndpoint, Passthrough, Ranking, local_candidates};
-use crate::negotiate::sdp_attr;
 use crate::negotiate::signal::Signal;
+use crate::negotiate::{sdp_attr, security};
 use crate::proto::sdp::model::{
     Direction, ExtMap, Group, MediaDescription, Origin, RtcpAttribute, SessionDescription,
 };
@@ -97,7 +97,9 @@ impl Output<'_> {
             match (described, source) {
                 (Some(described), Some(source)) => {
                     let held = held.as_deref();
-                    sections.push(self.section(described, Place { source, position, held }, media));
+                    let section = self.section(described, Place { source, position, held }, media);
+                    let offered = self.role == Role::Offer && media.security.is_offered_twice();
+                    media.security.layout().spread(section, offered, &mut sections);
                 }
                 // An answer left a section out, or the source never saw it: refused, so that the number of sections stays right
                 // (RFC 3264 §6).
@@ -210,6 +212,7 @@ impl Output<'_> {
             }
             (None, _) => (0, false),
         };
+        let keys = to.security.lines(!flags.no_tls_id);
         GeneratedSection {
             formats: coding::printed(to),
             extmap_allow_mixed: !to.remote.as_ref().is_some_and(|remote| remote.extmap_without_mixed),
@@ -225,10 +228,14 @@ impl Output<'_> {
                 address: flags.full_rtcp_attribute.then_some(address),
             }),
             rtcp_mux: muxed,
+            crypto: keys.crypto,
+            key_style: security::key_style(&self.signal.security),
+            setup: keys.setup,
+            fingerprint: keys.fingerprint,
+            tls_id: keys.tls_id,
             ptime_ms: coding::printed_ptime(to),
             maxptime_ms: attributes.maxptime_ms,
             ice: self.ice(to),
-            ..GeneratedSection::default()
         }
     }
 

@@ -73,6 +73,7 @@ pub fn section(
         bandwidth: Bandwidth::default(),
         attributes: Attributes { direction: Some(direction), ..Attributes::default() },
         attribute_lines: Vec::new(),
+        other_half: None,
     }
 }
 

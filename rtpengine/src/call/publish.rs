@@ -13,7 +13,7 @@ use super::pairing::answer_order;
 use super::recording;
 use super::store::{CallHandle, lock};
 use crate::negotiate::codecs::{Registry, choose, propose, without_stripped};
-use crate::negotiate::signal::{CodecOptions, CodecSpec, DtlsMode, Signal};
+use crate::negotiate::signal::{BundleOptions, CodecOptions, CodecSpec, DtlsMode, Signal};
 use crate::proto::sdp::model::{
     Attributes, Direction, MediaDescription, MediaFormat, SessionDescription, Transport,
 };
@@ -94,6 +94,8 @@ impl Engine {
         let mut towards = towards_party(signal);
         towards.codecs = CodecOptions::default();
         towards.replace.origin = true;
+        // A single section has nothing to be bundled with.
+        towards.security.bundle = BundleOptions::default();
         // Both ways of keying are offered, whatever the message says.
         towards.security.sdes.off = false;
         towards.security.dtls = towards.security.dtls.filter(|mode| *mode != DtlsMode::Off);
@@ -224,6 +226,7 @@ impl Engine {
             pool: &self.pool,
             signal,
             sdp,
+            certificate: &self.certificate,
             next_media_number: call.next_media_number,
             own_side,
         }

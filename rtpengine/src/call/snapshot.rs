@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::model::{Call, Media, MediaStream, Party, PartyId};
 use crate::media::stats::{SsrcShared, Traffic};
 use crate::negotiate::ice::{Passthrough, Role};
+use crate::negotiate::security::{DtlsRole, PairOrder};
 use crate::proto::sdp::model::Direction;
 
 /// A call.
@@ -70,6 +71,8 @@ pub struct StreamSnapshot {
     pub local: Option<(IpAddr, u16)>,
     pub endpoint: Option<SocketAddr>,
     pub advertised: Option<SocketAddr>,
+    /// Name of the SRTP crypto suite.
+    pub crypto_suite: Option<&'static str>,
     /// Microseconds since the epoch.
     pub last_packet_us: u64,
     pub ssrc: Option<u32>,
@@ -271,6 +274,7 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
         local,
         endpoint: learned.or(signalled),
         advertised: signalled,
+        crypto_suite: media.security.suite().map(|suite| suite.name),
         last_packet_us: shared.last_packet_us.get().max(*since_us),
         ssrc: shared.ingress_ssrc.iter().map(|slot| slot.ssrc.load(Relaxed)).find(|&ssrc| ssrc != 0),
         flags,
@@ -293,6 +297,11 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
     flag(direction.receives(), "send");
     flag(direction.sends(), "recv");
     flag(media.rtcp_mux.active, "rtcp-mux");
+    let security = &media.security;
+    flag(security.has_dtls(), "DTLS-SRTP");
+    flag(security.dtls_role() == Some(DtlsRole::Active), "DTLS role active");
+    flag(security.dtls_role() == Some(DtlsRole::Passive), "DTLS role passive");
+    flag(security.has_sdes(), "SDES");
     flag(media.ice.passthrough() != Passthrough::Off, "passthrough");
     flag(media.ice.is_active(), "ICE");
     let agent = media.ice.remote();
@@ -302,6 +311,9 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
     flag(media.ice.is_lite(), "ICE-lite self");
     flag(media.unidirectional, "unidirectional");
     flag(super::coding::is_ptime_overridden(media), "ptime-override");
+    flag(security.is_sdes_reordered(), "SDES reordered");
+    flag(security.is_pair(PairOrder::PlainFirst), "legacy OSRTP");
+    flag(security.is_pair(PairOrder::SecureFirst), "reverse legacy OSRTP");
     flag(opposite.is_some_and(|opposite| super::coding::is_transcoded(media, opposite)), "transcoding");
     flags
 }

@@ -1,22 +1,12 @@
-//! What signalling may ask for and this version does not have: refused where the call could not work, else said in the log.
+//! What signalling may ask for and this version does not have: the call works without it, and the log says so.
 
-use super::error::CommandError;
 use crate::negotiate::signal::Signal;
 
-/// Refuses what would change the SDP or the media in a way that cannot be delivered.
-///
-/// # Errors
-/// `NotBuilt`, naming the feature.
-pub fn refuse(signal: &Signal) -> Result<(), CommandError> {
-    let security = &signal.security;
-    let refused = [(security.osrtp_offer || security.osrtp_offer_legacy, "OSRTP")];
-    if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {
-        return Err(CommandError::NotBuilt(what));
-    }
+/// Says what will have no effect.
+pub fn warn(signal: &Signal) {
     for what in without_effect(signal) {
         tracing::warn!(call_id = signal.identity.call_id, "{what}: not implemented yet, no effect");
     }
-    Ok(())
 }
 
 fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {

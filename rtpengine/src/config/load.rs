@@ -15,6 +15,7 @@ use super::{
     Config, ControlConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion, RecordDirection,
     RecordingConfig, RecordingMethod, SsrcReporting, check,
 };
+use crate::proto::dtls::{CertificateKey, CertificateOptions, SignatureHash};
 
 /// What the user started the program for.
 #[derive(Debug)]
@@ -118,6 +119,7 @@ fn build(
         },
         sip_source: settings.flag("sip-source"),
         dtls_passive: settings.flag("dtls-passive"),
+        dtls_certificate: dtls_certificate(settings),
         software_id: software_id(settings.text("software-id")),
         reject_invalid_sdp: settings.flag("reject-invalid-sdp"),
         max_sessions: u64::try_from(settings.int("max-sessions")).ok(),
@@ -137,6 +139,25 @@ fn build(
         },
         templates: check::templates(settings)?,
     })
+}
+
+fn dtls_certificate(settings: &Settings) -> CertificateOptions {
+    let is_one_of = |name: &str, words: &[&str]| {
+        settings.text(name).is_some_and(|text| words.iter().any(|word| text.eq_ignore_ascii_case(word)))
+    };
+    let rsa_bits = u32::try_from(settings.int("dtls-rsa-key-size")).unwrap_or(u32::MAX);
+    CertificateOptions {
+        key: if is_one_of("dtls-cert-cipher", &["RSA"]) {
+            CertificateKey::Rsa(rsa_bits)
+        } else {
+            CertificateKey::P256
+        },
+        signature: if is_one_of("dtls-signature", &["SHA-1", "SHA1"]) {
+            SignatureHash::Sha1
+        } else {
+            SignatureHash::Sha256
+        },
+    }
 }
 
 fn port(settings: &Settings, name: &str) -> Result<u16, OptionError> {

@@ -88,13 +88,11 @@ pub(super) const DTLS: &[OptionSpec] = &[
     O::flag("dtls-passive", "Prefer the passive role"),
     O::text("dtls-cert-cipher", "prime256v1|RSA", "Key type of the certificate")
         .default("prime256v1")
-        .words_any_case(&["prime256v1", "ec_prime256v1", "ec-prime256v1", "RSA"])
-        .not_yet(),
-    O::int("dtls-rsa-key-size", "Size of an RSA key in bits").default("2048").at_least(0).not_yet(),
+        .words_any_case(&["prime256v1", "ec_prime256v1", "ec-prime256v1", "RSA"]),
+    O::int("dtls-rsa-key-size", "Size of an RSA key in bits").default("2048").at_least(0),
     O::text("dtls-signature", "SHA-256|SHA-1", "Signature of the certificate")
         .default("SHA-256")
-        .words_any_case(&["SHA-256", "SHA256", "SHA-1", "SHA1"])
-        .not_yet(),
+        .words_any_case(&["SHA-256", "SHA256", "SHA-1", "SHA1"]),
     O::text("dtls-ciphers", "STRING", "Cipher list")
         .default("DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK")
         .not_yet(),

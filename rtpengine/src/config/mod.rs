@@ -18,6 +18,8 @@ pub use control::{ControlConfig, HttpConfig, PathMtu};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 
+use crate::proto::dtls::CertificateOptions;
+
 /// Everything that the rest of the daemon may know about its configuration. Immutable after start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -59,6 +61,8 @@ pub struct Config {
     pub sip_source: bool,
     /// Be the passive side of DTLS when both are possible.
     pub dtls_passive: bool,
+    /// `dtls-cert-cipher`, `dtls-rsa-key-size`, `dtls-signature`
+    pub dtls_certificate: CertificateOptions,
     /// Text of `s=` and user agent.
     pub software_id: String,
     /// An SDP body that ends in an empty line is an error.
@@ -250,6 +254,7 @@ impl Config {
             endpoint_learning: EndpointLearning::Heuristic,
             sip_source: false,
             dtls_passive: false,
+            dtls_certificate: CertificateOptions::default(),
             software_id: concat!("rtpengine-", env!("CARGO_PKG_VERSION")).replace('.', "-"),
             reject_invalid_sdp: false,
             max_sessions: None,

@@ -1,6 +1,7 @@
 //! Sans-IO protocol cores: bytes in, values out. No sockets, no clock, no random source.
 
 pub mod bencode;
+pub mod dtls;
 pub mod json;
 pub mod rtcp;
 pub mod sdp;

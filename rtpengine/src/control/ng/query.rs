@@ -119,6 +119,9 @@ fn stream(stream: &StreamSnapshot) -> Dict {
     }
     dict.push("endpoint", endpoint(stream.endpoint));
     dict.push("advertised endpoint", endpoint(stream.advertised));
+    if let Some(suite) = stream.crypto_suite {
+        dict.push("crypto suite", suite);
+    }
     let last = stream.last_packet_us / 1_000_000;
     dict.push("last packet", last);
     dict.push("last kernel packet", 0u64);

@@ -41,17 +41,3 @@ pub enum DtlsRole {
     /// The party does.
     Passive,
 }
-
-impl Keying {
-    /// Packets of a party with this keying can go to one with the other keying as they are: both are plain, or what the one encrypts
-    /// with is what the other was promised (same suite, key and parameters).
-    pub fn passes_unchanged_to(&self, to: &Keying) -> bool {
-        match (self, to) {
-            (Keying::Plain, Keying::Plain) => true,
-            (Keying::Sdes { receive, .. }, Keying::Sdes { send, .. }) => {
-                Crypto { tag: send.tag, ..receive.clone() } == *send
-            }
-            _ => false,
-        }
-    }
-}

@@ -22,13 +22,12 @@ impl MediaDescription {
         Some(SocketAddr::new(self.connection_address(session)?, self.port))
     }
 
-    /// Where RTCP goes: `a=rtcp`, else the next port. `a=rtcp` is ignored when there is a port count. Equal to
-    /// [`Self::endpoint`] when RTCP is multiplexed. `None` for rejected media.
+    /// Where RTCP goes if it is not multiplexed: `a=rtcp`, else the next port, also for whoever only offers to multiplex (RFC 5761
+    /// §5.1.1). `a=rtcp` is ignored when there is a port count. `None` for rejected media.
     pub fn rtcp_endpoint(&self, session: &SessionDescription) -> Option<SocketAddr> {
         let rtp = self.endpoint(session).filter(|rtp| rtp.port() != 0)?;
         match self.attributes.rtcp.filter(|_| self.port_count == 1) {
             Some(rtcp) => Some(SocketAddr::new(rtcp.address.unwrap_or(rtp.ip()), rtcp.port)),
-            None if self.attributes.rtcp_mux => Some(rtp),
             None => Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?)),
         }
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 pub use super::attribute::crypto::{KeySalt, Suite};
+pub use super::attribute::fingerprint::FingerprintHash;
 
 /// A parsed session description. Several `v=` blocks in one body are joined into one (media appended).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,6 +110,19 @@ pub struct MediaDescription {
     pub attributes: Attributes,
     /// All attribute lines as written (without `a=`), for sections that are copied verbatim.
     pub attribute_lines: Vec<String>,
+    /// The other half of a legacy OSRTP pair, when negotiation has joined two sections into this one; the parser leaves it empty.
+    pub other_half: Option<OtherHalf>,
+}
+
+/// What is kept of a section that was joined with its neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherHalf {
+    /// Transport.
+    pub transport: Transport,
+    /// The `fmt` tokens as written.
+    pub format_tokens: Vec<String>,
+    /// It stands in front of the section that was kept.
+    pub is_first: bool,
 }
 
 /// A payload type of an RTP media section.
@@ -172,8 +186,8 @@ pub enum Setup {
 /// `a=fingerprint:<hash> <hex>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// `sha-1`, `sha-224`, `sha-256`, `sha-384`, `sha-512`, lower case.
-    pub hash: String,
+    /// The hash function.
+    pub hash: FingerprintHash,
     /// Digest octets.
     pub digest: Vec<u8>,
 }

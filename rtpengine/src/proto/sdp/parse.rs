@@ -368,6 +368,7 @@ fn parse_media(value: &str) -> Option<MediaDescription> {
         bandwidth: Bandwidth::default(),
         attributes: Default::default(),
         attribute_lines: Vec::new(),
+        other_half: None,
     })
 }
 

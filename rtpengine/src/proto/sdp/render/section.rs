@@ -120,7 +120,7 @@ impl fmt::Display for Origin {
 impl fmt::Display for Fingerprint {
     /// The attribute value: hash and upper-case octets with colons.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.hash)?;
+        f.write_str(self.hash.name())?;
         for (index, octet) in self.digest.iter().enumerate() {
             write!(f, "{}{octet:02X}", if index == 0 { ' ' } else { ':' })?;
         }
