@@ -21,13 +21,14 @@ children=1
 auto_aliases=no
 disable_tcp=yes
 listen=udp:SIP
-loadmodule "sl.so"
 loadmodule "tm.so"
+loadmodule "sl.so"
 loadmodule "pv.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
 loadmodule "lwsc.so"
 loadmodule "rtpengine.so"
+modparam("rtpengine", "wsapi", "lwsc")
 modparam("rtpengine", "rtpengine_sock", "ws://RELAY/")
 modparam("rtpengine", "write_sdp_pv", "$avp(sdp)")
 request_route {
