@@ -94,7 +94,7 @@ impl LibSrtp {
         (!address.is_null()).then_some(address)
     }
 
-    fn measure(&self, suite: &str, key: &[u8]) -> Option<f64> {
+    fn measure(&self, suite: &str, key: &[u8], ours: &MasterKey) -> Option<f64> {
         let set_policy = self.function(match suite {
             "AEAD_AES_256_GCM" => c"srtp_crypto_policy_set_aes_gcm_256_16_auth",
             "AEAD_AES_128_GCM" => c"srtp_crypto_policy_set_aes_gcm_128_16_auth",
@@ -146,7 +146,19 @@ impl LibSrtp {
             let status = unsafe { create(&raw mut session, &raw const policy) };
             (status == 0).then_some(session)
         };
-        session(2)?;
+        let (sender, receiver) = (session(3)?, session(2)?);
+        // What is measured is the same: each reads the other's packets.
+        let mut buffer = [0; LENGTH + MAX_OVERHEAD];
+        packet(&mut buffer, 1);
+        let clear = buffer;
+        let mut length = Protector::new(ours).protect_rtp(&mut buffer, LENGTH).unwrap() as c_int;
+        // SAFETY: the session lives and the buffer holds `length` octets.
+        assert_eq!(unsafe { unprotect(receiver, buffer.as_mut_ptr().cast(), &raw mut length) }, 0, "{suite}");
+        assert_eq!(buffer[..length as usize], clear[..LENGTH]);
+        // SAFETY: the session lives and the buffer has room for a tag.
+        assert_eq!(unsafe { protect(sender, buffer.as_mut_ptr().cast(), &raw mut length) }, 0, "{suite}");
+        let read = Unprotector::new(ours).unprotect_rtp(&mut buffer[..length as usize]);
+        assert_eq!((read, &buffer[..LENGTH]), (Ok(LENGTH), &clear[..LENGTH]));
         Some(best(
             // 2: any incoming SSRC, 3: any outgoing.
             || (session(3).unwrap(), session(2).unwrap()),
@@ -170,7 +182,7 @@ fn main() {
         let octets: Vec<u8> = (1..=suite.key_salt_octets() as u8).collect();
         let key = MasterKey::new(suite, &octets, &[], SessionParameters::default()).unwrap();
         let own = ours(&key);
-        match library.as_ref().and_then(|library| library.measure(suite.name, &octets)) {
+        match library.as_ref().and_then(|library| library.measure(suite.name, &octets, &key)) {
             Some(other) => println!("{:>24}: {own:6.0} {other:6.0}  {:.2}", suite.name, own / other),
             None => println!("{:>24}: {own:6.0}      –", suite.name),
         }

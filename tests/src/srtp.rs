@@ -9,7 +9,7 @@ use openssl::sign::Signer;
 use openssl::symm::{Cipher, Crypter, Mode, decrypt_aead, encrypt, encrypt_aead};
 
 /// Master key and what belongs to it, of one direction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Suite name.
     pub suite: String,
@@ -293,6 +293,17 @@ impl Endpoint {
     pub fn new(send: Key, receive: Key) -> Self {
         let (send_roll_over, receive_roll_over) = Default::default();
         Self { send, receive, send_roll_over, receive_roll_over, rtcp_index: 0 }
+    }
+
+    /// Goes on with these keys; a direction whose key is another one starts afresh.
+    pub fn rekey(&mut self, send: Key, receive: Key) {
+        let fresh = Self::new(send, receive);
+        if fresh.send != self.send {
+            (self.send, self.send_roll_over, self.rtcp_index) = (fresh.send, RollOver::new(), 0);
+        }
+        if fresh.receive != self.receive {
+            (self.receive, self.receive_roll_over) = (fresh.receive, RollOver::new());
+        }
     }
 
     /// Protects RTP or RTCP.

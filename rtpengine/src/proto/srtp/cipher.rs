@@ -88,7 +88,7 @@ pub(super) struct PacketId {
 pub(super) enum KeyStream {
     Null,
     CounterMode { aes: Aes, salt: Salt },
-    F8 { aes: Aes, masked: Aes },
+    F8 { aes: Aes, masked: Box<Aes> },
 }
 
 /// A session salt.
@@ -118,7 +118,7 @@ impl KeyStream {
         for (masked, key) in masked.iter_mut().zip(key) {
             *masked ^= key;
         }
-        Some(Self::F8 { aes: Aes::new(key)?, masked: Aes::new(&*masked)? })
+        Some(Self::F8 { aes: Aes::new(key)?, masked: Box::new(Aes::new(&*masked)?) })
     }
 
     /// Encrypts or decrypts.
