@@ -80,22 +80,27 @@ impl LibSrtp {
         // SAFETY: a constant, terminated name; the library's initialisers are harmless.
         let library = unsafe { libc::dlopen(c"libsrtp2.so.1".as_ptr(), libc::RTLD_NOW) };
         let library = (!library.is_null()).then_some(Self(library))?;
-        let init = library.function(c"srtp_init")?;
         // SAFETY: the function takes nothing and returns an int.
-        let init: unsafe extern "C" fn() -> c_int = unsafe { std::mem::transmute(init) };
+        let init: unsafe extern "C" fn() -> c_int = unsafe { library.function(c"srtp_init") }?;
         // SAFETY: called once, before anything else of the library.
         (unsafe { init() } == 0).then_some(library)
     }
 
-    fn function(&self, name: &CStr) -> Option<*mut c_void> {
+    /// A function of the library.
+    ///
+    /// # Safety
+    /// `F` must be the type of a pointer to the function of that name.
+    unsafe fn function<F: Copy>(&self, name: &CStr) -> Option<F> {
         let name: *const c_char = name.as_ptr();
         // SAFETY: the handle is open and the name terminated.
         let address = unsafe { libc::dlsym(self.0, name) };
-        (!address.is_null()).then_some(address)
+        assert_eq!(size_of::<F>(), size_of_val(&address));
+        // SAFETY: by the caller's contract a pointer of this type, of equal size.
+        (!address.is_null()).then(|| unsafe { std::mem::transmute_copy(&address) })
     }
 
     fn measure(&self, suite: &str, key: &[u8], ours: &MasterKey) -> Option<f64> {
-        let set_policy = self.function(match suite {
+        let name = match suite {
             "AEAD_AES_256_GCM" => c"srtp_crypto_policy_set_aes_gcm_256_16_auth",
             "AEAD_AES_128_GCM" => c"srtp_crypto_policy_set_aes_gcm_128_16_auth",
             "AES_256_CM_HMAC_SHA1_80" => c"srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80",
@@ -106,19 +111,14 @@ impl LibSrtp {
             "AES_CM_128_HMAC_SHA1_32" => c"srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32",
             "NULL_HMAC_SHA1_80" => c"srtp_crypto_policy_set_null_cipher_hmac_sha1_80",
             _ => return None,
-        })?;
+        };
         // SAFETY: the functions of these names have these types in version 2 of the library.
-        let (set_policy, create, protect, unprotect): (
-            unsafe extern "C" fn(*mut CryptoPolicy),
-            Create,
-            Transform,
-            Transform,
-        ) = unsafe {
+        let (set_policy, create, protect, unprotect) = unsafe {
             (
-                std::mem::transmute(set_policy),
-                std::mem::transmute(self.function(c"srtp_create")?),
-                std::mem::transmute(self.function(c"srtp_protect")?),
-                std::mem::transmute(self.function(c"srtp_unprotect")?),
+                self.function::<unsafe extern "C" fn(*mut CryptoPolicy)>(name)?,
+                self.function::<Create>(c"srtp_create")?,
+                self.function::<Transform>(c"srtp_protect")?,
+                self.function::<Transform>(c"srtp_unprotect")?,
             )
         };
         let mut crypto = CryptoPolicy::default();

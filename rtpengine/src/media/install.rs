@@ -75,8 +75,9 @@ impl Worker {
             streams.push((wanted.id, slot));
             if let Some(stream) = self.streams.get_mut(slot) {
                 stream.tap = plan.tap.filter(|_| wanted.recorded);
-                for position in &rtcp_positions {
-                    stream.keys().into_iter().for_each(|keys| keys.continue_rtcp_of(position));
+                if let Some(keys) = stream.keys() {
+                    rtcp_positions.iter().for_each(|position| keys.continue_rtcp_of(position));
+                    keys.keep_apart_from(plan.streams.iter().filter_map(|other| other.security.receive()));
                 }
             }
         }

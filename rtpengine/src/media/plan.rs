@@ -69,6 +69,16 @@ pub enum StreamSecurity {
     Srtp { receive: Option<Arc<MasterKey>>, send: Option<Arc<MasterKey>> },
 }
 
+impl StreamSecurity {
+    /// The key under which packets come in.
+    pub fn receive(&self) -> Option<&Arc<MasterKey>> {
+        match self {
+            Self::Plain => None,
+            Self::Srtp { receive, .. } => receive.as_ref(),
+        }
+    }
+}
+
 /// What a socket carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {

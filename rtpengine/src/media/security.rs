@@ -15,6 +15,9 @@ use crate::proto::srtp::{MAX_OVERHEAD, MasterKey, Protector, SrtpError, Unprotec
 /// Room for a protected datagram.
 pub const PROTECTED: usize = DATAGRAM + MAX_OVERHEAD;
 
+/// The middle of all SRTCP indices.
+const UPPER_HALF: u32 = 1 << 30;
+
 /// RTP or RTCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -120,6 +123,17 @@ impl Security {
     pub fn continue_rtcp_of(&mut self, other: &(Arc<MasterKey>, u32)) {
         if let Some(keys) = self.send.current.as_mut().filter(|keys| keys.master == other.0) {
             keys.state.raise_rtcp_index(other.1);
+        }
+    }
+
+    /// What one party sends under may be what the other was promised, so that packets could pass as they are. Our
+    /// count of SRTCP packets differs from the party's as soon as one is lost or made here; the upper half of all
+    /// indices keeps the two from using the same key stream for different packets.
+    pub fn keep_apart_from<'a>(&mut self, mut received: impl Iterator<Item = &'a Arc<MasterKey>>) {
+        if let Some(keys) = &mut self.send.current
+            && received.any(|master| *master == keys.master)
+        {
+            keys.state.raise_rtcp_index(UPPER_HALF);
         }
     }
 
@@ -258,6 +272,22 @@ mod tests {
         ours.update(&StreamSecurity::Plain);
         ours.update(&plan(1, 3));
         assert_eq!(protect(&mut ours, 5), Err(DropReason::Replayed));
+    }
+
+    #[test]
+    fn reports_under_a_key_that_the_other_party_uses_have_other_indices() {
+        let mut ours = secured(1, 2);
+        ours.keep_apart_from([&key(1), &key(3)].into_iter());
+        assert_eq!(ours.rtcp_position().unwrap().1, 0);
+        ours.keep_apart_from([&key(1), &key(2)].into_iter());
+        assert_eq!(ours.rtcp_position().unwrap().1, UPPER_HALF);
+        let mut report = [0; PROTECTED];
+        report[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, 7]);
+        let length = ours.protect(Kind::Rtcp, &mut report, 8).unwrap();
+        let theirs = secured(2, 1).unprotect(Kind::Rtcp, &mut report[..length], &mut [0; DATAGRAM]);
+        assert_eq!(theirs, Ok(8));
+        ours.keep_apart_from([&key(2)].into_iter());
+        assert_eq!(ours.rtcp_position().unwrap().1, UPPER_HALF + 1, "goes on");
     }
 
     #[test]

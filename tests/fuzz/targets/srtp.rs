@@ -7,7 +7,7 @@ use rtpengine::proto::srtp::{MAX_OVERHEAD, MasterKey, Protector, SUITES, Session
 
 fuzz_target!(|input: &[u8]| {
     // Suite, length of the identifier, parameters; the rest is the packet.
-    let [suite, mki, parameters, packet @ ..] = input else { return };
+    let [suite, mki_octets, parameters, packet @ ..] = input else { return };
     let suite = &SUITES[usize::from(*suite) % SUITES.len()];
     let parameters = SessionParameters {
         unencrypted_srtp: parameters & 1 != 0,
@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
         unauthenticated_srtp: parameters & 4 != 0,
     };
     let (key_salt, mki) = ([0x42; 64], [0x24; 255]);
-    let mki = &mki[..usize::from(mki % 16)];
+    let mki = &mki[..usize::from(mki_octets % 16)];
     let Ok(key) = MasterKey::new(suite, &key_salt[..suite.key_salt_octets()], mki, parameters) else { return };
     let mut unprotector = Unprotector::new(&key);
     let _ = unprotector.unprotect_rtp(&mut packet.to_vec());
