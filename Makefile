@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential bench load interop clean
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz bench load interop clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,13 +51,16 @@ conformance-update: build  ## write down which scenarios fail today (tests/corpu
 differential: build  ## generated calls to this relay and to Debian's side by side, every difference made small
 	target/debug/differential $(ARGS)
 
+fuzz:            ## each parser for ten minutes (FUZZ_SECONDS=…), memory bounded
+	@scripts/fuzz
+
 bench: release   ## CPU per packet and per call beside other daemons, as ratios of one run
 	@scripts/bench
 
 load: release    ## 200 recorded calls for 60 s, recorder killed in the middle
 	target/release/load
 
-interop: release  ## recipes of ../shared/interop with real clients, when that folder exists
+interop: release  ## Kamailio and SIP phones (hold, fork, change of endpoint), then recipes of ../shared/interop when they exist
 	@scripts/interop
 
 clean:           ## remove what was built

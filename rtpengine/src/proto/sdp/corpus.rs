@@ -1,4 +1,4 @@
-//! Recorded requests and replies as test input, when the corpus stands beside the repository.
+//! Recorded requests and replies as test input.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,10 @@ use serde_json::Value;
 
 use super::{ParseOptions, parse, text};
 
-/// `../shared/corpus/ng` beside the repository, or of the directory above (work trees). Says so when it is missing.
+/// The recordings that are checked in for the conformance run.
 pub(crate) fn corpus_directory() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let found = ["../shared/corpus/ng", "../../shared/corpus/ng"]
-        .into_iter()
-        .map(|path| root.join(path))
-        .find(|path| path.is_dir());
-    if found.is_none() {
-        println!("SKIPPED: no recorded corpus beside the repository");
-    }
-    found
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus/ng");
+    folder.is_dir().then_some(folder)
 }
 
 #[test]

@@ -28,3 +28,5 @@ pub fn is_candidate(text: &str) -> bool {
 mod corpus;
 #[cfg(test)]
 pub(crate) use corpus::corpus_directory;
+#[cfg(test)]
+mod identity;
