@@ -91,6 +91,7 @@ fn worker() -> f64 {
             .iter()
             .enumerate()
             .map(|(side, socket)| StreamPlan {
+                interface: Default::default(),
                 id: StreamId((2 * call + side) as u64 + 1),
                 expect: Expect::Rtp,
                 socket: pool.allocate(&local, 2).unwrap().remove(0),

@@ -10,6 +10,8 @@ pub mod control;
 
 pub mod call;
 
+pub mod statistics;
+
 pub mod play;
 pub mod record;
 

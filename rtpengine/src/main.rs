@@ -85,7 +85,7 @@ fn serve(startup: Startup, log: &LogHandle) -> Result<ExitCode, StartError> {
         let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         created.map_err(|source| StartError::RecordingDirectory { path: path.clone(), source })?;
     }
-    let services = Services::start(config)?;
+    let services = Services::start(config, log.clone())?;
 
     if let Some(path) = &process.pidfile {
         process::write_pidfile(path)?;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use service::log::LogHandle;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,6 +19,8 @@ use crate::control::janus::{Janus, NgMedia};
 use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
 use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpListeners};
+use crate::control::operations::Operations;
+use crate::control::{cli_listener::CliListeners, console::Console};
 use crate::media::event::MediaEvent;
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
@@ -64,8 +67,8 @@ pub enum ServiceError {
 }
 
 impl Services {
-    /// Starts everything; on return the ng ports answer.
-    pub fn start(config: Config) -> Result<Self, ServiceError> {
+    /// Starts everything; on return the ng ports answer. Operators may change the levels of `log`.
+    pub fn start(config: Config, log: LogHandle) -> Result<Self, ServiceError> {
         let config = Arc::new(config);
         let certificate =
             Certificate::generate(config.dtls_certificate, &config.software_id, SystemTime::now())?;
@@ -93,8 +96,11 @@ impl Services {
         let entered = runtime.enter();
         let background =
             vec![tokio::spawn(follow_events(engine.clone(), receiver)), tokio::spawn(tick(engine.clone()))];
-        let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting));
-        let responder = Arc::new(Responder::new(commands.clone(), Templates::new(config.templates.clone())));
+        let operations = Arc::new(Operations::new(engine.clone(), Some(log)));
+        let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting, operations.clone()));
+        let templates = Templates::new(config.templates.clone());
+        let responder =
+            Arc::new(Responder::with_counters(commands.clone(), templates, operations.commands.clone()));
         let control = &config.control;
         let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
         let udp = UdpListeners::bind(&config.listen_ng, control.tos, control.path_mtu)
@@ -102,10 +108,14 @@ impl Services {
         let events = control.events_over_tcp.then(Events::new);
         let media = Arc::new(NgMedia::new(commands, engine.clone()));
         let janus = Arc::new(Janus::new(media, control.janus_secret.clone()));
-        let services = HttpServices { responder: Arc::clone(&responder), console: None, janus };
+        let console: Arc<dyn Console> = operations;
+        let cli = CliListeners::bind(&config.listen_cli).map_err(ServiceError::Listen)?;
+        let services =
+            HttpServices { responder: Arc::clone(&responder), console: Some(Arc::clone(&console)), janus };
         let http = HttpDoor::open(&control.http, config.num_threads, services)?;
         let mut doors = tcp.run(Arc::clone(&responder), events, Limits::default());
         doors.extend(udp.run(responder));
+        doors.extend(cli.run(&console));
         drop(entered);
         Ok(Self { http, runtime, engine, plane, recorder, doors, background })
     }

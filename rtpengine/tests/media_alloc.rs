@@ -84,6 +84,7 @@ fn stream(id: u64, expect: Expect, socket: Arc<LocalPort>, peer: SocketAddr) -> 
         id: StreamId(id),
         expect,
         socket,
+        interface: Default::default(),
         peer: Some(peer),
         learning: EndpointLearning::Heuristic,
         learning_epoch: 0,

@@ -55,6 +55,7 @@ fn stream(socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
         id: StreamId(NEXT.fetch_add(1, Relaxed)),
         expect: Expect::Rtp,
         socket,
+        interface: Default::default(),
         peer: Some(peer),
         learning: EndpointLearning::Heuristic,
         learning_epoch: 0,

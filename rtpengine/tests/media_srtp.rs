@@ -76,6 +76,7 @@ fn party(relay: &Relay) -> Party {
         id: StreamId(NEXT.fetch_add(1, Relaxed)),
         expect: Expect::RtpAndRtcp,
         socket: relay.pool.allocate(&relay.local, 2).unwrap().remove(0),
+        interface: Default::default(),
         peer: Some(socket.local_addr().unwrap()),
         learning: EndpointLearning::Heuristic,
         learning_epoch: 0,

@@ -86,6 +86,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             id: state.id,
             expect,
             socket,
+            interface: media.attachment.as_ref().map_or_else(Default::default, |attachment| attachment.id),
             peer: state.learned.or(signalled).filter(usable),
             learning: media.learning,
             learning_epoch: state.learning_epoch,

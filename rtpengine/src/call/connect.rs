@@ -165,6 +165,9 @@ impl Engine {
         let recorded = gone.recording.on && !call.recording.on;
         recording::end(&mut gone, crate::record::RecordingEnd::Keep);
         gone.ended = true;
+        if std::mem::take(&mut gone.foreign) {
+            self.foreign.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
         self.store.merge(&gone.id, into);
         let mut by_key = lock(&self.by_key);
         by_key.insert(gone.key.0, std::sync::Arc::downgrade(into));

@@ -1,7 +1,8 @@
 //! The commands: what the doors call.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,15 +16,16 @@ use super::fragments::{self, EarlyFragments};
 use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
 use super::music_on_hold;
+use super::operate;
 use super::output::Output;
 use super::pairing::{answer_order, offer_order};
 use super::playback::{self, PartyPlayer};
 use super::recording::{self, CallRecording, RecordingCommand};
 use super::snapshot::CallSnapshot;
-use super::store::{CallHandle, CallStore, lock, next_id};
+use super::store::{CallHandle, CallStore, lock, next_id, unix_us};
 use super::timers::{self, Due, EndReason};
 use super::unbuilt;
-use crate::config::Config;
+use crate::config::{Config, Live, Setting};
 use crate::media::MediaPlane;
 use crate::media::event::MediaEvent;
 use crate::media::plan::CallKey;
@@ -35,6 +37,7 @@ use crate::proto::sdp::model::SessionDescription;
 use crate::proto::sdp::parse::{ParseOptions, parse};
 use crate::proto::sdp::text;
 use crate::record::{Recorder, RecordingEnd};
+use crate::statistics::{MediaActivity, Statistics};
 
 /// A selected party's player, and what it would play to; a party that cannot hear anything has no target.
 type SelectedPlayer = (Arc<PartyPlayer>, Option<playback::PlayTarget>);
@@ -51,6 +54,8 @@ pub struct Services {
 /// All calls and the commands on them. Shared by the doors.
 pub struct Engine {
     pub(super) config: Arc<Config>,
+    pub(super) live: Live,
+    pub(super) statistics: Statistics,
     pub(super) pool: Arc<PortPool>,
     pub(super) plane: MediaPlane,
     pub(super) recorder: Recorder,
@@ -58,6 +63,8 @@ pub struct Engine {
     pub(super) certificate: Certificate,
     pub(super) interfaces: Interfaces,
     pub(super) store: CallStore,
+    /// Calls of another instance among those in the store.
+    pub(super) foreign: AtomicUsize,
     pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
     tap: TapDirections,
     /// Some party has music on hold to play.
@@ -95,6 +102,9 @@ impl Engine {
             store: CallStore::default(),
             fragments: EarlyFragments::default(),
             music_known: AtomicBool::new(false),
+            foreign: AtomicUsize::new(0),
+            live: Live::new(&config),
+            statistics: Statistics::default(),
             by_key: Mutex::default(),
             config,
             pool,
@@ -146,7 +156,7 @@ impl Engine {
             return Ok(SdpReply { sdp: body.to_vec(), recordings: Vec::new() });
         }
 
-        let handle = present.clone().unwrap_or_else(|| self.fresh(call_id));
+        let handle = present.clone().unwrap_or_else(|| self.fresh(call_id, signal));
         let mut call = lock(&handle);
         if call.ended {
             // Ended between the look-up and the lock.
@@ -214,6 +224,7 @@ impl Engine {
         associate(&mut call, sender, receiver);
         call.last_signal = Some(SystemTime::now());
         call.delete_at = None;
+        call.deleted_at = None;
         match signal.network.drop_traffic {
             Some(DropTraffic::Start) => call.drop_traffic = true,
             Some(DropTraffic::Stop) => call.drop_traffic = false,
@@ -251,8 +262,8 @@ impl Engine {
         })
     }
 
-    pub(super) fn fresh(&self, call_id: &str) -> CallHandle {
-        Arc::new(Mutex::new(self.new_call(call_id)))
+    pub(super) fn fresh(&self, call_id: &str, signal: &Signal) -> CallHandle {
+        Arc::new(Mutex::new(self.new_call(call_id, signal.identity.client)))
     }
 
     /// Makes a new call known. `false`: somebody else created it meanwhile; theirs stands, and the message has to be done again on it.
@@ -355,7 +366,7 @@ impl Engine {
         if signal.recording.discard {
             recording::apply(&mut call, &self.recorder, RecordingCommand::Discard);
         }
-        let due = delete::due(signal, self.config.delete_delay, Instant::now());
+        let due = delete::due(signal, self.live.duration(Setting::DeleteDelay), Instant::now());
         let target = delete::target(&call, signal);
         // Of a call that is deleted as a whole the state before counts, of a party the state after.
         let before = (target == Deletion::WholeCall && !signal.flags.fast)
@@ -363,7 +374,10 @@ impl Engine {
         match (target, due) {
             (Deletion::Nothing, _) => return nothing(),
             (Deletion::WholeCall, None) => self.end(&mut call, &handle, EndReason::Deleted),
-            (Deletion::WholeCall, Some(due)) => call.delete_at = Some(due),
+            (Deletion::WholeCall, Some(due)) => {
+                call.delete_at = Some(due);
+                call.deleted_at.get_or_insert_with(Instant::now);
+            }
             (Deletion::Party(party), None) => self.end_party(&mut call, &handle, party),
             (Deletion::Party(party), Some(due)) => call.party_mut(party).delete_at = Some(due),
         }
@@ -400,9 +414,20 @@ impl Engine {
         self.store.get(call_id)
     }
 
-    /// Number of calls.
+    /// Number of calls; merged ones count once.
     pub fn calls(&self) -> usize {
         self.store.len()
+    }
+
+    /// Calls `visit` with every call once, the oldest first; no table is locked meanwhile.
+    pub(super) fn for_each_call(&self, visit: impl FnMut(&CallHandle)) {
+        let mut calls: Vec<(u64, CallHandle)> =
+            lock(&self.by_key).iter().filter_map(|(key, call)| Some((*key, call.upgrade()?))).collect();
+        calls.sort_unstable_by_key(|(key, _)| *key);
+        // A call into which others were merged has their keys too.
+        let mut seen = HashSet::with_capacity(calls.len());
+        calls.retain(|(_, call)| seen.insert(Arc::as_ptr(call)));
+        calls.iter().map(|(_, call)| call).for_each(visit);
     }
 
     /// `start recording`, `stop recording`, `pause recording`.
@@ -499,12 +524,14 @@ impl Engine {
     /// Once a second: time-outs and deletions that are due.
     pub fn tick(&self) {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        self.store.for_each(|handle| {
+        let mut media = MediaActivity::default();
+        self.for_each_call(|handle| {
             let mut call = lock(handle);
             if call.ended {
                 return;
             }
-            match timers::check(&call, &self.config, now, wall) {
+            operate::count_active(&call, unix_us(wall), &mut media);
+            match timers::check(&mut call, &self.live, now, wall) {
                 Due::Nothing => {}
                 Due::Parties(parties) => {
                     for party in parties {
@@ -518,6 +545,7 @@ impl Engine {
                 }
             }
         });
+        self.statistics.tick(now, &self.plane.totals(), media, &self.live);
     }
 
     /// Ends all calls.
@@ -530,7 +558,7 @@ impl Engine {
         });
     }
 
-    fn new_call(&self, call_id: &str) -> Call {
+    fn new_call(&self, call_id: &str, created_from: Option<SocketAddr>) -> Call {
         let now = SystemTime::now();
         Call {
             id: call_id.to_owned(),
@@ -546,6 +574,10 @@ impl Engine {
             tos: self.config.tos,
             tos_set: false,
             delete_at: None,
+            deleted_at: None,
+            created_from,
+            foreign: false,
+            grace_since_us: None,
             ended: false,
             drop_traffic: false,
             recording: CallRecording::default(),
@@ -553,11 +585,9 @@ impl Engine {
         }
     }
 
+    /// Refuses a new call when a limit is reached.
     pub(super) fn check_limits(&self) -> Result<(), CommandError> {
-        match self.config.max_sessions {
-            Some(limit) if self.store.len() as u64 >= limit => Err(CommandError::SessionLimit),
-            _ => Ok(()),
-        }
+        Ok(self.statistics.admit(&self.live, || self.sessions().own)?)
     }
 
     pub(super) fn install(&self, call: &Call) {
@@ -571,8 +601,9 @@ impl Engine {
         }
     }
 
-    fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
+    pub(super) fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
         call.ended = true;
+        self.count_ended(call, reason);
         self.plane.remove(call.worker, call.key);
         delete::close_all(call);
         recording::end(call, RecordingEnd::Keep);

@@ -1,5 +1,7 @@
 //! Why a command was refused. The texts are `error-reason`s that clients match.
 
+use crate::statistics::Limit;
+
 /// A refused command; the call is as it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -30,7 +32,7 @@ pub enum CommandError {
     #[error("Error rewriting SDP")]
     Rewrite,
     #[error("Parallel session limit reached")]
-    SessionLimit,
+    Limit(#[from] Limit),
     #[error("No participant party specified")]
     NoParty,
     #[error("No monologue matching the given label")]
@@ -43,6 +45,8 @@ pub enum CommandError {
     NoSuchFromTag,
     #[error("No media file specified")]
     NoMediaFile,
+    #[error("No 'body' in message")]
+    NoBody,
     #[error("{0}")]
     Play(#[from] crate::play::PlayError),
     #[error("Not currently playing media")]

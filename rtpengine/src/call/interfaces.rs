@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::config::{Config, InterfaceAlias, LocalAddress, LogicalInterface};
+use crate::config::{Config, InterfaceAlias, InterfaceId, LocalAddress, LogicalInterface};
 use crate::negotiate::ice::{Foundation, Foundations};
 use crate::negotiate::signal::AddressFamily;
 
@@ -13,6 +13,7 @@ pub struct Attachment {
     pub local: LocalAddress,
     /// For ICE.
     pub foundation: Foundation,
+    pub id: InterfaceId,
 }
 
 /// The interfaces of the configuration.
@@ -68,12 +69,11 @@ impl Interfaces {
                 Some(family) => interface.addresses.iter().find(|a| is_family(a, family)),
                 None => interface.addresses.first(),
             };
-            local.map(|&local| self.attachment(interface, local))
+            local.map(|local| self.attachment(interface, local))
         };
-        of_family(interface).or_else(|| self.logical.iter().find_map(of_family)).or_else(|| {
-            let local = *interface.addresses.first()?;
-            Some(self.attachment(interface, local))
-        })
+        of_family(interface)
+            .or_else(|| self.logical.iter().find_map(of_family))
+            .or_else(|| Some(self.attachment(interface, interface.addresses.first()?)))
     }
 
     /// The other addresses of an attachment's interface, those of its family first: what ICE offers beside it.
@@ -86,9 +86,13 @@ impl Interfaces {
         of_family(same).chain(of_family(!same)).map(|local| (*local, self.foundations.of(local.address)))
     }
 
-    fn attachment(&self, interface: &LogicalInterface, local: LocalAddress) -> Attachment {
+    /// `local` is one of the addresses of `interface`, both in this table.
+    fn attachment(&self, interface: &LogicalInterface, local: &LocalAddress) -> Attachment {
+        let mut addresses = self.logical.iter().flat_map(|logical| &logical.addresses);
+        let position = addresses.position(|candidate| std::ptr::eq(candidate, local));
+        let id = InterfaceId(position.and_then(|position| u16::try_from(position).ok()).unwrap_or(0));
         let foundation = self.foundations.of(local.address);
-        Attachment { interface: interface.name.clone(), local, foundation }
+        Attachment { interface: interface.name.clone(), local: *local, foundation, id }
     }
 }
 

@@ -15,6 +15,7 @@ mod compile;
 mod connect;
 mod delete;
 mod dialogue;
+mod dump;
 mod echo;
 mod engine;
 mod error;
@@ -25,6 +26,7 @@ mod ice;
 mod interfaces;
 mod model;
 mod music_on_hold;
+mod operate;
 mod origin;
 mod output;
 mod own_side;
@@ -42,9 +44,11 @@ mod transform;
 mod unbuilt;
 
 pub use delete::Deletion;
+pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump};
 pub use engine::{Deleted, Engine, SdpReply, Services};
 pub use error::CommandError;
 pub use model::{Call, Media, Party, PartyId};
+pub use operate::{CallLine, Gauges, Ownership, Sessions};
 pub use publish::Published;
 pub use recording::RecordingCommand;
 pub use snapshot::{

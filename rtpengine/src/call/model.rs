@@ -51,6 +51,14 @@ pub struct Call {
     pub tos_set: bool,
     /// When the pending deletion becomes real.
     pub delete_at: Option<Instant>,
+    /// When the pending deletion was asked for.
+    pub deleted_at: Option<Instant>,
+    /// Who sent the message that made the call.
+    pub created_from: Option<SocketAddr>,
+    /// Belongs to another instance.
+    pub foreign: bool,
+    /// Taken over from another instance at this time (microseconds since the epoch): no time-out before it has had media.
+    pub grace_since_us: Option<u64>,
     /// Gone from the store; a command that still holds the call must not work on it.
     pub ended: bool,
     /// RTP of the whole call is dropped.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::model::{Call, PartyId};
 use super::store::unix_us;
-use crate::config::Config;
+use crate::config::{Live, Setting};
 
 /// What is to be done with a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +29,20 @@ pub enum EndReason {
     SilentTimeout,
     /// `offer-timeout`: nobody answered.
     OfferTimeout,
+    /// By the operator.
+    Forced,
     /// The daemon stops.
     Shutdown,
 }
 
 /// Looks at one call.
-pub fn check(call: &Call, config: &Config, now: Instant, wall: SystemTime) -> Due {
-    if config.final_timeout.is_some_and(|limit| now.saturating_duration_since(call.created_at) >= limit) {
+pub fn check(call: &mut Call, live: &Live, now: Instant, wall: SystemTime) -> Due {
+    let final_timeout = live.duration(Setting::FinalTimeout);
+    if !final_timeout.is_zero() && now.saturating_duration_since(call.created_at) >= final_timeout {
         return Due::Call(EndReason::FinalTimeout);
+    }
+    if call.foreign {
+        return Due::Nothing;
     }
     if call.delete_at.is_some_and(|due| due <= now) {
         return Due::Call(EndReason::Deleted);
@@ -48,14 +54,21 @@ pub fn check(call: &Call, config: &Config, now: Instant, wall: SystemTime) -> Du
     if !due.is_empty() {
         return Due::Parties(due);
     }
-    match media_timeout(call, config, unix_us(wall)) {
+    if let Some(since) = call.grace_since_us {
+        let streams = call.parties.iter().flat_map(|party| &party.media).flat_map(|media| &media.streams);
+        if !streams.into_iter().any(|stream| stream.shared.last_packet_us.get() > since) {
+            return Due::Nothing;
+        }
+        call.grace_since_us = None;
+    }
+    match media_timeout(call, live, unix_us(wall)) {
         Some(reason) => Due::Call(reason),
         None => Due::Nothing,
     }
 }
 
 /// One stream that is still good keeps the call; streams that are expected to carry media outrank silent ones.
-fn media_timeout(call: &Call, config: &Config, now_us: u64) -> Option<EndReason> {
+fn media_timeout(call: &Call, live: &Live, now_us: u64) -> Option<EndReason> {
     let mut receiving = Verdict::default();
     let mut silent = Verdict::default();
     for media in call.parties.iter().filter(|p| !p.closed).flat_map(|party| &party.media) {
@@ -63,15 +76,15 @@ fn media_timeout(call: &Call, config: &Config, now_us: u64) -> Option<EndReason>
         for stream in &media.streams {
             let known = media.remote.as_ref().is_some_and(|remote| !remote.rejected);
             let (verdict, limit, reason) = if !expected {
-                (&mut silent, config.silent_timeout, EndReason::SilentTimeout)
+                (&mut silent, Setting::SilentTimeout, EndReason::SilentTimeout)
             } else if !known {
-                (&mut receiving, config.offer_timeout, EndReason::OfferTimeout)
+                (&mut receiving, Setting::OfferTimeout, EndReason::OfferTimeout)
             } else {
-                (&mut receiving, config.timeout, EndReason::Timeout)
+                (&mut receiving, Setting::Timeout, EndReason::Timeout)
             };
             let last = stream.shared.last_packet_us.get().max(stream.since_us);
             let age = Duration::from_micros(now_us.saturating_sub(last));
-            verdict.good |= age < limit;
+            verdict.good |= age < live.duration(limit);
             verdict.reason = Some(reason);
         }
     }

@@ -55,7 +55,7 @@ impl Engine {
             if present.is_none() {
                 self.check_limits()?;
             }
-            let handle = present.clone().unwrap_or_else(|| self.fresh(&call_id));
+            let handle = present.clone().unwrap_or_else(|| self.fresh(&call_id, signal));
             let mut call = lock(&handle);
             if call.ended {
                 continue;

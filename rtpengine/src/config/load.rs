@@ -13,7 +13,7 @@ use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
     Config, ControlConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion, RecordDirection,
-    RecordingConfig, RecordingMethod, SsrcReporting, check,
+    RecordingConfig, RecordingMethod, SsrcReporting, check, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, SignatureHash};
 
@@ -99,6 +99,7 @@ fn build(
         tos: u8::try_from(settings.int("tos")).unwrap_or(0),
         table: kernel_table(settings, notices)?,
         listen_ng,
+        listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
         num_threads: settings
             .int_if_set("num-threads")
@@ -123,6 +124,12 @@ fn build(
         software_id: software_id(settings.text("software-id")),
         reject_invalid_sdp: settings.flag("reject-invalid-sdp"),
         max_sessions: u64::try_from(settings.int("max-sessions")).ok(),
+        max_load: settings.float("max-load").unwrap_or(0.0),
+        max_cpu: settings.float("max-cpu").unwrap_or(0.0),
+        max_bandwidth: settings
+            .int64("max-bandwidth")
+            .and_then(|limit| u64::try_from(limit).ok())
+            .unwrap_or(0),
         ssrc_reporting: match settings.text("ssrc-reporting").as_deref() {
             Some("inline") => SsrcReporting::Inline,
             Some("global") => SsrcReporting::Global,
@@ -137,6 +144,7 @@ fn build(
             attribute: settings.text("moh-attr-name").filter(|name| !name.is_empty()),
             prevent_double: settings.flag("moh-prevent-double-hold"),
         },
+        parameters: parameters::list(settings),
         templates: check::templates(settings)?,
     })
 }

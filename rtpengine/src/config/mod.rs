@@ -3,10 +3,12 @@
 mod check;
 mod control;
 mod interface;
+mod live;
 mod load;
 pub mod manual;
 mod media_options;
 mod options;
+mod parameters;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use service::process::ThreadStack;
 
 pub use control::{ControlConfig, HttpConfig, PathMtu};
+pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 
@@ -39,6 +42,8 @@ pub struct Config {
     pub table: Option<u8>,
     /// ng over UDP.
     pub listen_ng: Vec<SocketAddr>,
+    /// The command line over TCP.
+    pub listen_cli: Vec<SocketAddr>,
     /// The other doors.
     pub control: ControlConfig,
     /// Media workers, at least 1.
@@ -69,6 +74,12 @@ pub struct Config {
     pub reject_invalid_sdp: bool,
     /// Greatest number of calls; `None` = no limit.
     pub max_sessions: Option<u64>,
+    /// New calls are refused at this one-minute load average; 0 = no limit.
+    pub max_load: f64,
+    /// … at this use of all processors in percent; 0 = no limit.
+    pub max_cpu: f64,
+    /// … at this many octets of media a second; 0 = no limit.
+    pub max_bandwidth: u64,
     /// Where SSRC statistics go in query replies.
     pub ssrc_reporting: SsrcReporting,
     /// Most packets one socket delivers before the worker looks at others.
@@ -77,6 +88,8 @@ pub struct Config {
     pub recording: RecordingConfig,
     /// `moh-*` options.
     pub music_on_hold: MusicOnHoldConfig,
+    /// The options as `params` shows them: historical names and values.
+    pub parameters: Vec<(String, String)>,
     /// Signalling templates: (name, flag string); names in lower case.
     pub templates: Vec<(String, String)>,
 }
@@ -181,6 +194,10 @@ pub struct LogicalInterface {
     pub addresses: Vec<LocalAddress>,
 }
 
+/// Position of a local address among the addresses of all logical interfaces, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct InterfaceId(pub u16);
+
 /// `[NAME/]IP[!ADVERTISED]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalAddress {
@@ -220,6 +237,13 @@ impl Config {
         self.interfaces.iter().find(|interface| interface.name == name)
     }
 
+    /// All local addresses with their logical interfaces. The position is the [`InterfaceId`].
+    pub fn local_addresses(&self) -> impl Iterator<Item = (&LogicalInterface, &LocalAddress)> {
+        self.interfaces
+            .iter()
+            .flat_map(|interface| interface.addresses.iter().map(move |local| (interface, local)))
+    }
+
     /// Whether a port of a local address of a logical interface must not be used for media.
     pub fn is_port_excluded(&self, interface: &str, address: IpAddr, port: u16) -> bool {
         self.port_exclusions.iter().any(|excluded| {
@@ -243,6 +267,7 @@ impl Config {
             tos: 0,
             table: None,
             listen_ng: Vec::new(),
+            listen_cli: Vec::new(),
             control: ControlConfig::default(),
             num_threads: 1,
             thread_stack: ThreadStack::Octets(2 << 20),
@@ -258,6 +283,9 @@ impl Config {
             software_id: concat!("rtpengine-", env!("CARGO_PKG_VERSION")).replace('.', "-"),
             reject_invalid_sdp: false,
             max_sessions: None,
+            max_load: 0.0,
+            max_cpu: 0.0,
+            max_bandwidth: 0,
             ssrc_reporting: SsrcReporting::Full,
             max_recv_iters: 50,
             recording: RecordingConfig {
@@ -267,6 +295,7 @@ impl Config {
                 direction: RecordDirection::Ingress,
             },
             music_on_hold: MusicOnHoldConfig::default(),
+            parameters: Vec::new(),
             templates: Vec::new(),
         }
     }

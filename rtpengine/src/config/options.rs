@@ -198,7 +198,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
 const CONTROL: &[OptionSpec] = &[
     O::list("listen-ng", LISTEN, "UDP address of the ng protocol").short('n'),
     O::list("listen-tcp-ng", LISTEN, "TCP address of the ng protocol").short('N'),
-    O::list("listen-cli", LISTEN, "TCP address of the command line interface").short('c').not_yet(),
+    O::list("listen-cli", LISTEN, "TCP address of the command line interface").short('c'),
     O::list("listen-tcp", "[IP:]PORT ...", "TCP address of the old control protocol").short('l').not_yet(),
     O::list("listen-udp", LISTEN, "UDP address of the old control protocol").short('u').not_yet(),
     O::list("listen-http", "[IP46|HOSTNAME:]PORT", "Address of HTTP and WebSocket"),
@@ -298,7 +298,7 @@ const REPORTING: &[OptionSpec] = &[
         .complaint("Invalid XMLRPC format")
         .not_yet(),
     O::int("max-sessions", "Most calls at once; negative for no limit").default("-1"),
-    O::float("max-load", "Refuse new calls above this load average").not_yet(),
-    O::float("max-cpu", "Refuse new calls above this CPU usage in percent").not_yet(),
-    O::int64("max-bandwidth", "Refuse new calls above this many octets of media per second").not_yet(),
+    O::float("max-load", "Refuse new calls above this load average"),
+    O::float("max-cpu", "Refuse new calls above this CPU usage in percent"),
+    O::int64("max-bandwidth", "Refuse new calls above this many octets of media per second"),
 ];

@@ -1,7 +1,10 @@
 //! The doors through which commands come in.
+pub mod cli;
 pub mod cli_listener;
 pub mod console;
 pub mod http;
 pub mod janus;
 pub mod ng;
+pub mod operations;
+pub mod statistics;
 mod tcp_listener;

@@ -6,6 +6,7 @@
 //! so that edges, statistics and taps need not know of SRTP.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::graph::OutPacket;
@@ -20,9 +21,10 @@ use super::rtcp;
 use super::schedule::Schedule;
 use super::security::{Kind, Sealed};
 use super::send::{SendBatch, send};
-use super::ssrc::Seen;
+use super::ssrc::{Arrival, Seen};
 use super::stream::{Stream, Streams};
 use super::tap::{self, TapDirection, TapRecord};
+use super::totals::WorkerTotals;
 use super::transcode::Source;
 
 /// A packet of the codec graph that is due within this time is sent at once: waking up for each one would cost
@@ -44,6 +46,8 @@ pub struct Output {
     pub schedule: Schedule,
     pub tap: Option<tap::Producer>,
     pub now: Now,
+    /// Sums over all streams of this worker.
+    pub totals: Arc<WorkerTotals>,
 }
 
 /// What a received datagram turned out to be.
@@ -70,9 +74,11 @@ pub fn handle_batch(
     let stream = streams.get_mut(slot)?;
     let mut accepted = [Accepted::Refused; BATCH];
     let mut learned = None;
+    let before = stream.shared.ingress.read();
     for (index, accepted) in accepted.iter_mut().enumerate().take(count) {
         *accepted = accept(stream, batch, index, output, scratch, &mut learned);
     }
+    output.totals.interface(stream.interface).ingress.add_growth(&stream.shared.ingress, before);
     // Taken out for the time in which sinks are borrowed from the same slab; no allocation.
     let mut edges = std::mem::take(&mut stream.edges);
     if edges.is_empty() {
@@ -149,9 +155,13 @@ fn accept(
     match accepted {
         Accepted::Rtp(seen) => {
             let rates = &stream.clock_rates;
-            stream.ingress_ssrc.received(seen, output.now.us, &stream.shared.ingress_ssrc, |pt| {
-                Stream::clock_rate(rates, pt)
-            });
+            let arrival =
+                stream.ingress_ssrc.received(seen, output.now.us, &stream.shared.ingress_ssrc, |pt| {
+                    Stream::clock_rate(rates, pt)
+                });
+            if arrival != Arrival::InOrder {
+                output.totals.interface(stream.interface).count_arrival(arrival);
+            }
         }
         Accepted::Rtcp => {
             shared.rtcp_ingress.packets.add(1);
@@ -267,7 +277,11 @@ fn follow_edge(
     }
     if together != 0 {
         match edge.rtp_to.and_then(|to| streams.get_mut(to)) {
-            Some(sink) => output.send_run(sink, batch, together, accepted, &mut dropped),
+            Some(sink) => {
+                let before = sink.shared.egress.read();
+                output.send_run(sink, batch, together, accepted, &mut dropped);
+                output.totals.interface(sink.interface).egress.add_growth(&sink.shared.egress, before);
+            }
             None => dropped[DropReason::NoSink as usize] += together.count_ones(),
         }
         // Other edges see the packet as it came.
@@ -302,6 +316,7 @@ fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
 }
 
 /// How a packet goes through the codec graph.
+#[derive(Clone, Copy)]
 enum Way {
     Decode(u8),
     /// Payload stays, numbering becomes the transcoder's; the payload type it leaves with.
@@ -342,9 +357,16 @@ fn transcode(
             Err(reason) => result = Err(reason),
         }
     };
+    let octets = packet.payload().len();
+    let before = (transcoder.sequencer_counters(), transcoder.counters().samples_in);
     match way {
         Way::Decode(_) => transcoder.push(now, packet, &mut emit),
         Way::Companion(payload_type) => transcoder.forward(now, packet, payload_type, &mut emit),
+    }
+    output.totals.sequencing.add_growth(transcoder.sequencer_counters(), before.0);
+    let samples = transcoder.counters().samples_in - before.1;
+    if let (Way::Decode(plan), Some(transcoding)) = (way, &edge.transcoding) {
+        transcoding.count(usize::from(plan), octets, samples);
     }
     result
 }
@@ -401,6 +423,13 @@ impl Output {
     }
 
     fn send_one(&mut self, sink: &mut Stream, kind: Kind, datagram: &[u8]) -> Result<(), DropReason> {
+        let before = sink.shared.egress.read();
+        let result = self.try_send_one(sink, kind, datagram);
+        self.totals.interface(sink.interface).egress.add_growth(&sink.shared.egress, before);
+        result
+    }
+
+    fn try_send_one(&mut self, sink: &mut Stream, kind: Kind, datagram: &[u8]) -> Result<(), DropReason> {
         let Some(to) = sink.destination else {
             sink.shared.egress.errors.add(1);
             return Err(DropReason::NoPeer);

@@ -124,6 +124,7 @@ impl Worker {
             for edge in &mut edges {
                 let before = stream.edges.iter().position(|old| edge.continues(old));
                 let Some(transcoding) = &mut edge.transcoding else { continue };
+                transcoding.enter(&self.shared.chains);
                 let Some(index) = before else { continue };
                 if let Some(old) = stream.edges.get_mut(index).and_then(|old| old.transcoding.as_mut()) {
                     transcoding.adopt(old);

@@ -31,6 +31,7 @@ mod ssrc;
 pub mod stats;
 mod stream;
 pub mod tap;
+pub mod totals;
 mod transcode;
 mod worker;
 
@@ -42,6 +43,7 @@ use std::thread::JoinHandle;
 
 use crate::config::Config;
 use mailbox::{Command, Mailbox};
+use totals::{PlaneTotals, WorkerTotals};
 use worker::{Worker, WorkerShared};
 
 /// Handle to the workers. Cheap to clone.
@@ -53,6 +55,7 @@ pub struct MediaPlane {
 struct Inner {
     mailboxes: Vec<Mailbox>,
     shared: Arc<WorkerShared>,
+    totals: Vec<Arc<WorkerTotals>>,
     /// Which calls each worker has. Held for a map operation only.
     assigned: Mutex<Assigned>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -79,11 +82,22 @@ impl MediaPlane {
         let shared = Arc::new(WorkerShared::default());
         let mut taps = taps.into_iter();
         let (mut mailboxes, mut threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for index in 0..count {
+        let interfaces = config.local_addresses().count();
+        let totals: Vec<_> = (0..count).map(|_| Arc::new(WorkerTotals::new(interfaces))).collect();
+        for (index, counters) in totals.iter().enumerate() {
             let (mailbox, inbox) = mailbox::mailbox()?;
             let iterations = config.max_recv_iters as usize;
-            let worker = Worker::new(inbox, taps.next(), events.clone(), Arc::clone(&shared), iterations)?;
+            let counters = Arc::clone(counters);
+            let worker = Worker::new(
+                inbox,
+                taps.next(),
+                events.clone(),
+                Arc::clone(&shared),
+                Arc::clone(&counters),
+                iterations,
+            )?;
             let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
+                counters.thread.store(poll::thread_id(), Relaxed);
                 if let Err(error) = poll::pin_to_core(index) {
                     tracing::warn!(worker = index, %error, "cannot pin media worker to a core");
                 }
@@ -93,7 +107,7 @@ impl MediaPlane {
             threads.push(thread);
         }
         let assigned = Mutex::new(Assigned { load: vec![0; count], calls: HashMap::new() });
-        let inner = Inner { mailboxes, shared, assigned, threads: Mutex::new(threads) };
+        let inner = Inner { mailboxes, shared, totals, assigned, threads: Mutex::new(threads) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -140,6 +154,20 @@ impl MediaPlane {
     /// Stops a player; a `PlayerFinished` event follows.
     pub fn stop_player(&self, worker: WorkerId, call: plan::CallKey, player: plan::PlayerId) {
         self.inner.send(worker, Command::StopPlayer(call, player));
+    }
+
+    /// Sums over all workers. They only grow.
+    pub fn totals(&self) -> PlaneTotals {
+        let mut sums = PlaneTotals { chains: self.inner.shared.chains.list(), ..PlaneTotals::default() };
+        for worker in &self.inner.totals {
+            worker.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// Octets of the buffers into which the workers receive.
+    pub fn packet_buffers(&self) -> usize {
+        self.inner.totals.len() * receive::BATCH * receive::DATAGRAM
     }
 
     /// Events that control did not take in time.

@@ -8,7 +8,7 @@ use codec::graph::TranscodePlan;
 
 use super::port_pool::LocalPort;
 use super::stats::StreamShared;
-use crate::config::EndpointLearning;
+use crate::config::{EndpointLearning, InterfaceId};
 use crate::proto::srtp::MasterKey;
 
 /// A call inside the data plane; unique for the life of the process.
@@ -40,6 +40,8 @@ pub struct StreamPlan {
     pub id: StreamId,
     pub expect: Expect,
     pub socket: Arc<LocalPort>,
+    /// The local address whose totals count the packets.
+    pub interface: InterfaceId,
     /// Where to send, and what source to expect, as signalled. `None`: unknown, or unspecified address (hold).
     pub peer: Option<SocketAddr>,
     pub learning: EndpointLearning,

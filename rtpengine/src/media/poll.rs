@@ -76,6 +76,12 @@ pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);
 }
 
+/// The kernel's number of the calling thread.
+pub fn thread_id() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    u32::try_from(unsafe { libc::gettid() }).unwrap_or(0)
+}
+
 /// Puts the calling thread on the `index`th (modulo their number) of the cores that the process may use.
 pub fn pin_to_core(index: usize) -> io::Result<()> {
     // SAFETY: a zeroed cpu_set_t is the empty set; the calls get its true size; CPU_* stay inside it.

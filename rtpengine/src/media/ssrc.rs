@@ -17,6 +17,18 @@ pub struct Seen {
     pub octets: usize,
 }
 
+/// What the sequence number of a received packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The next one, or the start of a new sequence.
+    InOrder,
+    /// So many packets before it have not come.
+    AfterLoss(u64),
+    /// Had been counted as lost.
+    Late,
+    Duplicate,
+}
+
 /// The worker's private half of one direction's SSRC slots; the public half is in `StreamShared`.
 #[derive(Default)]
 pub struct SsrcTable {
@@ -66,14 +78,15 @@ impl SsrcTable {
         self.tracks.iter().any(|t| t.used && t.ssrc == ssrc)
     }
 
-    /// Counts a received packet. `clock_rate` is asked when the payload type is new.
+    /// Counts a received packet and tells what its sequence number says. `clock_rate` is asked when the payload type is
+    /// new.
     pub fn received(
         &mut self,
         seen: Seen,
         arrival_us: u64,
         shared: &[SsrcShared; SSRC_SLOTS],
         clock_rate: impl FnOnce(u8) -> u32,
-    ) {
+    ) -> Arrival {
         let slot = self.slot(seen.ssrc, shared);
         let (track, shared) = (&mut self.tracks[slot], &shared[slot]);
         shared.packets.add(1);
@@ -84,19 +97,21 @@ impl SsrcTable {
             track.clock_rate = clock_rate(seen.payload_type);
             shared.payload_type.store(u32::from(seen.payload_type), Relaxed);
         }
-        if first {
+        let arrival = if first {
             track.used = true;
             track.highest = u64::from(seen.sequence_number);
             track.window = 1;
+            Arrival::InOrder
         } else {
-            track.sequence(seen.sequence_number, shared);
             track.jitter(seen.timestamp, arrival_us);
-        }
+            track.sequence(seen.sequence_number, shared)
+        };
         track.arrival_us = arrival_us;
         track.timestamp = seen.timestamp;
         shared.last_sequence.set(track.highest);
         shared.last_timestamp.set(u64::from(seen.timestamp));
         shared.jitter_us.set(track.jitter_16us / 16);
+        arrival
     }
 
     /// Counts a sent packet.
@@ -118,29 +133,35 @@ impl SsrcTable {
 }
 
 impl Track {
-    fn sequence(&mut self, sequence_number: u16, shared: &SsrcShared) {
+    fn sequence(&mut self, sequence_number: u16, shared: &SsrcShared) -> Arrival {
         let extended = extend(self.highest, sequence_number);
         if extended > self.highest {
             let step = extended - self.highest;
-            if step <= MAX_JUMP {
-                shared.lost.add(step - 1);
-                self.window = if step < 64 { self.window << step | 1 } else { 1 };
-            } else {
-                self.window = 1;
-            }
             self.highest = extended;
-            return;
+            if step > MAX_JUMP {
+                self.window = 1;
+                return Arrival::InOrder;
+            }
+            self.window = if step < 64 { self.window << step | 1 } else { 1 };
+            if step == 1 {
+                return Arrival::InOrder;
+            }
+            shared.lost.add(step - 1);
+            return Arrival::AfterLoss(step - 1);
         }
         let behind = self.highest - extended;
         if behind > MAX_JUMP {
             self.highest = extended;
             self.window = 1;
+            Arrival::InOrder
         } else if behind >= 64 || self.window >> behind & 1 == 1 {
             shared.duplicates.add(1);
+            Arrival::Duplicate
         } else {
             // Late, not lost.
             self.window |= 1 << behind;
             shared.lost.sub(1);
+            Arrival::Late
         }
     }
 

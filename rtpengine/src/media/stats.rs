@@ -38,6 +38,39 @@ pub struct Traffic {
     pub errors: Counter,
 }
 
+impl Traffic {
+    /// Packets, octets and errors at present.
+    pub fn read(&self) -> TrafficCount {
+        TrafficCount { packets: self.packets.get(), octets: self.octets.get(), errors: self.errors.get() }
+    }
+
+    /// Adds what another counter, written by the same worker, has grown by since it was `before`.
+    pub fn add_growth(&self, other: &Traffic, before: TrafficCount) {
+        let now = other.read();
+        self.packets.add(now.packets.wrapping_sub(before.packets));
+        self.octets.add(now.octets.wrapping_sub(before.octets));
+        if now.errors != before.errors {
+            self.errors.add(now.errors.wrapping_sub(before.errors));
+        }
+    }
+}
+
+/// Packets, octets and errors as read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficCount {
+    pub packets: u64,
+    pub octets: u64,
+    pub errors: u64,
+}
+
+impl std::ops::AddAssign for TrafficCount {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.octets += other.octets;
+        self.errors += other.errors;
+    }
+}
+
 /// What a worker publishes about one SSRC. One cache line.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]

@@ -12,11 +12,13 @@ use super::security::Security;
 use super::send::Destination;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
+use crate::config::InterfaceId;
 
 /// One local port at work. What every packet touches is in front.
 pub struct Stream {
     pub fd: RawFd,
     pub expect: Expect,
+    pub interface: InterfaceId,
     /// Players that keep other media from this stream's peer.
     pub muted_by: u16,
     /// Packets are protected; never without `security`.
@@ -43,6 +45,7 @@ impl Stream {
         let mut stream = Self {
             fd: plan.socket.socket.as_raw_fd(),
             expect: plan.expect,
+            interface: plan.interface,
             muted_by: 0,
             secured: false,
             tap: None,
@@ -66,6 +69,7 @@ impl Stream {
     /// Takes over a new plan of the same stream and socket.
     pub fn update(&mut self, plan: &StreamPlan) {
         self.expect = plan.expect;
+        self.interface = plan.interface;
         self.shared = Arc::clone(&plan.shared);
         self.clock_rates = clock_rates(plan);
         self.learner.update(rules(plan));

@@ -18,6 +18,7 @@ use rand::Rng;
 
 use super::numbering::Numbering;
 use super::plan::DropReason;
+use super::totals::{ChainUse, Chains};
 
 /// SSRCs that one edge transcodes at the same time.
 const MAX_SOURCES: usize = 4;
@@ -42,6 +43,8 @@ struct Codecs {
     plan: Arc<TranscodePlan>,
     /// Set after a failure.
     retry_at: Option<Instant>,
+    /// Where packets of this plan are counted.
+    chain: Option<ChainUse>,
 }
 
 /// A payload type that passes with the transcoder's numbering.
@@ -78,10 +81,24 @@ impl Transcoding {
     ) -> Self {
         let companions: Vec<_> = passing.map(|(source, sink)| Companion { source, sink }).collect();
         Self {
-            plans: plans.into_iter().map(|plan| Codecs { plan, retry_at: None }).collect(),
+            plans: plans.into_iter().map(|plan| Codecs { plan, retry_at: None, chain: None }).collect(),
             passes_codec: companions.iter().any(|c| !c.source.is_supplemental()),
             companions,
             sources: Vec::with_capacity(MAX_SOURCES),
+        }
+    }
+
+    /// Appears in the statistics from now on, as long as it lives.
+    pub fn enter(&mut self, chains: &Chains) {
+        for codecs in &mut self.plans {
+            codecs.chain = chains.enter(&codecs.plan);
+        }
+    }
+
+    /// Counts a packet of a plan.
+    pub fn count(&self, plan: usize, octets: usize, samples: u64) {
+        if let Some(chain) = self.plans.get(plan).and_then(|codecs| codecs.chain.as_ref()) {
+            chain.count(octets, samples);
         }
     }
 

@@ -25,6 +25,7 @@ use super::security::Sealed;
 use super::send::SendBatch;
 use super::stream::Streams;
 use super::tap;
+use super::totals::{Chains, WorkerTotals};
 
 /// Longest time for which packets gather.
 pub const GATHER: Duration = Duration::from_millis(1);
@@ -43,6 +44,8 @@ pub struct WorkerShared {
     pub events_lost: AtomicU64,
     /// Sockets that could not be registered for reading.
     pub deaf_streams: AtomicU64,
+    /// Transcoders by chain.
+    pub chains: Chains,
 }
 
 /// A worker thread's state.
@@ -76,6 +79,7 @@ impl Worker {
         tap: Option<tap::Producer>,
         events: mpsc::Sender<MediaEvent>,
         shared: Arc<WorkerShared>,
+        totals: Arc<WorkerTotals>,
         max_packets: usize,
     ) -> std::io::Result<Self> {
         let poll = Poll::new()?;
@@ -86,6 +90,7 @@ impl Worker {
             schedule: Schedule::new(),
             tap,
             now: now(),
+            totals,
         };
         Ok(Self {
             poll,
@@ -108,6 +113,8 @@ impl Worker {
         loop {
             let ready = self.poll.wait(self.timeout());
             let woken = Instant::now();
+            self.output.totals.wakeups.add(1);
+            self.output.totals.items.add(ready as u64);
             self.load.deepest = 0;
             if (0..ready).any(|index| self.poll.token(index) == INBOX) {
                 self.inbox.acknowledge();

@@ -2,7 +2,7 @@
 //!
 //! Filled by the doors in the order of the message; unknown keys and values have been logged and left out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::EndpointLearning;
 use crate::proto::sdp::model::RtpProfile;
@@ -46,6 +46,8 @@ pub struct Identity {
     pub sip_message: Option<SipMessage>,
     pub sip_code: Option<u32>,
     pub instance: Option<String>,
+    /// Who sent the message.
+    pub client: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

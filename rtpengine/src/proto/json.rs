@@ -97,6 +97,13 @@ fn encode_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends text in quotes.
+pub fn write_text(text: &str, out: &mut String) {
+    let mut octets = Vec::with_capacity(text.len() + 2);
+    encode_string(text.as_bytes(), &mut octets);
+    out.push_str(&String::from_utf8_lossy(&octets));
+}
+
 fn encode_escape(byte: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match byte {

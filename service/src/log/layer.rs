@@ -12,6 +12,7 @@ use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::context::Context;
+use super::debug_calls::DebugCalls;
 use super::format::{Fields, Marks};
 use super::output::{Message, Output, Sink};
 use super::{ContextStyle, Levels, LogConfig, LogHandle, Subsystem};
@@ -19,6 +20,7 @@ use super::{ContextStyle, Levels, LogConfig, LogHandle, Subsystem};
 #[derive(Debug)]
 pub(super) struct LogLayer {
     levels: Arc<Levels>,
+    debug_calls: Arc<DebugCalls>,
     sink: Arc<Sink>,
     style: ContextStyle,
     marks: Marks,
@@ -28,15 +30,26 @@ impl LogLayer {
     pub fn new(config: &LogConfig, output: Output) -> (Self, LogHandle) {
         let levels = Arc::new(config.levels());
         let sink = Arc::new(Sink::new(output));
-        let handle = LogHandle { levels: Arc::clone(&levels), sink: Arc::clone(&sink) };
+        let debug_calls = Arc::<DebugCalls>::default();
+        let handle = LogHandle {
+            levels: Arc::clone(&levels),
+            debug_calls: Arc::clone(&debug_calls),
+            sink: Arc::clone(&sink),
+        };
         let marks = Marks { prefix: config.mark_prefix.clone(), suffix: config.mark_suffix.clone() };
-        (LogLayer { levels, sink, style: config.style, marks }, handle)
+        (LogLayer { levels, debug_calls, sink, style: config.style, marks }, handle)
+    }
+
+    /// The most talkative level of which a line may be wanted.
+    fn filter(&self) -> LevelFilter {
+        let levels = self.levels.filter();
+        if self.debug_calls.any() { levels.max(LevelFilter::DEBUG) } else { levels }
     }
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match (metadata.is_span(), *metadata.level() <= self.levels.filter()) {
+        match (metadata.is_span(), *metadata.level() <= self.filter()) {
             (true, _) => Interest::always(),
             (_, true) => Interest::sometimes(),
             _ => Interest::never(),
@@ -56,12 +69,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             Level::DEBUG => 7,
             Level::TRACE => 8,
         };
-        most_severe <= level
+        // Whether the line belongs to a debugged call is known when it is made.
+        most_severe <= level || self.debug_calls.any()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         // Spans carry the context of lines of any level.
-        Some(self.levels.filter().max(LevelFilter::INFO))
+        Some(self.filter().max(LevelFilter::INFO))
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, layers: LayerContext<'_, S>) {
@@ -95,7 +109,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             Level::DEBUG => 7,
             Level::TRACE => 8,
         });
-        if i32::from(severity) > self.levels.get(subsystem) {
+        let is_hidden = i32::from(severity) > self.levels.get(subsystem);
+        if is_hidden && (severity > 7 || !self.debug_calls.any()) {
             return;
         }
         let mut context = Context::default();
@@ -106,6 +121,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         }
         let text = fields.text();
         context.merge(fields.context);
+        if is_hidden && !context.call_id.as_deref().is_some_and(|call_id| self.debug_calls.contains(call_id))
+        {
+            return;
+        }
         let context = context.render(self.style, &self.marks);
         self.sink.push(Message {
             severity,
@@ -217,6 +236,25 @@ mod tests {
         assert!(lines.contains(&"ERR: [core] Decreased 'core' log level to 5".to_owned()));
         assert_eq!(lines.last().map(String::as_str), Some("DEBUG: [core] seen too"));
         assert!(!lines.iter().any(|line| line.contains("hidden")));
+    }
+
+    #[test]
+    fn a_debugged_call_shows_what_the_levels_hide() {
+        let lines = logged([4; Subsystem::COUNT], |handle| {
+            let speak = || {
+                tracing::debug!(call_id = "abc", "detail");
+                tracing::debug!(call_id = "other", "detail");
+                tracing::info!("of no call");
+                let _entered = tracing::info_span!("call", call_id = "abc").entered();
+                tracing::info!(target: "ice", "in its span");
+            };
+            speak();
+            handle.debug_call("abc", true);
+            speak();
+            handle.retain_debugged_calls(|call_id| call_id != "abc");
+            speak();
+        });
+        assert_eq!(lines, ["DEBUG: [abc]: [core] detail", "INFO: [abc]: [ice] in its span"]);
     }
 
     #[test]

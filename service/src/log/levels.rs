@@ -67,6 +67,25 @@ impl Subsystem {
         }
     }
 
+    /// What it logs, in a few words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Subsystem::Core => "whatever belongs to nothing else",
+            Subsystem::Ffmpeg => "media libraries",
+            Subsystem::Internals => "internal details",
+            Subsystem::Spandsp => "telephony signal library",
+            Subsystem::Transcoding => "decoding and encoding",
+            Subsystem::Codec => "codecs and their negotiation",
+            Subsystem::Rtcp => "RTCP",
+            Subsystem::Ice => "ICE",
+            Subsystem::Crypto => "key exchange: SDES, DTLS, crypto suites",
+            Subsystem::Srtp => "encryption and decryption of packets",
+            Subsystem::Http => "HTTP, WebSocket and their secure variants",
+            Subsystem::Control => "control protocols and the command line interface",
+            Subsystem::Dtx => "discontinuous transmission",
+        }
+    }
+
     /// From the target of an event: the name itself, or a module path.
     pub(super) fn of_target(target: &str) -> Self {
         if let Some(subsystem) = Self::ALL.into_iter().find(|subsystem| subsystem.name() == target) {

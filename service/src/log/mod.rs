@@ -11,6 +11,7 @@
 
 mod config;
 mod context;
+mod debug_calls;
 mod format;
 mod layer;
 mod levels;
@@ -25,6 +26,7 @@ use tracing_subscriber::layer::SubscriberExt;
 pub use config::{ContextStyle, Destination, Facility, LogConfig};
 pub use levels::{Levels, Subsystem};
 
+use self::debug_calls::DebugCalls;
 use self::layer::LogLayer;
 use self::output::{Output, Sink};
 use crate::options::OptionError;
@@ -33,6 +35,7 @@ use crate::options::OptionError;
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     levels: Arc<Levels>,
+    debug_calls: Arc<DebugCalls>,
     sink: Arc<Sink>,
 }
 
@@ -67,6 +70,22 @@ impl LogHandle {
     /// Levels of the subsystems, readable and changeable at any time.
     pub fn levels(&self) -> &Levels {
         &self.levels
+    }
+
+    /// Lines with this `call_id` are written up to debug level from now on, or no longer.
+    pub fn debug_call(&self, call_id: &str, on: bool) {
+        self.debug_calls.update(|ids| {
+            if on {
+                ids.insert(call_id.to_owned());
+            } else {
+                ids.remove(call_id);
+            }
+        });
+    }
+
+    /// Forgets the calls for which `exists` says no.
+    pub fn retain_debugged_calls(&self, exists: impl Fn(&str) -> bool) {
+        self.debug_calls.update(|ids| ids.retain(|call_id| exists(call_id)));
     }
 
     /// Lowers every level by one and says so (SIGUSR1).

@@ -157,6 +157,41 @@ impl Settings {
         }
     }
 
+    /// A long integer, its default, or `None`.
+    pub fn int64(&self, name: &str) -> Option<i64> {
+        match self.lookup(name, Kind::Int64) {
+            Some(Value::Int64(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A decimal number, its default, or `None`.
+    pub fn float(&self, name: &str) -> Option<f64> {
+        match self.lookup(name, Kind::Float) {
+            Some(Value::Float(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Any option as text: as set, else its default; lists are separated by commas. `None` when there is neither, or no such option.
+    pub fn shown(&self, name: &str) -> Option<String> {
+        let spec = self.program.find(name)?;
+        let value = self
+            .values
+            .get(name)
+            .cloned()
+            .or_else(|| spec.default.and_then(|text| parse_default(spec.kind, text)))?;
+        Some(match value {
+            Value::Flag(on) => u8::from(on).to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Int64(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Text(text) => text,
+            Value::File(path) => path.display().to_string(),
+            Value::List(list) => list.join(","),
+        })
+    }
+
     /// A text, its default, or `None`.
     pub fn text(&self, name: &str) -> Option<String> {
         match self.lookup(name, Kind::Text) {

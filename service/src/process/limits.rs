@@ -29,5 +29,19 @@ pub fn raise_limits() -> u64 {
     soft
 }
 
+/// How many files may be open at present; `None` = any number.
+pub fn open_files() -> Option<u64> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    (soft != RLIM_INFINITY).then_some(soft)
+}
+
+/// Changes how many files may be open, the hard limit too.
+///
+/// # Errors
+/// What the system says: mostly that only the superuser may raise the hard limit.
+pub fn set_open_files(files: u64) -> std::io::Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(std::io::Error::from)
+}
+
 /// What the kernel allows by default at most (`fs.nr_open` − 1).
 const MOST_FILES: u64 = 1_048_575;

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use daemonise::{Detached, daemonise};
-pub use limits::raise_limits;
+pub use limits::{open_files, raise_limits, set_open_files};
 pub use signals::{Signal, Signals};
 pub use threads::ThreadStack;
 

@@ -1,8 +1,9 @@
 //! The commands of the protocol, and how often each client used them.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A command and the short name that its counters have in statistics.
@@ -12,47 +13,49 @@ pub struct Command {
     pub name: &'static str,
     /// As written in statistics.
     pub short: &'static str,
+    /// As written in the table of `list totals`.
+    pub title: &'static str,
 }
 
-const fn command(name: &'static str, short: &'static str) -> Command {
-    Command { name, short }
+const fn command(name: &'static str, short: &'static str, title: &'static str) -> Command {
+    Command { name, short, title }
 }
 
 /// All commands, in the order of the statistics. `CLI` counts as `cli`.
 pub const COMMANDS: [Command; 33] = [
-    command("ping", "ping"),
-    command("offer", "offer"),
-    command("answer", "answer"),
-    command("delete", "delete"),
-    command("query", "query"),
-    command("list", "list"),
-    command("start recording", "startrec"),
-    command("stop recording", "stoprec"),
-    command("pause recording", "pauserec"),
-    command("start forwarding", "startfwd"),
-    command("stop forwarding", "stopfwd"),
-    command("block DTMF", "blkdtmf"),
-    command("unblock DTMF", "unblkdtmf"),
-    command("block media", "blkmedia"),
-    command("unblock media", "unblkmedia"),
-    command("play media", "playmedia"),
-    command("stop media", "stopmedia"),
-    command("play DTMF", "playdtmf"),
-    command("statistics", "stats"),
-    command("silence media", "slnmedia"),
-    command("unsilence media", "unslnmedia"),
-    command("publish", "pub"),
-    command("subscribe request", "subreq"),
-    command("subscribe answer", "subans"),
-    command("unsubscribe", "unsub"),
-    command("inject start", "injstart"),
-    command("inject stop", "injstop"),
-    command("connect", "conn"),
-    command("cli", "cli"),
-    command("transform", "trnsfm"),
-    command("create", "create"),
-    command("create answer", "crtansw"),
-    command("mesh", "mesh"),
+    command("ping", "ping", "Ping"),
+    command("offer", "offer", "Offer"),
+    command("answer", "answer", "Answer"),
+    command("delete", "delete", "Delete"),
+    command("query", "query", "Query"),
+    command("list", "list", "List"),
+    command("start recording", "startrec", "StartRec"),
+    command("stop recording", "stoprec", "StopRec"),
+    command("pause recording", "pauserec", "PauseRec"),
+    command("start forwarding", "startfwd", "StartFwd"),
+    command("stop forwarding", "stopfwd", "StopFwd"),
+    command("block DTMF", "blkdtmf", "BlkDTMF"),
+    command("unblock DTMF", "unblkdtmf", "UnblkDTMF"),
+    command("block media", "blkmedia", "BlkMedia"),
+    command("unblock media", "unblkmedia", "UnblkMedia"),
+    command("play media", "playmedia", "PlayMedia"),
+    command("stop media", "stopmedia", "StopMedia"),
+    command("play DTMF", "playdtmf", "PlayDTMF"),
+    command("statistics", "stats", "Stats"),
+    command("silence media", "slnmedia", "SlnMedia"),
+    command("unsilence media", "unslnmedia", "UnslnMedia"),
+    command("publish", "pub", "Pub"),
+    command("subscribe request", "subreq", "SubReq"),
+    command("subscribe answer", "subans", "SubAns"),
+    command("unsubscribe", "unsub", "Unsub"),
+    command("inject start", "injstart", "InjStart"),
+    command("inject stop", "injstop", "InjStop"),
+    command("connect", "conn", "Conn"),
+    command("cli", "cli", "CLI"),
+    command("transform", "trnsfm", "Trnsfm"),
+    command("create", "create", "Create"),
+    command("create answer", "crtansw", "CrtAnsw"),
+    command("mesh", "mesh", "Mesh"),
 ];
 
 /// Index into [`COMMANDS`] of the command with this exact name.
@@ -70,7 +73,7 @@ pub struct CommandCounter {
     pub duration: Duration,
 }
 
-/// Counters of one client address.
+/// Counters of one client address, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCounters {
     /// By index into [`COMMANDS`].
@@ -85,18 +88,6 @@ impl Default for ClientCounters {
     }
 }
 
-impl ClientCounters {
-    fn add(&mut self, command: Option<usize>, duration: Duration, success: Success) {
-        if let Some(counter) = command.and_then(|index| self.commands.get_mut(index)) {
-            counter.count += 1;
-            counter.duration += duration;
-        }
-        if success == Success::Error {
-            self.errors += 1;
-        }
-    }
-}
-
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Success {
@@ -106,46 +97,113 @@ pub enum Success {
     Error,
 }
 
-/// Counters per client address, and their totals.
-#[derive(Debug, Default)]
+/// Counters per client address.
+///
+/// A hash table of fixed size whose places are filled once and never emptied, so that counting takes no lock.
+#[derive(Debug)]
 pub struct CommandCounters {
-    /// Guards plain additions only.
-    inner: Mutex<Counters>,
+    places: Box<[OnceLock<Box<Client>>]>,
+    /// Clients that found no place.
+    others: Counting,
+    hasher: RandomState,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    total: ClientCounters,
-    clients: HashMap<IpAddr, ClientCounters>,
+/// Places of the table. UDP sources can be forged; clients without a place appear in the totals only.
+const PLACES: usize = 1024;
+/// Places that are looked at for a client.
+const PROBES: usize = 32;
+
+#[derive(Debug)]
+struct Client {
+    address: IpAddr,
+    counting: Counting,
 }
 
-/// Clients with counters of their own. UDP sources can be forged; later ones appear in the totals only.
-const MAX_CLIENTS: usize = 1024;
+#[derive(Debug)]
+struct Counting {
+    /// (count, nanoseconds)
+    commands: [(AtomicU64, AtomicU64); COMMANDS.len()],
+    errors: AtomicU64,
+}
+
+impl Default for CommandCounters {
+    fn default() -> Self {
+        Self {
+            places: (0..PLACES).map(|_| OnceLock::new()).collect(),
+            others: Counting::default(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self { commands: std::array::from_fn(|_| Default::default()), errors: AtomicU64::new(0) }
+    }
+}
 
 impl CommandCounters {
+    /// Makes a client known before its first request is finished.
+    pub fn meet(&self, client: IpAddr) {
+        self.counting(client);
+    }
+
     /// Counts a finished request; `command` is `None` if it was not understood.
     pub fn record(&self, client: IpAddr, command: Option<usize>, duration: Duration, success: Success) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.total.add(command, duration, success);
-        if let Some(counters) = inner.clients.get_mut(&client) {
-            counters.add(command, duration, success);
-        } else if inner.clients.len() < MAX_CLIENTS {
-            inner.clients.entry(client).or_default().add(command, duration, success);
+        let counting = self.counting(client);
+        if let Some((count, nanoseconds)) = command.and_then(|index| counting.commands.get(index)) {
+            count.fetch_add(1, Relaxed);
+            nanoseconds.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        }
+        if success == Success::Error {
+            counting.errors.fetch_add(1, Relaxed);
         }
     }
 
     /// The totals.
     pub fn total(&self) -> ClientCounters {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).total.clone()
+        let mut total = self.others.read();
+        for (_, client) in self.clients() {
+            for (sum, counter) in total.commands.iter_mut().zip(client.commands) {
+                sum.count += counter.count;
+                sum.duration += counter.duration;
+            }
+            total.errors += client.errors;
+        }
+        total
     }
 
     /// The counters of each client, sorted by address.
     pub fn clients(&self) -> Vec<(IpAddr, ClientCounters)> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut clients: Vec<_> =
-            inner.clients.iter().map(|(ip, counters)| (*ip, counters.clone())).collect();
-        clients.sort_by_key(|(ip, _)| *ip);
+        let known = self.places.iter().filter_map(OnceLock::get);
+        let mut clients: Vec<_> = known.map(|client| (client.address, client.counting.read())).collect();
+        clients.sort_by_key(|(address, _)| *address);
         clients
+    }
+
+    fn counting(&self, address: IpAddr) -> &Counting {
+        let start = self.hasher.hash_one(address) as usize;
+        for probe in 0..PROBES {
+            let place = &self.places[start.wrapping_add(probe) % PLACES];
+            let client = place.get_or_init(|| Box::new(Client { address, counting: Counting::default() }));
+            if client.address == address {
+                return &client.counting;
+            }
+        }
+        &self.others
+    }
+}
+
+impl Counting {
+    fn read(&self) -> ClientCounters {
+        let mut counters = ClientCounters { errors: self.errors.load(Relaxed), ..ClientCounters::default() };
+        for (read, (count, nanoseconds)) in counters.commands.iter_mut().zip(&self.commands) {
+            *read = CommandCounter {
+                count: count.load(Relaxed),
+                duration: Duration::from_nanos(nanoseconds.load(Relaxed)),
+            };
+        }
+        counters
     }
 }
 
@@ -181,12 +239,20 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_listed_from_its_first_request_on() {
+        let counters = CommandCounters::default();
+        counters.meet([192, 0, 2, 1].into());
+        assert_eq!(counters.clients(), [([192, 0, 2, 1].into(), ClientCounters::default())]);
+    }
+
+    #[test]
     fn forged_sources_do_not_grow_the_table_without_bound() {
         let counters = CommandCounters::default();
-        for host in 0..2000u32 {
+        for host in 0..5000u32 {
             counters.record(IpAddr::V4(host.into()), Some(0), Duration::ZERO, Success::Ok);
         }
-        assert_eq!(counters.clients().len(), MAX_CLIENTS);
-        assert_eq!(counters.total().commands[0].count, 2000);
+        let listed: u64 = counters.clients().iter().map(|(_, client)| client.commands[0].count).sum();
+        assert!(listed <= PLACES as u64, "{listed}");
+        assert_eq!(counters.total().commands[0].count, 5000);
     }
 }

@@ -8,12 +8,14 @@ use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
 use crate::call::{CommandError, Deleted, Engine, RecordingCommand};
 use crate::config::SsrcReporting;
+use crate::control::operations::Operations;
 use crate::proto::value::{Dict, Value};
 
 /// Answers requests with the engine.
 pub struct Commands {
     engine: Arc<Engine>,
     ssrc_reporting: SsrcReporting,
+    operations: Arc<Operations>,
 }
 
 /// Calls that `list` names when the client does not say how many.
@@ -21,7 +23,6 @@ const DEFAULT_LIST: i64 = 32;
 
 /// Commands of the protocol that this version does not have.
 const NOT_BUILT: &[&str] = &[
-    "statistics",
     "start forwarding",
     "stop forwarding",
     "block DTMF",
@@ -31,13 +32,11 @@ const NOT_BUILT: &[&str] = &[
     "silence media",
     "unsilence media",
     "play DTMF",
-    "cli",
-    "CLI",
 ];
 
 impl Commands {
-    pub fn new(engine: Arc<Engine>, ssrc_reporting: SsrcReporting) -> Self {
-        Self { engine, ssrc_reporting }
+    pub fn new(engine: Arc<Engine>, ssrc_reporting: SsrcReporting, operations: Arc<Operations>) -> Self {
+        Self { engine, ssrc_reporting, operations }
     }
 
     fn delete(&self, request: &NgRequest) -> Result<Dict, CommandError> {
@@ -67,6 +66,13 @@ impl Commands {
         let limit = request.body.get("limit").and_then(Value::as_int).unwrap_or(DEFAULT_LIST);
         let mut reply = Dict::new();
         reply.push("calls", self.engine.list(limit)?.into_iter().map(Value::from).collect::<Vec<Value>>());
+        Ok(reply)
+    }
+
+    fn cli(&self, request: &NgRequest) -> Result<Dict, CommandError> {
+        let line = request.body.get("body").and_then(Value::as_bytes).ok_or(CommandError::NoBody)?;
+        let mut reply = Dict::new();
+        reply.push("response", self.operations.cli.execute(&String::from_utf8_lossy(line)));
         Ok(reply)
     }
 
@@ -139,6 +145,14 @@ impl Handler for Commands {
             "delete" => self.delete(&request),
             "query" => self.query(&request),
             "list" => self.list(&request),
+            "statistics" => {
+                // The client that asks is listed, also when this is its first request.
+                self.operations.commands.meet(request.peer.ip());
+                let mut reply = Dict::new();
+                reply.push("statistics", self.operations.statistics.dictionary());
+                Ok(reply)
+            }
+            "cli" | "CLI" => self.cli(&request),
             "start recording" => self.record(&request, RecordingCommand::Start),
             "stop recording" => self.record(&request, RecordingCommand::Stop),
             "pause recording" => self.record(&request, RecordingCommand::Pause),
@@ -169,10 +183,10 @@ impl Handler for Commands {
 fn replied(result: Result<Dict, CommandError>, load_limit: bool) -> Dict {
     match result {
         Ok(reply) => ok(reply),
-        Err(CommandError::SessionLimit) if load_limit => {
+        Err(CommandError::Limit(limit)) if load_limit => {
             let mut reply = Dict::new();
             reply.push("result", "load limit");
-            reply.push("message", CommandError::SessionLimit.to_string());
+            reply.push("message", limit.to_string());
             reply
         }
         Err(CommandError::Rewrite) => {

@@ -86,6 +86,7 @@ pub fn decode(mut dict: Dict, peer: SocketAddr, templates: &Templates) -> Result
         _ => {
             let mut decoder = Decoder::new(&command, templates);
             decoder.dictionary(&mut dict)?;
+            decoder.signal.identity.client = Some(peer);
             decoder.signal
         }
     };

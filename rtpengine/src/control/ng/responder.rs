@@ -46,12 +46,17 @@ pub struct Responder {
 impl Responder {
     /// A responder in front of a handler, with an empty cache.
     pub fn new(handler: Arc<dyn Handler>, templates: Templates) -> Self {
-        Responder {
-            handler,
-            templates,
-            cache: CookieCache::new(Limits::default(), Instant::now()),
-            counters: Arc::default(),
-        }
+        Self::with_counters(handler, templates, Arc::default())
+    }
+
+    /// A responder that counts where others can read.
+    pub fn with_counters(
+        handler: Arc<dyn Handler>,
+        templates: Templates,
+        counters: Arc<CommandCounters>,
+    ) -> Self {
+        let cache = CookieCache::new(Limits::default(), Instant::now());
+        Responder { handler, templates, cache, counters }
     }
 
     /// How often each client used each command.

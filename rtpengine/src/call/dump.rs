@@ -1,0 +1,198 @@
+//! One call as operators see it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::engine::Engine;
+use super::model::{Call, Media, PartyId};
+use super::store::lock;
+use super::subscription::MediaRef;
+
+/// A call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallDump {
+    pub id: String,
+    pub other_ids: Vec<String>,
+    /// Deletion is pending.
+    pub deleted: bool,
+    pub created: SystemTime,
+    pub created_from: Option<SocketAddr>,
+    pub tos: u8,
+    pub last_signal: Option<SystemTime>,
+    pub foreign: bool,
+    pub recording: bool,
+    pub parties: Vec<PartyDump>,
+}
+
+/// A party.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartyDump {
+    pub tag: String,
+    pub role: PartyRole,
+    pub label: String,
+    pub branch: String,
+    /// Until now, or until the deletion that is pending.
+    pub duration: Duration,
+    pub aliases: Vec<String>,
+    /// Whose media it hears.
+    pub hears: Vec<MediaOf>,
+    /// Who hears its media.
+    pub heard_by: Vec<MediaOf>,
+    pub media: Vec<MediaDump>,
+}
+
+/// Which side of the first exchange a party was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartyRole {
+    Caller,
+    Callee,
+    Unknown,
+}
+
+/// A media of some party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaOf {
+    pub tag: String,
+    /// From 1.
+    pub index: usize,
+}
+
+/// A media section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaDump {
+    pub index: usize,
+    pub media_type: String,
+    pub protocol: Option<String>,
+    /// Name and clock rate of what was received most.
+    pub codec: Option<String>,
+    pub streams: Vec<StreamDump>,
+}
+
+/// A stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamDump {
+    pub local: Option<(IpAddr, u16)>,
+    pub remote: Option<SocketAddr>,
+    pub is_rtcp: bool,
+    pub ssrc: u32,
+    pub packets: u64,
+    pub octets: u64,
+    pub errors: u64,
+    /// Seconds since the epoch.
+    pub last_packet_s: u64,
+}
+
+impl Engine {
+    /// Everything about a call.
+    pub fn dump(&self, call_id: &str) -> Option<CallDump> {
+        let handle = self.store.get(call_id)?;
+        let call = lock(&handle);
+        (!call.ended).then(|| CallDump::take(&call))
+    }
+
+    /// There is a call of this id.
+    pub fn has_call(&self, call_id: &str) -> bool {
+        self.store.get(call_id).is_some()
+    }
+}
+
+impl CallDump {
+    fn take(call: &Call) -> Self {
+        Self {
+            id: call.id.clone(),
+            other_ids: call.merged.iter().map(|merged| merged.id.clone()).collect(),
+            deleted: call.delete_at.is_some(),
+            created: call.created,
+            created_from: call.created_from,
+            tos: call.tos,
+            last_signal: call.last_signal,
+            foreign: call.foreign,
+            recording: call.recording.on,
+            parties: (0..call.parties.len()).map(|id| PartyDump::take(call, PartyId(id))).collect(),
+        }
+    }
+}
+
+impl PartyDump {
+    fn take(call: &Call, id: PartyId) -> Self {
+        let party = call.party(id);
+        let since_deletion = call.deleted_at.map_or(Duration::ZERO, |at| Instant::now() - at);
+        let age = SystemTime::now().duration_since(party.created).unwrap_or_default();
+        let media_of = |at: MediaRef| {
+            Some(MediaOf {
+                tag: call.party(at.party).tag.clone().unwrap_or_default(),
+                index: call.media(at)?.index?,
+            })
+        };
+        let paired = || {
+            let positions = 0..party.media.len();
+            positions.filter_map(move |position| media_of(MediaRef { party: party.partner?, position }))
+        };
+        let sources = call.subscriptions.iter().filter(|s| s.sink.party == id).map(|s| s.source);
+        let sinks = call.subscriptions.iter().filter(|s| s.source.party == id).map(|s| s.sink);
+        Self {
+            tag: party.tag.clone().unwrap_or_default(),
+            role: match party.partner {
+                Some(partner) if partner.0 > id.0 => PartyRole::Caller,
+                Some(_) => PartyRole::Callee,
+                None => PartyRole::Unknown,
+            },
+            label: party.label.clone().unwrap_or_default(),
+            branch: party.via_branch.clone().unwrap_or_default(),
+            duration: age.saturating_sub(since_deletion),
+            aliases: party.aliases.clone(),
+            hears: paired().chain(sources.filter_map(media_of)).collect(),
+            heard_by: paired().chain(sinks.filter_map(media_of)).collect(),
+            media: party.media.iter().filter_map(MediaDump::take).collect(),
+        }
+    }
+}
+
+impl MediaDump {
+    fn take(media: &Media) -> Option<Self> {
+        let slots = &media.streams[0].shared.ingress_ssrc;
+        let used = slots.iter().filter(|slot| slot.ssrc.load(Relaxed) != 0);
+        let codec = used.max_by_key(|slot| slot.packets.get()).and_then(|slot| {
+            let seen = slot.payload_type.load(Relaxed);
+            let formats = &media.remote.as_ref()?.formats;
+            let format = formats.iter().find(|format| u32::from(format.payload_type) == seen)?;
+            Some(format!("{}/{}", format.name, format.clock_rate))
+        });
+        let muxed = media.is_rtp() && media.rtcp_mux.active;
+        let components = if media.is_rtp() && !muxed { 0..2 } else { 0..1 };
+        Some(Self {
+            index: media.index?,
+            media_type: media.media_type.clone(),
+            protocol: media.transport.as_ref().map(|transport| transport.name().to_owned()),
+            codec,
+            streams: components.map(|component| StreamDump::take(media, component)).collect(),
+        })
+    }
+}
+
+impl StreamDump {
+    fn take(media: &Media, component: usize) -> Self {
+        let stream = &media.streams[component];
+        let shared = &stream.shared;
+        let remote = media.remote.as_ref().filter(|remote| !remote.rejected);
+        let signalled = remote.map(|remote| if component == 0 { remote.rtp } else { remote.rtcp });
+        let port = media.ports.current().and_then(|ports| match component {
+            0 => Some(&ports.rtp),
+            _ => ports.rtcp.as_ref(),
+        });
+        // RTCP reports are about the SSRC of the RTP stream beside it.
+        let slots = &media.streams[0].shared.ingress_ssrc;
+        let used = slots.iter().filter(|slot| slot.ssrc.load(Relaxed) != 0);
+        Self {
+            local: port.map(|port| (port.local.ip(), port.local.port())),
+            remote: stream.learned.or(signalled),
+            is_rtcp: component == 1,
+            ssrc: used.max_by_key(|slot| slot.packets.get()).map_or(0, |slot| slot.ssrc.load(Relaxed)),
+            packets: shared.ingress.packets.get(),
+            octets: shared.ingress.octets.get(),
+            errors: shared.ingress.errors.get(),
+            last_packet_s: shared.last_packet_us.get().max(stream.since_us) / 1_000_000,
+        }
+    }
+}

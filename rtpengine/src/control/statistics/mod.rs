@@ -1,0 +1,59 @@
+//! Reports for readers outside: the tree of the ng command `statistics`, the same as JSON, the text of `list totals`, Prometheus.
+//!
+//! ```text
+//! engine, workers, command counters → Report (plain numbers of one moment) → tree → ng | JSON
+//!                                                                         → text
+//!                                                                         → Prometheus
+//! ```
+
+mod prometheus;
+mod report;
+mod text;
+mod tree;
+
+use std::sync::Arc;
+
+use super::ng::command::CommandCounters;
+use crate::call::Engine;
+use crate::proto::value::Dict;
+
+pub(super) use report::{InterfaceReport, Report};
+pub(super) use text::{interfaces, rates, transcoders};
+
+/// Makes reports.
+pub struct Statistics {
+    engine: Arc<Engine>,
+    commands: Arc<CommandCounters>,
+}
+
+impl Statistics {
+    /// `commands` are the counters of all doors of the ng protocol.
+    pub fn new(engine: Arc<Engine>, commands: Arc<CommandCounters>) -> Self {
+        Self { engine, commands }
+    }
+
+    /// The metrics in Prometheus' text format (`GET /metrics`).
+    pub fn metrics(&self) -> String {
+        prometheus::metrics(&self.report())
+    }
+
+    /// What the ng command `statistics` answers with under `statistics`.
+    pub fn dictionary(&self) -> Dict {
+        tree::tree(&self.report()).into_dict()
+    }
+
+    /// The same tree as one line of JSON (`list jsonstats`).
+    pub fn json(&self) -> String {
+        tree::tree(&self.report()).to_json()
+    }
+
+    /// The text of `list totals`.
+    pub fn totals(&self) -> String {
+        text::totals(&self.report())
+    }
+
+    /// The numbers of this moment.
+    pub(super) fn report(&self) -> Report {
+        Report::take(&self.engine, &self.commands)
+    }
+}
