@@ -103,6 +103,7 @@ impl Transcoder {
                 companions: Vec::new(),
                 event: None,
                 pending: Vec::new(),
+                held: false,
                 packets_in: 0,
                 decode_errors: 0,
                 samples_in: 0,
@@ -139,6 +140,25 @@ impl Transcoder {
             }),
         }
         self.push(now, packet, emit);
+    }
+
+    /// From now on packets are taken in, but nothing is made of them, and what leaves later follows what left before: audio is
+    /// decoded so that time goes on, companions are dropped.
+    pub fn hold(&mut self, held: bool) {
+        self.stages.held = held;
+        self.stages.packetiser.mute(held);
+    }
+
+    /// Emits a packet of the caller's own between the others, at once, under the next sequence number.
+    pub fn insert(
+        &mut self,
+        now: Instant,
+        (payload_type, marker): (u8, bool),
+        timestamp: u32,
+        payload: &[u8],
+        emit: Emit<'_>,
+    ) {
+        self.stages.packetiser.pass(now, marker, payload_type, timestamp, payload, emit);
     }
 
     /// Tells what a passed-through payload type is: its clock rates and whether it carries named events.
@@ -246,6 +266,8 @@ struct Stages {
     event: Option<(u32, u32)>,
     /// Payload of a companion while it is being rescaled.
     pending: Vec<u8>,
+    /// Nothing is to leave at present.
+    held: bool,
     packets_in: u64,
     decode_errors: u64,
     samples_in: u64,
@@ -283,6 +305,9 @@ impl Stages {
         self.packetiser.start_at(packet.timestamp);
         // Before the first audio a companion starts the clock, so that the time up to the audio is kept.
         self.input.expected_timestamp.get_or_insert(packet.timestamp);
+        if self.held {
+            return;
+        }
         let Some(companion) = self.companions.get(index) else { return };
         let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
         let clock_rate_out = companion.clock_rate_out.unwrap_or_else(|| self.packetiser.clock_rate());

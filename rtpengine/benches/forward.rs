@@ -113,6 +113,7 @@ fn worker() -> f64 {
             rtcp_to: None,
             default: Handling::Forward { payload_type: None },
             by_payload_type: Vec::new(),
+            treatment: Default::default(),
         };
         let edges = vec![edge(0, 1), edge(1, 0)];
         plane.install(plane.assign(), CallPlan { key: CallKey(call as u64), streams, edges, tap: None });

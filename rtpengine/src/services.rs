@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::call::{Engine, Services as CallServices};
 use crate::config::Config;
+use crate::control::dtmf_log::DtmfLog;
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
 use crate::control::ng::events::Events;
@@ -94,8 +95,13 @@ impl Services {
             .build()
             .map_err(ServiceError::Runtime)?;
         let entered = runtime.enter();
-        let background =
-            vec![tokio::spawn(follow_events(engine.clone(), receiver)), tokio::spawn(tick(engine.clone()))];
+        let told = config.control.events_over_tcp.then(Events::new);
+        let dtmf_log = DtmfLog::new(config.dtmf.log_destination, told.clone());
+        let background = vec![
+            tokio::spawn(follow_events(engine.clone(), receiver, dtmf_log)),
+            tokio::spawn(alarms(engine.clone())),
+            tokio::spawn(tick(engine.clone())),
+        ];
         let operations = Arc::new(Operations::new(engine.clone(), Some(log)));
         let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting, operations.clone()));
         let templates = Templates::new(config.templates.clone());
@@ -105,7 +111,6 @@ impl Services {
         let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
         let udp = UdpListeners::bind(&config.listen_ng, control.tos, control.path_mtu)
             .map_err(ServiceError::Listen)?;
-        let events = control.events_over_tcp.then(Events::new);
         let media = Arc::new(NgMedia::new(commands, engine.clone()));
         let janus = Arc::new(Janus::new(media, control.janus_secret.clone()));
         let console: Arc<dyn Console> = operations;
@@ -113,7 +118,7 @@ impl Services {
         let services =
             HttpServices { responder: Arc::clone(&responder), console: Some(Arc::clone(&console)), janus };
         let http = HttpDoor::open(&control.http, config.num_threads, services)?;
-        let mut doors = tcp.run(Arc::clone(&responder), events, Limits::default());
+        let mut doors = tcp.run(Arc::clone(&responder), told, Limits::default());
         doors.extend(udp.run(responder));
         doors.extend(cli.run(&console));
         drop(entered);
@@ -135,9 +140,18 @@ impl Services {
     }
 }
 
-async fn follow_events(engine: Arc<Engine>, mut events: mpsc::Receiver<MediaEvent>) {
+async fn follow_events(engine: Arc<Engine>, mut events: mpsc::Receiver<MediaEvent>, mut log: DtmfLog) {
     while let Some(event) = events.recv().await {
-        engine.on_event(&event);
+        if let Some(report) = engine.on_event(&event) {
+            log.report(&report);
+        }
+    }
+}
+
+async fn alarms(engine: Arc<Engine>) {
+    loop {
+        let call = engine.alarms.next().await;
+        engine.on_alarm(call);
     }
 }
 

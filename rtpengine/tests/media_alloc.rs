@@ -15,6 +15,7 @@ use rtpengine::config::{Config, EndpointLearning, LocalAddress};
 use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::{LocalPort, PortPool};
 use rtpengine::media::stats::StreamShared;
+use rtpengine::media::treatment::{MediaTreatment, Treatment};
 use rtpengine::media::{MediaPlane, tap};
 use rtpengine::proto::srtp::{MasterKey, SessionParameters, Suite};
 use tokio::sync::mpsc;
@@ -151,13 +152,14 @@ impl Party {
     }
 }
 
-fn edges(from: &Party, to: &Party) -> [EdgePlan; 2] {
+fn edges(from: &Party, to: &Party, treatment: &Treatment) -> [EdgePlan; 2] {
     let edge = |component: usize| EdgePlan {
         from: from.streams[component].id,
         rtp_to: Some(to.streams[0].id),
         rtcp_to: Some(to.streams[1].id),
         default: Handling::Forward { payload_type: None },
         by_payload_type: Vec::new(),
+        treatment: treatment.clone(),
     };
     [edge(0), edge(1)]
 }
@@ -167,7 +169,8 @@ fn exchange(a: &Party, b: &Party, first: u16, rounds: u16) {
     // Sender report without report blocks (RFC 3550 §6.4.1), and a source description item would not matter here.
     let mut report = [0; 28];
     report[..4].copy_from_slice(&[0x80, 200, 0, 6]);
-    let mut packet = [0xd5; 172];
+    // Silence in PCMU.
+    let mut packet = [0xff; 172];
     let mut header = [0; 12];
     for round in 0..rounds {
         let sequence_number = first.wrapping_add(round);
@@ -183,7 +186,7 @@ fn exchange(a: &Party, b: &Party, first: u16, rounds: u16) {
 }
 
 /// Heap operations of the worker for [`ROUNDS`] rounds.
-fn heap_operations(tapped: bool, suite: Option<&str>) -> u64 {
+fn heap_operations(tapped: bool, suite: Option<&str>, treatment: &Treatment) -> u64 {
     let ip: IpAddr = "127.0.0.1".parse().unwrap();
     let local = LocalAddress { address: ip, advertised: ip, ports: None };
     let mut config = Config::for_address(ip, ip);
@@ -197,7 +200,7 @@ fn heap_operations(tapped: bool, suite: Option<&str>) -> u64 {
     let plan = CallPlan {
         key: CallKey(1),
         streams: a.streams.iter().chain(&b.streams).cloned().collect(),
-        edges: edges(&a, &b).into_iter().chain(edges(&b, &a)).collect(),
+        edges: edges(&a, &b, treatment).into_iter().chain(edges(&b, &a, treatment)).collect(),
         tap: tapped.then_some(TapPlan { recording: 7, ingress: true, egress: true }),
     };
     plane.install(plane.assign(), plan);
@@ -224,15 +227,23 @@ fn passed_through_packets_cost_no_heap_operation() {
     let control = std::thread::spawn(|| drop(std::hint::black_box(Box::new(1))));
     control.join().unwrap();
     assert!(EVENTS.load(Relaxed) >= 2, "the count does not count");
-    for (tapped, suite) in [
-        (false, None),
-        (true, None),
-        (false, Some("AES_CM_128_HMAC_SHA1_80")),
-        (false, Some("AEAD_AES_256_GCM")),
-        (true, Some("F8_128_HMAC_SHA1_32")),
+    let none = Treatment::default();
+    let silenced = Treatment { media: MediaTreatment::Silence, injectable: true, ..Treatment::default() };
+    for (tapped, suite, treatment) in [
+        (false, None, &none),
+        (true, None, &none),
+        (false, Some("AES_CM_128_HMAC_SHA1_80"), &none),
+        (false, Some("AEAD_AES_256_GCM"), &none),
+        (true, Some("F8_128_HMAC_SHA1_32"), &none),
+        (false, None, &silenced),
+        (true, Some("AES_CM_128_HMAC_SHA1_80"), &silenced),
     ] {
-        let operations = heap_operations(tapped, suite);
+        let operations = heap_operations(tapped, suite, treatment);
         let packets = 4 * u32::from(ROUNDS);
-        assert_eq!(operations, 0, "heap operations for {packets} packets, tapped: {tapped}, {suite:?}");
+        let case = (tapped, suite, treatment);
+        assert_eq!(
+            operations, 0,
+            "heap operations for {packets} packets, (tapped, suite, treatment): {case:?}"
+        );
     }
 }

@@ -82,7 +82,14 @@ fn format(payload_type: u8, name: &str) -> PayloadFormat {
 
 fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
     let to = Some(to.stream.id);
-    EdgePlan { from: from.stream.id, rtp_to: to, rtcp_to: to, default, by_payload_type: Vec::new() }
+    EdgePlan {
+        from: from.stream.id,
+        rtp_to: to,
+        rtcp_to: to,
+        default,
+        by_payload_type: Vec::new(),
+        treatment: Default::default(),
+    }
 }
 
 fn call(a: &Party, b: &Party, edges: Vec<EdgePlan>) -> CallPlan {

@@ -143,7 +143,14 @@ impl Party {
 
 fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
     let to = Some(to.stream.id);
-    EdgePlan { from: from.stream.id, rtp_to: to, rtcp_to: to, default, by_payload_type: Vec::new() }
+    EdgePlan {
+        from: from.stream.id,
+        rtp_to: to,
+        rtcp_to: to,
+        default,
+        by_payload_type: Vec::new(),
+        treatment: Default::default(),
+    }
 }
 
 fn install(relay: &Relay, [a, b]: [&Party; 2], edges: Vec<EdgePlan>, recording: Option<u64>) {

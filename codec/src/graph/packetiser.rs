@@ -32,6 +32,8 @@ pub(super) struct Packetiser {
     queue: Vec<i16>,
     payload: Vec<u8>,
     marker: bool,
+    /// Packets are left out, time goes on.
+    muted: bool,
     schedule: Schedule,
     packets_out: u64,
     encode_errors: u64,
@@ -58,6 +60,7 @@ impl Packetiser {
             queue: Vec::new(),
             payload: Vec::new(),
             marker: true,
+            muted: false,
             schedule: Schedule::default(),
             packets_out: 0,
             encode_errors: 0,
@@ -92,6 +95,11 @@ impl Packetiser {
         self.first_timestamp.get_or_insert(timestamp);
     }
 
+    /// Whole packets of samples are dropped from now on, without a sequence number.
+    pub(super) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
     /// Where samples in [`Packetiser::input_format`] are appended before [`Packetiser::drain`].
     pub(super) fn queue(&mut self) -> &mut Vec<i16> {
         &mut self.queue
@@ -103,6 +111,12 @@ impl Packetiser {
         let packet_values = frame_values * self.frames_per_packet;
         let mut used = 0;
         while self.queue.len() - used >= packet_values {
+            if self.muted {
+                used += packet_values;
+                self.position += self.packet_samples();
+                self.marker = true;
+                continue;
+            }
             self.payload.clear();
             for frame in self.queue[used..used + packet_values].chunks_exact(frame_values) {
                 if self.encoder.encode(frame, &mut self.payload).is_err() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use codec::PayloadFormat;
+use codec::def::Kind;
 
 use super::model::Media;
 use crate::media::plan::{DropReason, Handling};
@@ -286,6 +287,37 @@ pub fn player_format(media: &Media) -> Option<PayloadFormat> {
         Side::Answerer => &state.answerer,
     };
     agreed.iter().map(|f| &f.format).chain(own).find(|format| Registry::BUILD.encodes(format)).cloned()
+}
+
+/// telephone-event as a party takes it: it was told of it and has it itself.
+pub fn event_format(to: &Media) -> Option<&PayloadFormat> {
+    let own = |format: &PayloadFormat| {
+        to.remote.as_ref().is_none_or(|remote| {
+            remote.formats.iter().any(|f| f.payload_type == format.payload_type && f.kind() == format.kind())
+        })
+    };
+    let shown = to.coding.shown().iter().map(|f| &f.format);
+    shown.filter(|format| format.kind() == Kind::TelephoneEvent).find(|format| own(format))
+}
+
+/// The format in which `to` hears what `from` sends as this payload type, if we can encode it; else the first that it takes and we can
+/// encode.
+pub fn heard_as(from: &Media, to: &Media, payload_type: u8) -> Option<PayloadFormat> {
+    let (default, listed) = handling(from, to);
+    let handling = listed.into_iter().find(|(listed, _)| *listed == payload_type).map_or(default, |(_, h)| h);
+    let heard = match handling {
+        Handling::Transcode(plan) => Some(plan.sink.clone()),
+        Handling::Forward { payload_type: to_type } => {
+            let heard = to_type.unwrap_or(payload_type);
+            let formats = to.remote.iter().flat_map(|remote| remote.formats.iter());
+            formats
+                .chain(to.coding.shown().iter().map(|f| &f.format))
+                .find(|f| f.payload_type == heard)
+                .cloned()
+        }
+        _ => None,
+    };
+    heard.filter(|format| Registry::BUILD.encodes(format)).or_else(|| player_format(to))
 }
 
 fn handlers(from: &Media, to: &Media) -> Vec<PayloadHandler> {

@@ -8,12 +8,14 @@ use codec::PayloadFormat;
 use super::coding;
 use super::echo::{self, Routing};
 use super::fax;
-use super::model::{Call, Media, Party};
+use super::model::{Call, Media, Party, PartyId};
 use super::subscription::Subscription;
+use super::switches;
 use crate::config::RecordDirection;
 use crate::media::plan::{
     CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan,
 };
+use crate::media::treatment::Treatment;
 use crate::negotiate::ice::Passthrough;
 use crate::negotiate::security::Keying;
 use crate::proto::sdp::model::Crypto;
@@ -44,7 +46,7 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
             egress: directions.egress,
         }),
     };
-    for party in call.parties.iter().filter(|party| !party.closed) {
+    for (number, party) in call.parties.iter().enumerate().filter(|(_, party)| !party.closed) {
         for media in &party.media {
             streams(&mut plan, party, media);
         }
@@ -57,22 +59,32 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
             }
             Routing::Nowhere => continue,
         }
-        let Some(partner) = party.partner.map(|partner| call.party(partner)).filter(|p| !p.closed) else {
-            continue;
-        };
+        let Some(partner) = party.partner.filter(|partner| !call.party(*partner).closed) else { continue };
         // Music on hold is all that a held party hears.
-        let closed = call.drop_traffic || partner.held.is_some();
-        for (position, (media, opposite)) in party.media.iter().zip(&partner.media).enumerate() {
+        let closed = call.drop_traffic || call.party(partner).held.is_some();
+        for (position, (media, opposite)) in party.media.iter().zip(&call.party(partner).media).enumerate() {
+            let first = plan.edges.len();
             edges(&mut plan, media, &party.media[..position], opposite, closed);
+            treat(&mut plan.edges[first..], call, (PartyId(number), media), (partner, opposite));
         }
     }
     for subscription in &call.subscriptions {
         if let (Some(source), Some(sink)) = (call.media(subscription.source), call.media(subscription.sink)) {
             let before = &call.party(subscription.source.party).media[..subscription.source.position];
+            let first = plan.edges.len();
             subscribed(&mut plan, subscription, (source, before), sink, call.drop_traffic);
+            let ends = [subscription.source.party, subscription.sink.party];
+            treat(&mut plan.edges[first..], call, (ends[0], source), (ends[1], sink));
         }
     }
     plan
+}
+
+/// Applies what commands have switched to the edges of a media's RTP.
+fn treat(edges: &mut [EdgePlan], call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) {
+    for edge in edges.iter_mut().filter(|edge| edge.from == from.1.streams[0].id && edge.rtp_to.is_some()) {
+        edge.treatment = switches::treatment(call, from, to);
+    }
 }
 
 fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
@@ -178,6 +190,7 @@ fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, closed
                 rtcp_to: None,
                 default,
                 by_payload_type,
+                treatment: Treatment::default(),
             });
         }
         return;
@@ -247,7 +260,14 @@ fn way(
 ) {
     let rtp_to = open.then_some(to.streams[0].id);
     let rtcp_to = rtcp_sink(to).filter(|sink| !has_rtcp_way(plan, from.streams[0].id, *sink));
-    plan.edges.push(EdgePlan { from: from.streams[0].id, rtp_to, rtcp_to, default, by_payload_type });
+    plan.edges.push(EdgePlan {
+        from: from.streams[0].id,
+        rtp_to,
+        rtcp_to,
+        default,
+        by_payload_type,
+        treatment: Treatment::default(),
+    });
     if from.is_rtp() && !from.rtcp_mux.active {
         rtcp_way(plan, from, to);
     }
@@ -266,7 +286,14 @@ fn rtcp_way(plan: &mut CallPlan, from: &Media, to: &Media) {
     if rtcp_to.is_some_and(|sink| has_rtcp_way(plan, id, sink)) {
         return;
     }
-    plan.edges.push(EdgePlan { from: id, rtp_to: None, rtcp_to, default, by_payload_type });
+    plan.edges.push(EdgePlan {
+        from: id,
+        rtp_to: None,
+        rtcp_to,
+        default,
+        by_payload_type,
+        treatment: Treatment::default(),
+    });
 }
 
 fn rtcp_sink(to: &Media) -> Option<StreamId> {

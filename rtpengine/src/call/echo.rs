@@ -2,6 +2,7 @@
 
 use super::model::{Media, Party};
 use crate::media::plan::{EdgePlan, Handling};
+use crate::media::treatment::Treatment;
 use crate::negotiate::signal::MediaEcho;
 
 /// Where the media of a party go.
@@ -36,5 +37,6 @@ pub fn edge(media: &Media, drop_traffic: bool) -> Option<EdgePlan> {
         rtcp_to: None,
         default: Handling::Echo,
         by_payload_type: Vec::new(),
+        treatment: Treatment::default(),
     })
 }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::alarms::Alarms;
 use super::compile::{TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::{self, Dialogue, Participant, Role};
+use super::dtmf::DtmfReport;
 use super::echo;
 use super::error::CommandError;
 use super::exchange::{Exchange, OwnSide};
@@ -23,6 +25,7 @@ use super::playback::{self, PartyPlayer};
 use super::recording::{self, CallRecording, RecordingCommand};
 use super::snapshot::CallSnapshot;
 use super::store::{CallHandle, CallStore, lock, next_id, unix_us};
+use super::switches::Switches;
 use super::timers::{self, Due, EndReason};
 use super::unbuilt;
 use crate::config::{Config, Live, Setting};
@@ -72,6 +75,8 @@ pub struct Engine {
     /// 12 hexadecimal digits, random per process (loop protection).
     pub(super) instance: String,
     fragments: EarlyFragments,
+    /// When something about a call is due.
+    pub alarms: Alarms,
 }
 
 /// Reply of `offer` and `answer`.
@@ -106,6 +111,7 @@ impl Engine {
             live: Live::new(&config),
             statistics: Statistics::default(),
             by_key: Mutex::default(),
+            alarms: Alarms::default(),
             config,
             pool,
             plane,
@@ -236,6 +242,7 @@ impl Engine {
             call.party_mut(sender).metadata = Some(metadata.clone());
         }
         self.apply_recording(&mut call, sender, receiver, role, signal);
+        self.apply_dtmf(&mut call, sender, signal);
         recording::describe(&call);
         recording::signalled(&call, sender, mode(role), body, &printed);
         let recordings = call.recording.pcap_path().into_iter().collect();
@@ -492,24 +499,27 @@ impl Engine {
         Ok(players)
     }
 
-    fn selected_call(&self, signal: &Signal) -> Result<CallHandle, CommandError> {
+    pub(super) fn selected_call(&self, signal: &Signal) -> Result<CallHandle, CommandError> {
         let call_id = signal.identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
         self.store.get(call_id).ok_or(CommandError::UnknownCallSelecting)
     }
 
-    /// Something happened in the data plane.
-    pub fn on_event(&self, event: &MediaEvent) {
-        let handle = |key: &CallKey| lock(&self.by_key).get(&key.0).and_then(Weak::upgrade);
+    /// Something happened in the data plane; what there is to tell about it.
+    pub fn on_event(&self, event: &MediaEvent) -> Option<DtmfReport> {
         match event {
             MediaEvent::EndpointLearned { call, stream, peer } => {
-                let Some(handle) = handle(call) else { return };
+                let handle = self.by_key(call)?;
                 let mut call = lock(&handle);
                 if let Some(stream) = call.stream_mut(*stream) {
                     stream.learned = Some(*peer);
                 }
+                None
+            }
+            MediaEvent::DtmfEnded { call, stream, digit, injected } => {
+                self.on_digit(&self.by_key(call)?, *stream, digit, *injected)
             }
             MediaEvent::PlayerFinished { call, player, next_sequence, next_timestamp, .. } => {
-                let Some(handle) = handle(call) else { return };
+                let handle = self.by_key(call)?;
                 let players: Vec<_> =
                     lock(&handle).parties.iter().filter_map(|party| party.player.clone()).collect();
                 for candidate in players {
@@ -517,8 +527,14 @@ impl Engine {
                         break;
                     }
                 }
+                None
             }
         }
+    }
+
+    /// The call that the data plane knows by this key.
+    pub(super) fn by_key(&self, key: &CallKey) -> Option<CallHandle> {
+        lock(&self.by_key).get(&key.0).and_then(Weak::upgrade)
     }
 
     /// Once a second: time-outs and deletions that are due.
@@ -570,6 +586,10 @@ impl Engine {
             last_signal: None,
             parties: Vec::with_capacity(2),
             subscriptions: Vec::new(),
+            switches: Switches::default(),
+            flows: Vec::new(),
+            dtmf_log: None,
+            forwarding: false,
             metadata: None,
             tos: self.config.tos,
             tos_set: false,

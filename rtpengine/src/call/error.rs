@@ -53,6 +53,28 @@ pub enum CommandError {
     NotPlaying,
     #[error("Currently MoH ongoing, ignore stop media.")]
     MusicOnHold,
+    #[error("Media flow not found (to-tag not found)")]
+    NoFlowToTag,
+    #[error("Media flow not found (to-label not found)")]
+    NoFlowToLabel,
+    #[error("Media flow not found (to-tag not subscribed)")]
+    FlowNotSubscribed,
+    #[error("No eligible media subscriptions found")]
+    NoFlows,
+    #[error("Out of range 'code' specified")]
+    NoSuchDigit,
+    #[error("Monologue has no media capable of DTMF injection")]
+    NoInjectionMedia,
+    #[error("There is no sink media capable of DTMF playback")]
+    NoInjectionSink,
+    #[error("Media doesn't have an RTP stream")]
+    NoInjectionStream,
+    #[error("No SSRC context present for DTMF injection")]
+    NoInjectionSsrc,
+    #[error("No RTP payload type found to be in use")]
+    NoInjectionPayloadType,
+    #[error("No matching codec handler")]
+    NoInjectionHandler,
     #[error("invalid limit, must be >= 0")]
     InvalidLimit,
     #[error("Unknown call-ID(s)")]

@@ -9,12 +9,15 @@
 //! engine (command) → dialogue (who talks to whom) → exchange (media by media) → output (SDP) → compile (CallPlan)
 //! ```
 
+mod alarms;
 mod bundling;
 mod coding;
 mod compile;
 mod connect;
 mod delete;
 mod dialogue;
+mod dtmf;
+mod dtmf_security;
 mod dump;
 mod echo;
 mod engine;
@@ -39,11 +42,13 @@ mod snapshot;
 mod store;
 mod subscribe;
 mod subscription;
+mod switches;
 mod timers;
 mod transform;
 mod unbuilt;
 
 pub use delete::Deletion;
+pub use dtmf::DtmfReport;
 pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump};
 pub use engine::{Deleted, Engine, SdpReply, Services};
 pub use error::CommandError;
@@ -56,6 +61,7 @@ pub use snapshot::{
     TrafficSnapshot,
 };
 pub use subscribe::{Subscribed, SubscribedSection};
+pub use switches::{MediaSwitch, Position};
 pub use transform::{TransformPort, Transformed};
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::playback::PartyPlayer;
 use super::ports::PortSets;
 use super::recording::CallRecording;
 use super::subscription::Subscription;
+use super::switches::{Flow, Switches};
 use crate::config::EndpointLearning;
 use crate::media::WorkerId;
 use crate::media::plan::{CallKey, StreamId};
@@ -44,6 +45,14 @@ pub struct Call {
     pub parties: Vec<Party>,
     /// Who hears whom beside offer and answer.
     pub subscriptions: Vec<Subscription>,
+    /// What commands switched for everybody.
+    pub switches: Switches,
+    /// What commands switched for what one party sends to another.
+    pub flows: Vec<Flow>,
+    /// Where digits are told to instead of the configured destination.
+    pub dtmf_log: Option<SocketAddr>,
+    /// `start forwarding` of the whole call.
+    pub forwarding: bool,
     pub metadata: Option<String>,
     /// `TOS` of the last offer.
     pub tos: u8,
@@ -103,6 +112,12 @@ pub struct Party {
     pub excluded_from_recording: bool,
     pub recording_slots: Option<(i64, i64)>,
     pub player: Option<Arc<PartyPlayer>>,
+    /// What commands switched for everything that it sends.
+    pub switches: Switches,
+    /// Digits may be added to what it sends, if its hearer says so as well.
+    pub inject_dtmf: bool,
+    /// `start forwarding` of this party.
+    pub forwarding: bool,
     pub routing: Routing,
     /// What it plays to a party that it holds.
     pub music_on_hold: Option<Arc<MusicOnHold>>,
@@ -274,6 +289,9 @@ impl Party {
             excluded_from_recording: false,
             recording_slots: None,
             player: None,
+            switches: Switches::default(),
+            inject_dtmf: false,
+            forwarding: false,
             routing: Routing::Associates,
             music_on_hold: None,
             held: None,

@@ -51,27 +51,34 @@ pub struct PlayTarget {
 
 /// The parties that a command selects (`all`, label, address, from-tag).
 pub fn select(call: &Call, signal: &Signal) -> Result<Vec<PartyId>, CommandError> {
-    let identity = &signal.identity;
-    let everybody = || (0..call.parties.len()).map(PartyId).filter(|&id| !call.party(id).closed);
     if matches!(signal.flags.all, AllSelector::All | AllSelector::OfferAnswer) {
-        return Ok(everybody().filter(|&id| call.party(id).partner.is_some()).collect());
+        return Ok(everybody(call).filter(|&id| call.party(id).partner.is_some()).collect());
     }
+    select_one(call, signal).map(|party| vec![party])
+}
+
+/// The party that a label, an address or a from-tag names.
+pub fn select_one(call: &Call, signal: &Signal) -> Result<PartyId, CommandError> {
+    let identity = &signal.identity;
     if let Some(label) = &identity.label {
-        return call.by_label(label).map(|id| vec![id]).ok_or(CommandError::NoSuchLabel);
+        return call.by_label(label).ok_or(CommandError::NoSuchLabel);
     }
     if let Some(address) = &signal.selection.address {
         let address: std::net::IpAddr = address.parse().map_err(|_| CommandError::BadAddress)?;
         let advertises =
             |media: &Media| media.remote.as_ref().is_some_and(|remote| remote.rtp.ip() == address);
-        return everybody()
+        return everybody(call)
             .find(|&id| call.party(id).media.iter().any(advertises))
-            .map(|id| vec![id])
             .ok_or(CommandError::NoSuchAddress);
     }
     match &identity.from_tag {
-        Some(tag) => call.by_tag(tag).map(|id| vec![id]).ok_or(CommandError::NoSuchFromTag),
+        Some(tag) => call.by_tag(tag).ok_or(CommandError::NoSuchFromTag),
         None => Err(CommandError::NoParty),
     }
+}
+
+fn everybody(call: &Call) -> impl Iterator<Item = PartyId> {
+    (0..call.parties.len()).map(PartyId).filter(|&id| !call.party(id).closed)
 }
 
 /// What a party would hear an announcement on, and how.

@@ -38,9 +38,11 @@ pub struct PartySnapshot {
     pub subscriptions: Vec<AssociateSnapshot>,
     /// Who hears the party.
     pub subscribers: Vec<AssociateSnapshot>,
-    /// Excluded from recording, while a recording exists.
-    pub excluded: Option<bool>,
+    /// (excluded from recording, forwarding), while a recording exists.
+    pub recording: Option<(bool, bool)>,
     pub media: Vec<MediaSnapshot>,
+    /// Digits that do something: what, which, whether they are still waited for.
+    pub codes: Vec<(&'static str, String, bool)>,
 }
 
 /// The other end of an association.
@@ -195,7 +197,10 @@ fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
         metadata: party.metadata.clone(),
         subscriptions: associates(call.sources_of(id)),
         subscribers: associates(call.sinks_of(id)),
-        excluded: call.recording.exists().then_some(party.excluded_from_recording),
+        recording: call.recording.exists().then_some((party.excluded_from_recording, party.forwarding)),
+        codes: party.switches.dtmf.as_deref().map_or_else(Vec::new, |security| {
+            security.codes().map(|(kind, digits, active)| (kind, digits.to_owned(), active)).collect()
+        }),
         media: party
             .media
             .iter()

@@ -25,7 +25,7 @@ pub(super) fn later_features(settings: &Settings) -> Result<(), OptionError> {
             )));
         }
     }
-    for option in ["graphite", "homer", "dtmf-log-dest"] {
+    for option in ["graphite", "homer"] {
         if let Some(text) = settings.text(option) {
             address::resolve_remote(&text).map_err(|error| {
                 OptionError::invalid(format!("Invalid IP or port '{text}' (--{option}): {error}"))

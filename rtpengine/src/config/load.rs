@@ -12,8 +12,8 @@ use service::process::ProcessConfig;
 use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
-    Config, ControlConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion, RecordDirection,
-    RecordingConfig, RecordingMethod, SsrcReporting, check, parameters,
+    Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion,
+    RecordDirection, RecordingConfig, RecordingMethod, SsrcReporting, check, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, SignatureHash};
 
@@ -101,6 +101,7 @@ fn build(
         listen_ng,
         listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
+        dtmf: DtmfConfig::from_settings(settings)?,
         num_threads: settings
             .int_if_set("num-threads")
             .and_then(|threads| usize::try_from(threads).ok())

@@ -2,6 +2,7 @@
 
 mod check;
 mod control;
+mod dtmf;
 mod interface;
 mod live;
 mod load;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use service::process::ThreadStack;
 
 pub use control::{ControlConfig, HttpConfig, PathMtu};
+pub use dtmf::DtmfConfig;
 pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
@@ -46,6 +48,8 @@ pub struct Config {
     pub listen_cli: Vec<SocketAddr>,
     /// The other doors.
     pub control: ControlConfig,
+    /// Digits of parties.
+    pub dtmf: DtmfConfig,
     /// Media workers, at least 1.
     pub num_threads: usize,
     /// Stack of every thread that the daemon starts.
@@ -269,6 +273,7 @@ impl Config {
             listen_ng: Vec::new(),
             listen_cli: Vec::new(),
             control: ControlConfig::default(),
+            dtmf: DtmfConfig::default(),
             num_threads: 1,
             thread_stack: ThreadStack::Octets(2 << 20),
             timeout: Duration::from_secs(60),

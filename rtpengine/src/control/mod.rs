@@ -2,6 +2,7 @@
 pub mod cli;
 pub mod cli_listener;
 pub mod console;
+pub mod dtmf_log;
 pub mod http;
 pub mod janus;
 pub mod ng;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::dtmf::Digit;
 use super::plan::{CallKey, PlayerId, StreamId};
 
 /// Something happened in the data plane.
@@ -10,6 +11,8 @@ use super::plan::{CallKey, PlayerId, StreamId};
 pub enum MediaEvent {
     /// A stream's packets now go to this address, learned from their source.
     EndpointLearned { call: CallKey, stream: StreamId, peer: SocketAddr },
+    /// A DTMF digit ended that a party sent in event packets, or that was added to what it sends.
+    DtmfEnded { call: CallKey, stream: StreamId, digit: Digit, injected: bool },
     /// A player came to its end or was stopped.
     PlayerFinished {
         call: CallKey,

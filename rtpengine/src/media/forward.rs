@@ -13,6 +13,7 @@ use codec::graph::OutPacket;
 use codec::rtp::{self, RtpPacket};
 
 use super::classify::{PacketKind, classify};
+use super::filter;
 use super::learn::Verdict;
 use super::plan::{DropReason, Expect};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
@@ -162,6 +163,9 @@ fn accept(
             if arrival != Arrival::InOrder {
                 output.totals.interface(stream.interface).count_arrival(arrival);
             }
+            if stream.dtmf.listens_to(seen.payload_type) {
+                stream.dtmf.received(output.now.instant, &seen, datagram, source);
+            }
         }
         Accepted::Rtcp => {
             shared.rtcp_ingress.packets.add(1);
@@ -236,7 +240,16 @@ fn follow_edge(
     // Bit i: datagram i leaves by the RTP sink in one system call with its neighbours.
     let mut together = 0u32;
     let mut original = [0u8; BATCH];
+    // Taken out, since the edge is needed beside it.
+    let mut filter = edge.filter.take();
     for (index, accepted) in accepted.iter().enumerate() {
+        if let (Accepted::Rtp(seen), Some(filter)) = (accepted, &mut filter) {
+            let arrival = filter::Arrival { slot, seen: *seen, datagram: batch.octets(index) };
+            if let Err(reason) = filter::follow(streams, edge, filter, arrival, output, scratch) {
+                dropped[reason as usize] += 1;
+            }
+            continue;
+        }
         let result = match accepted {
             Accepted::Refused | Accepted::Rtcp => continue,
             Accepted::Datagram => {
@@ -292,6 +305,7 @@ fn follow_edge(
             }
         }
     }
+    edge.filter = filter;
     if let Some(stream) = streams.get(slot) {
         for (counter, n) in stream.shared.drops.iter().zip(dropped).filter(|(_, n)| *n > 0) {
             counter.add(u64::from(n));
@@ -317,13 +331,14 @@ fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
 
 /// How a packet goes through the codec graph.
 #[derive(Clone, Copy)]
-enum Way {
+pub enum Way {
+    /// By the plan of this number.
     Decode(u8),
     /// Payload stays, numbering becomes the transcoder's; the payload type it leaves with.
     Companion(u8),
 }
 
-fn transcode(
+pub fn transcode(
     streams: &mut Streams,
     slot: u32,
     edge: &mut Edge,
@@ -349,12 +364,10 @@ fn transcode(
     let mut result = Ok(());
     let mut emit = |out: OutPacket<'_>| {
         numbering.made(out.sequence_number);
-        match output.emit(sink, tokens, out, scratch) {
-            Ok(()) => {
-                sent.packets = sent.packets.wrapping_add(1);
-                sent.octets = sent.octets.wrapping_add(out.payload.len() as u32);
-            }
-            Err(reason) => result = Err(reason),
+        let emitted = output.emit(sink, tokens, out, scratch);
+        sent.count(out.payload.len(), emitted.is_ok());
+        if emitted.is_err() {
+            result = emitted;
         }
     };
     let octets = packet.payload().len();
@@ -374,7 +387,7 @@ fn transcode(
 impl Output {
     /// Sends a packet of the codec graph, now or when its time has come. `tokens` are those of the stream that it
     /// came from and of the sink.
-    fn emit(
+    pub fn emit(
         &mut self,
         sink: &mut Stream,
         tokens: [u64; 2],

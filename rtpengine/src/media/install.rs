@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use codec::PayloadFormat;
 
 use super::event::MediaEvent;
+use super::inject::Injection;
 use super::plan::{CallKey, CallPlan, Expect, PlayerId, PlayerPlan, StreamId};
 use super::player::Player;
 use super::route::Edge;
@@ -18,14 +19,17 @@ use super::worker::Worker;
 /// The calls and players of a worker.
 #[derive(Default)]
 pub struct Calls {
-    calls: HashMap<CallKey, Call>,
+    pub calls: HashMap<CallKey, Call>,
     /// By a number that is never used twice, so that a late turn of the schedule finds nobody.
     pub players: HashMap<u64, Player>,
     next_player: u64,
+    /// Digits that are being added or wait for their turn, by a number that is never used twice.
+    pub injections: HashMap<u64, Injection>,
+    pub next_injection: u64,
 }
 
 #[derive(Default)]
-struct Call {
+pub struct Call {
     streams: Vec<(StreamId, u32)>,
     players: Vec<(PlayerId, u64)>,
 }
@@ -41,7 +45,7 @@ impl Call {
         (streams.get(*next)?.expect == Expect::Rtcp).then_some(*next)
     }
 
-    fn slot(&self, id: StreamId) -> Option<u32> {
+    pub fn slot(&self, id: StreamId) -> Option<u32> {
         self.streams.iter().find(|(stream, _)| *stream == id).map(|(_, slot)| *slot)
     }
 }
@@ -108,6 +112,7 @@ impl Worker {
         let formats = |id: Option<StreamId>| -> &[PayloadFormat] {
             plan.streams.iter().find(|stream| Some(stream.id) == id).map_or(&[], |stream| &stream.formats)
         };
+        let now = self.output.now.instant;
         // (slot, index, RTCP sink)
         let mut transcoding_edges: Vec<(u32, usize, u32)> = Vec::new();
         for (id, slot) in &call.streams {
@@ -123,9 +128,14 @@ impl Worker {
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             for edge in &mut edges {
                 let before = stream.edges.iter().position(|old| edge.continues(old));
-                let Some(transcoding) = &mut edge.transcoding else { continue };
-                transcoding.enter(&self.shared.chains);
+                if let Some(transcoding) = &mut edge.transcoding {
+                    transcoding.enter(&self.shared.chains);
+                }
                 let Some(index) = before else { continue };
+                if let Some(old) = stream.edges.get(index) {
+                    edge.adopt_filter(now, old, formats(Some(*id)));
+                }
+                let Some(transcoding) = &mut edge.transcoding else { continue };
                 if let Some(old) = stream.edges.get_mut(index).and_then(|old| old.transcoding.as_mut()) {
                     transcoding.adopt(old);
                 }

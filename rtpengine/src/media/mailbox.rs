@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan};
 use super::poll::Wake;
+use super::treatment::InjectionPlan;
 
 /// What control asks of a worker.
 pub enum Command {
@@ -17,6 +18,7 @@ pub enum Command {
     Remove(CallKey),
     StartPlayer(CallKey, PlayerPlan),
     StopPlayer(CallKey, PlayerId),
+    Inject(CallKey, InjectionPlan),
     Shutdown,
 }
 

@@ -10,8 +10,11 @@
 //! ```
 
 pub mod classify;
+pub mod dtmf;
 pub mod event;
+mod filter;
 mod forward;
+mod inject;
 mod install;
 pub mod learn;
 mod mailbox;
@@ -21,6 +24,7 @@ mod player;
 mod poll;
 pub mod port_pool;
 mod receive;
+mod renumber;
 mod route;
 mod rtcp;
 mod schedule;
@@ -33,6 +37,7 @@ mod stream;
 pub mod tap;
 pub mod totals;
 mod transcode;
+pub mod treatment;
 mod worker;
 
 use std::collections::HashMap;
@@ -168,6 +173,11 @@ impl MediaPlane {
     /// Octets of the buffers into which the workers receive.
     pub fn packet_buffers(&self) -> usize {
         self.inner.totals.len() * receive::BATCH * receive::DATAGRAM
+    }
+
+    /// Adds a digit to what a party sends, behind those that were added before.
+    pub fn inject(&self, worker: WorkerId, call: plan::CallKey, plan: treatment::InjectionPlan) {
+        self.inner.send(worker, Command::Inject(call, plan));
     }
 
     /// Events that control did not take in time.

@@ -8,6 +8,7 @@ use codec::graph::TranscodePlan;
 
 use super::port_pool::LocalPort;
 use super::stats::StreamShared;
+use super::treatment::Treatment;
 use crate::config::{EndpointLearning, InterfaceId};
 use crate::proto::srtp::MasterKey;
 
@@ -103,6 +104,8 @@ pub struct EdgePlan {
     /// What happens to payload types that are not listed.
     pub default: Handling,
     pub by_payload_type: Vec<(u8, Handling)>,
+    /// What commands ask for beside that.
+    pub treatment: Treatment,
 }
 
 /// What an edge does with a packet of some payload type.
@@ -154,11 +157,13 @@ pub enum DropReason {
     Replayed,
     /// SRTP: there is no key for this direction, or it has come to its end of life.
     NoKey,
+    /// A DTMF digit held back by command, or what is sent beside one that is being added.
+    Dtmf,
 }
 
 impl DropReason {
     /// Number of reasons.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 }
 
 /// Which packets a worker copies into its tap ring.

@@ -6,10 +6,12 @@ use std::time::Instant;
 use codec::PayloadFormat;
 use codec::graph::TranscodePlan;
 
+use super::filter::Filter;
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
 use super::rtcp::RtcpRoute;
 use super::ssrc::Seen;
 use super::transcode::{Source, Transcoding};
+use super::treatment::Treatment;
 
 /// What to do with a packet; two octets, so that a table of all payload types is four cache lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Edge {
     pub ssrc_mask: u32,
     /// SSRC and codec state; `None` on pass-through edges.
     pub transcoding: Option<Box<Transcoding>>,
+    /// What commands ask for; `None` on edges without.
+    pub filter: Option<Box<Filter>>,
     /// What RTCP on this edge may have to be mapped by; `None` lets it pass.
     pub rtcp: Option<Box<RtcpRoute>>,
     pub rtp_sink: Option<StreamId>,
@@ -72,6 +76,8 @@ impl Edge {
         });
         let transcoding =
             (!plans.is_empty()).then(|| Box::new(Transcoding::new(plans, passing(plan, formats))));
+        let filter =
+            (!plan.treatment.is_none()).then(|| Box::new(Filter::new(plan.treatment.clone(), formats[0])));
         Self {
             rtp_to: plan.rtp_to.and_then(&slot_of),
             rtcp_to: plan.rtcp_to.and_then(&slot_of),
@@ -79,6 +85,7 @@ impl Edge {
             table,
             ssrc_mask: if plan.default == Handling::Echo { ssrc_mask(plan.from) } else { 0 },
             transcoding,
+            filter,
             rtcp: None,
             rtp_sink: plan.rtp_to,
             rtcp_sink: plan.rtcp_to,
@@ -90,6 +97,17 @@ impl Edge {
         match (self.rtp_sink, old.rtp_sink) {
             (Some(new), Some(old)) => new == old,
             _ => self.rtcp_sink == old.rtcp_sink,
+        }
+    }
+
+    /// Goes on where the filter of an earlier plan's edge stood.
+    pub fn adopt_filter(&mut self, now: Instant, old: &Edge, formats: &[PayloadFormat]) {
+        let Some(before) = &old.filter else { return };
+        if self.filter.is_none() && before.must_stay(now) {
+            self.filter = Some(Box::new(Filter::new(Treatment::default(), formats)));
+        }
+        if let Some(filter) = &mut self.filter {
+            filter.adopt(before);
         }
     }
 

@@ -13,6 +13,8 @@ pub enum Due {
     Packet(u32),
     /// A player by its number.
     Player(u64),
+    /// A digit that is being added, by its number.
+    Injection(u64),
 }
 
 /// A packet that waits.
@@ -88,6 +90,11 @@ impl Schedule {
     /// Queues a player's next turn.
     pub fn player(&mut self, at: Instant, player: u64) {
         self.push(at, Due::Player(player));
+    }
+
+    /// Queues the next turn of a digit that is being added.
+    pub fn injection(&mut self, at: Instant, injection: u64) {
+        self.push(at, Due::Injection(injection));
     }
 
     fn push(&mut self, at: Instant, due: Due) {

@@ -90,6 +90,15 @@ pub struct SsrcShared {
     pub jitter_us: Counter,
 }
 
+impl StreamShared {
+    /// Payload type of the last packet received; `None` before the first one.
+    pub fn payload_type_in_use(&self) -> Option<u8> {
+        let newest = self.ingress_ssrc.iter().filter(|slot| slot.ssrc.load(Relaxed) != 0);
+        let newest = newest.max_by_key(|slot| slot.packets.get())?;
+        u8::try_from(newest.payload_type.load(Relaxed)).ok()
+    }
+}
+
 /// SSRCs remembered per direction; more replace the oldest.
 pub const SSRC_SLOTS: usize = 4;
 

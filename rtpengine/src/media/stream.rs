@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::dtmf::{Detector, EventFormats};
 use super::learn::{Learner, PeerRules};
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan};
 use super::port_pool::LocalPort;
@@ -38,6 +39,7 @@ pub struct Stream {
     pub clock_rates: Vec<(u8, u32)>,
     /// Keys; also those of a stream that is no longer secured.
     pub security: Option<Box<Security>>,
+    pub dtmf: Detector,
 }
 
 impl Stream {
@@ -60,6 +62,7 @@ impl Stream {
             socket: Arc::clone(&plan.socket),
             clock_rates: clock_rates(plan),
             security: None,
+            dtmf: Detector::new(EventFormats::of(&plan.formats)),
         };
         stream.secure(&plan.security);
         stream.publish_peer();
@@ -72,6 +75,7 @@ impl Stream {
         self.interface = plan.interface;
         self.shared = Arc::clone(&plan.shared);
         self.clock_rates = clock_rates(plan);
+        self.dtmf.update(EventFormats::of(&plan.formats));
         self.learner.update(rules(plan));
         self.secure(&plan.security);
         self.publish_peer();

@@ -73,6 +73,16 @@ pub struct Sent {
     pub octets: u32,
 }
 
+impl Sent {
+    /// A packet with this many payload octets was given to the socket.
+    pub fn count(&mut self, octets: usize, sent: bool) {
+        if sent {
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(octets as u32);
+        }
+    }
+}
+
 impl Transcoding {
     /// `passing` are the formats that pass on this edge, as they come and as they leave.
     pub fn new(
@@ -161,6 +171,11 @@ impl Transcoding {
             replans: Allowance { left: REPLANS, since: now },
         });
         self.sources.last_mut().ok_or(DropReason::Codec)
+    }
+
+    /// The source of an SSRC that is being transcoded.
+    pub fn of(&mut self, ssrc: u32) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| source.ssrc == ssrc)
     }
 
     /// Where a packet that keeps its payload gets its numbers from; `None`: it keeps its own.

@@ -56,7 +56,7 @@ pub struct Worker {
     pub(super) output: Output,
     inbox: Inbox,
     batch: ReceiveBatch,
-    scratch: Box<[u8; DATAGRAM]>,
+    pub(super) scratch: Box<[u8; DATAGRAM]>,
     /// Streams whose socket was not emptied.
     unfinished: Vec<u64>,
     events: mpsc::Sender<MediaEvent>,
@@ -180,6 +180,7 @@ impl Worker {
                     let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
                     self.tell(event);
                 }
+                self.tell_digits(slot);
             }
             total += count;
             if count < BATCH {
@@ -194,6 +195,16 @@ impl Worker {
         self.load.deepest = self.load.deepest.max(total);
     }
 
+    /// Tells control about digits that ended on a stream.
+    fn tell_digits(&mut self, slot: u32) {
+        while let Some(stream) = self.streams.get_mut(slot) {
+            let Some(digit) = stream.dtmf.next_digit() else { return };
+            let event =
+                MediaEvent::DtmfEnded { call: stream.call, stream: stream.id, digit, injected: false };
+            self.tell(event);
+        }
+    }
+
     /// Carries out what control asked for; false when that was to stop.
     fn commands(&mut self) -> bool {
         while let Some(command) = self.inbox.next() {
@@ -204,6 +215,7 @@ impl Worker {
                 Command::Remove(call) => self.remove(call),
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),
+                Command::Inject(call, plan) => self.inject(call, plan),
                 Command::Shutdown => return false,
             }
         }
@@ -232,6 +244,7 @@ impl Worker {
                     }
                 }
                 Due::Player(player) => self.play(player, at),
+                Due::Injection(injection) => self.injection_turn(injection, at),
             }
         }
     }

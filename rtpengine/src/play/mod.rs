@@ -9,6 +9,7 @@ mod encode;
 mod pool;
 #[cfg(test)]
 mod tests;
+pub mod tones;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 pub mod bencode;
 pub mod dtls;
+pub mod dtmf;
 pub mod json;
 pub mod rtcp;
 pub mod sdp;

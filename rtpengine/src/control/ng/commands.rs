@@ -6,9 +6,10 @@ use super::handler::{Handler, Outcome, error};
 use super::query;
 use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
-use crate::call::{CommandError, Deleted, Engine, RecordingCommand};
+use crate::call::{CommandError, Deleted, Engine, MediaSwitch, Position, RecordingCommand};
 use crate::config::SsrcReporting;
 use crate::control::operations::Operations;
+use crate::negotiate::signal::Signal;
 use crate::proto::value::{Dict, Value};
 
 /// Answers requests with the engine.
@@ -20,19 +21,6 @@ pub struct Commands {
 
 /// Calls that `list` names when the client does not say how many.
 const DEFAULT_LIST: i64 = 32;
-
-/// Commands of the protocol that this version does not have.
-const NOT_BUILT: &[&str] = &[
-    "start forwarding",
-    "stop forwarding",
-    "block DTMF",
-    "unblock DTMF",
-    "block media",
-    "unblock media",
-    "silence media",
-    "unsilence media",
-    "play DTMF",
-];
 
 impl Commands {
     pub fn new(engine: Arc<Engine>, ssrc_reporting: SsrcReporting, operations: Arc<Operations>) -> Self {
@@ -85,6 +73,10 @@ impl Commands {
         };
         self.engine.record(&request.signal, command)?;
         Ok(Dict::new())
+    }
+
+    fn switch(&self, signal: &Signal, switch: MediaSwitch, position: Position) -> Result<Dict, CommandError> {
+        self.engine.switch_media(signal, switch, position).map(nothing)
     }
 
     fn stop_media(&self, request: &NgRequest) -> Result<Dict, CommandError> {
@@ -169,11 +161,17 @@ impl Handler for Commands {
             "inject start" => self.engine.inject_start(signal).map(|()| Dict::new()),
             "inject stop" => self.engine.inject_stop(signal).map(|()| Dict::new()),
             "transform" => self.engine.transform(signal).map(transformed),
+            "start forwarding" => self.engine.switch_forwarding(signal, Position::On).map(nothing),
+            "stop forwarding" => self.engine.switch_forwarding(signal, Position::Off).map(nothing),
+            "block media" => self.switch(signal, MediaSwitch::Block, Position::On),
+            "unblock media" => self.switch(signal, MediaSwitch::Block, Position::Off),
+            "silence media" => self.switch(signal, MediaSwitch::Silence, Position::On),
+            "unsilence media" => self.switch(signal, MediaSwitch::Silence, Position::Off),
+            "block DTMF" => self.engine.block_dtmf(signal).map(nothing),
+            "unblock DTMF" => self.engine.unblock_dtmf(signal).map(nothing),
+            "play DTMF" => self.engine.play_dtmf(signal).map(nothing),
             "play media" => return self.play_media(request),
             "stop media" => self.stop_media(&request),
-            other if NOT_BUILT.contains(&other) => {
-                return Outcome::Ready(error(&format!("Not supported: command {other}")));
-            }
             _ => return Outcome::Ready(error("Unrecognized command")),
         };
         Outcome::Ready(replied(result, signal.identity.supports_load_limit))
@@ -197,6 +195,11 @@ fn replied(result: Result<Dict, CommandError>, load_limit: bool) -> Dict {
         }
         Err(refused) => error(&refused.to_string()),
     }
+}
+
+/// The reply of commands that say only whether they succeeded.
+fn nothing((): ()) -> Dict {
+    Dict::new()
 }
 
 /// `pause` = `yes`, `on` or `true`.

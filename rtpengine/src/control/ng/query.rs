@@ -71,14 +71,20 @@ fn party(party: &PartySnapshot, inline: bool) -> Dict {
     }
     let medias: Vec<Value> = party.media.iter().map(|section| media(section, inline).into()).collect();
     dict.push("medias", medias);
-    dict.push("VSC", Vec::<Value>::new());
-    if let Some(excluded) = party.excluded {
+    dict.push("VSC", party.codes.iter().map(code).collect::<Vec<Value>>());
+    if let Some((excluded, forwarding)) = party.recording {
         let mut recording = Dict::new();
         recording.push("excluded", u64::from(excluded));
-        recording.push("forwarding", 0u64);
+        recording.push("forwarding", u64::from(forwarding));
         dict.push("recording", recording);
     }
     dict
+}
+
+fn code((kind, digits, active): &(&'static str, String, bool)) -> Value {
+    let mut entry = Dict::new();
+    entry.push("type", *kind).push("trigger", digits.as_str()).push("active", u64::from(*active));
+    entry.into()
 }
 
 fn associate(other: &AssociateSnapshot) -> Value {

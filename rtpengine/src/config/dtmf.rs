@@ -1,0 +1,53 @@
+//! Options about DTMF digits.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use service::address;
+use service::options::{OptionError, Settings};
+
+/// Who is told about digits, and how digits are put together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DtmfConfig {
+    /// `dtmf-log-dest`: gets a datagram for each digit.
+    pub log_destination: Option<SocketAddr>,
+    /// `dtmf-log-ng-tcp`: ng clients over TCP are told.
+    pub over_ng_tcp: bool,
+    /// Not `dtmf-no-log-injects`: digits of `play DTMF` are told about as well.
+    pub report_injected: bool,
+    /// `dtmf-digit-delay`: a longer pause between digits ends what they belong to.
+    pub digit_delay: Duration,
+}
+
+impl Default for DtmfConfig {
+    fn default() -> Self {
+        Self {
+            log_destination: None,
+            over_ng_tcp: false,
+            report_injected: true,
+            digit_delay: Duration::from_millis(2500),
+        }
+    }
+}
+
+impl DtmfConfig {
+    /// Digits of all calls are told about.
+    pub fn is_reported(&self) -> bool {
+        self.log_destination.is_some() || self.over_ng_tcp
+    }
+
+    /// From the options.
+    pub(super) fn from_settings(settings: &Settings) -> Result<Self, OptionError> {
+        let destination = |text: String| {
+            address::resolve_remote(&text).map_err(|error| {
+                OptionError::invalid(format!("Invalid IP or port '{text}' (--dtmf-log-dest): {error}"))
+            })
+        };
+        Ok(Self {
+            log_destination: settings.text("dtmf-log-dest").map(destination).transpose()?,
+            over_ng_tcp: settings.flag("dtmf-log-ng-tcp"),
+            report_injected: !settings.flag("dtmf-no-log-injects"),
+            digit_delay: Duration::from_millis(u64::try_from(settings.int("dtmf-digit-delay")).unwrap_or(0)),
+        })
+    }
+}
