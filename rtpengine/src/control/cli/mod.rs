@@ -111,3 +111,6 @@ fn find(level: Level, word: &str) -> Option<&'static Node> {
 fn not_supported(what: &str) -> String {
     format!("Not supported: {what}\n")
 }
+
+#[cfg(test)]
+mod tests;
