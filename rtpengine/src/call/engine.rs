@@ -624,8 +624,9 @@ impl Engine {
     pub(super) fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
         call.ended = true;
         self.count_ended(call, reason);
-        self.plane.remove(call.worker, call.key);
+        // First, so that it is the worker who closes the sockets and need not take them out of its epoll one by one.
         delete::close_all(call);
+        self.plane.remove(call.worker, call.key);
         recording::end(call, RecordingEnd::Keep);
         self.store.remove(&call.id, handle);
         let mut by_key = lock(&self.by_key);

@@ -11,6 +11,7 @@ use super::event::MediaEvent;
 use super::inject::Injection;
 use super::plan::{CallKey, CallPlan, Expect, PlayerId, PlayerPlan, StreamId};
 use super::player::Player;
+use super::poll;
 use super::route::Edge;
 use super::rtcp::RtcpRoute;
 use super::stream::{Stream, Streams};
@@ -173,8 +174,10 @@ impl Worker {
 
     fn close(&mut self, slot: u32) {
         if let Some(stream) = self.streams.remove(slot) {
-            // Control may hold the socket open for longer; it must not wake us any more.
-            let _ = self.poll.remove(stream.socket.socket.as_raw_fd());
+            // Control may hold the socket open for longer; it must not wake us any more. Where nobody does, closing it ends that.
+            if Arc::strong_count(&stream.socket) > 1 {
+                let _ = self.poll.remove(stream.socket.socket.as_raw_fd());
+            }
         }
     }
 
@@ -182,10 +185,13 @@ impl Worker {
     pub(super) fn remove(&mut self, key: CallKey) {
         let Some(call) = self.calls.calls.get(&key) else { return };
         // Commands come before packets: what was sent before the call ended is still in the sockets, and belongs to the call.
-        let slots: Vec<u32> = call.streams.iter().map(|(_, slot)| *slot).collect();
+        let waiting = poll::readable(call.streams.iter().filter_map(|&(_, slot)| {
+            let stream = self.streams.get(slot)?;
+            Some((stream.fd, self.streams.token(slot)))
+        }));
         let players: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
-        for slot in slots {
-            self.receive(self.streams.token(slot));
+        for token in waiting {
+            self.receive(token);
         }
         for number in players {
             self.finish_player(number);

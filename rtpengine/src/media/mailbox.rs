@@ -90,9 +90,12 @@ impl Inbox {
         self.shared.wake.fd()
     }
 
-    /// Call before emptying the inbox: commands sent from now on wake up again.
+    /// Commands sent from now on wake up again. Look into the inbox once more before going to sleep.
     pub fn acknowledge(&mut self) {
         self.shared.woken.store(false, Ordering::SeqCst);
+        // The look into the ring that follows must not be done before the store can be seen: whoever then still finds the flag set
+        // has put his command in before that look.
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 
     /// The next command. `None` may also mean that control is adding to the overflow at this moment; then

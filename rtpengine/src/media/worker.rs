@@ -5,6 +5,9 @@
 //! wake-up serves many sockets. This delays a packet by [`GATHER`] at most, half of it on average, and its own
 //! packet work shortens the pause: at full load there is none. A socket that delivered more than [`DEEP`] packets
 //! at once suspends gathering, so that no receive buffer fills up meanwhile.
+//!
+//! **Commands** gather likewise: the first one wakes the worker, those that follow within [`GATHER`] find it awake and are taken
+//! together. What a party sends meanwhile waits in its socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -63,6 +66,10 @@ pub struct Worker {
     pub(super) shared: Arc<WorkerShared>,
     max_packets: usize,
     load: Load,
+    /// Control does not wake us, since we look at the inbox again within [`GATHER`].
+    expecting: bool,
+    /// This round has had commands.
+    commanded: bool,
 }
 
 /// Decides whether packets should gather.
@@ -105,6 +112,8 @@ impl Worker {
             shared,
             max_packets: max_packets.max(1),
             load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
+            expecting: false,
+            commanded: false,
         })
     }
 
@@ -116,9 +125,8 @@ impl Worker {
             self.output.totals.wakeups.add(1);
             self.output.totals.items.add(ready as u64);
             self.load.deepest = 0;
-            if (0..ready).any(|index| self.poll.token(index) == INBOX) {
-                self.inbox.acknowledge();
-            }
+            self.expecting |= (0..ready).any(|index| self.poll.token(index) == INBOX);
+            self.commanded = false;
             // Commands come before packets: a party may send as soon as it has the answer, and the plan that knows
             // it was queued before that answer was written.
             if !self.commands() {
@@ -142,6 +150,10 @@ impl Worker {
             }
             self.output.now = now();
             self.due();
+            if self.expecting && !self.commanded {
+                self.inbox.acknowledge();
+                self.expecting = false;
+            }
             self.gather(woken);
         }
     }
@@ -150,8 +162,12 @@ impl Worker {
         if !self.unfinished.is_empty() || !self.inbox.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = self.output.schedule.next()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        let next = self.output.schedule.next().map(|next| next.saturating_duration_since(Instant::now()));
+        match next {
+            Some(next) if self.expecting => Some(next.min(GATHER)),
+            None if self.expecting => Some(GATHER),
+            next => next,
+        }
     }
 
     /// Empties a socket, up to the number of packets that keeps the others from waiting.
@@ -209,6 +225,7 @@ impl Worker {
     fn commands(&mut self) -> bool {
         while let Some(command) = self.inbox.next() {
             self.load.packets += 1;
+            self.commanded = true;
             self.output.now = now();
             match command {
                 Command::Install(plan) => self.install(plan),
