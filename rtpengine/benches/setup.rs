@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -18,7 +18,9 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use rtpengine::call::{Engine, Services};
 use rtpengine::config::Config;
 use rtpengine::control::ng::{Answer, Commands, Responder, Templates};
+use rtpengine::control::operations::Operations;
 use rtpengine::media::{MediaPlane, port_pool::PortPool, tap};
+use rtpengine::proto::dtls::Certificate;
 use rtpengine::record::Recorder;
 
 const WARM_UP: usize = 2_000;
@@ -135,9 +137,12 @@ fn daemon() -> (f64, f64) {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
+        certificate: Certificate::generate(config.dtls_certificate, &config.software_id, SystemTime::now())
+            .expect("a certificate"),
         config: config.clone(),
     }));
-    let commands = Arc::new(Commands::new(engine, config.ssrc_reporting));
+    let operations = Arc::new(Operations::new(engine.clone(), None));
+    let commands = Arc::new(Commands::new(engine, config.ssrc_reporting, operations));
     let responder = Responder::new(commands, Templates::default());
     let peer: SocketAddr = ([127, 0, 0, 1], 5060).into();
     let requests: Vec<[Vec<u8>; 3]> = (0..WARM_UP + REPEATS * CALLS).map(call).collect();
