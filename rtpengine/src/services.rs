@@ -104,7 +104,8 @@ impl Services {
         ];
         let operations = Arc::new(Operations::new(engine.clone(), Some(log)));
         let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting, operations.clone()));
-        let templates = Templates::new(config.templates.clone());
+        let mut templates = Templates::new(config.templates.clone());
+        templates.ignore_transport_words = config.ignore_transport_words;
         let responder =
             Arc::new(Responder::with_counters(commands.clone(), templates, operations.commands.clone()));
         let control = &config.control;

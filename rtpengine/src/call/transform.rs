@@ -128,7 +128,8 @@ impl Made {
     fn ports(&self, signal: &Signal) -> Result<Vec<TransformPort>, CommandError> {
         let port = |(index, (media, entry)): (usize, (&Media, &MediaEntry))| {
             let local = media.ports.current().ok_or(CommandError::OutOfPorts)?.rtp.local;
-            let id = entry.id.clone().unwrap_or_else(|| index.to_string());
+            // As recorded: numbers where the client gave no names, and nothing where it did; media come in its order.
+            let id = if entry.id.is_some() { String::new() } else { index.to_string() };
             Ok(TransformPort { id, address: local })
         };
         self.party.media.iter().zip(&signal.media).enumerate().map(port).collect()

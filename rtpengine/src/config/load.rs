@@ -124,6 +124,7 @@ fn build(
         dtls_certificate: dtls_certificate(settings),
         software_id: software_id(settings.text("software-id")),
         reject_invalid_sdp: settings.flag("reject-invalid-sdp"),
+        ignore_transport_words: settings.flag("ignore-transport-words"),
         max_sessions: u64::try_from(settings.int("max-sessions")).ok(),
         max_load: settings.float("max-load").unwrap_or(0.0),
         max_cpu: settings.float("max-cpu").unwrap_or(0.0),

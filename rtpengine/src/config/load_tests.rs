@@ -28,7 +28,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     homer-enable-ng homer-ng-capture-proto recording-dir recording-method recording-format record-egress record-both \
     iptables-chain codecs scheduling priority idle-scheduling idle-priority log-srtp-keys mysql-host mysql-port \
     mysql-user mysql-pass mysql-query endpoint-learning jitter-buffer jb-clock-drift jb-adaptive jb-adaptive-min \
-    jb-adaptive-max debug-srtp reject-invalid-sdp dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
+    jb-adaptive-max debug-srtp reject-invalid-sdp ignore-transport-words dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
     dtls-signature listen-http listen-https https-cert https-key http-threads http-buf-size http-idle-timeout \
     software-id poller-per-thread timer-accuracy dtx-delay max-dtx dtx-buffer dtx-lag dtx-shift dtx-cn-params amr-dtx \
     evs-dtx silence-detect cn-payload player-cache kernel-player kernel-player-media preload-media-files \

@@ -76,6 +76,8 @@ pub struct Config {
     pub software_id: String,
     /// An SDP body that ends in an empty line is an error.
     pub reject_invalid_sdp: bool,
+    /// Bare transport words in flag strings mean nothing, as in series 26 of the reference.
+    pub ignore_transport_words: bool,
     /// Greatest number of calls; `None` = no limit.
     pub max_sessions: Option<u64>,
     /// New calls are refused at this one-minute load average; 0 = no limit.
@@ -287,6 +289,7 @@ impl Config {
             dtls_certificate: CertificateOptions::default(),
             software_id: concat!("rtpengine-", env!("CARGO_PKG_VERSION")).replace('.', "-"),
             reject_invalid_sdp: false,
+            ignore_transport_words: false,
             max_sessions: None,
             max_load: 0.0,
             max_cpu: 0.0,

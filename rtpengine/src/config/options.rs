@@ -193,6 +193,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
         .default("full")
         .words(&["full", "inline", "global", "none"]),
     O::flag("reject-invalid-sdp", "Refuse SDP bodies that are not clean"),
+    O::flag("ignore-transport-words", "Ignore bare transport words (RTP/AVP, SRTP) in flag strings"),
 ];
 
 const CONTROL: &[OptionSpec] = &[

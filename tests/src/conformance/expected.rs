@@ -15,6 +15,8 @@ pub enum Reason {
     Lacks(String),
     /// Our reply differs from the recorded one.
     Differs(String),
+    /// It passes with this option of ours, which stands for a behaviour of the reference that we do not have by default.
+    Option(String),
 }
 
 /// The list that belongs to the corpus.
@@ -22,7 +24,7 @@ pub fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/ng-expected.txt")
 }
 
-/// Reads lines of `name<TAB>lacks|differs<TAB>reason`; `#` starts a comment.
+/// Reads lines of `name<TAB>lacks|differs|option<TAB>reason`; `#` starts a comment.
 pub fn read(path: &Path) -> BTreeMap<String, Reason> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -34,11 +36,20 @@ pub fn read(path: &Path) -> BTreeMap<String, Reason> {
             let reason = match kind.as_str() {
                 "lacks" => Reason::Lacks(reason),
                 "differs" => Reason::Differs(reason),
-                other => panic!("{}: {other:?} is neither lacks nor differs ({line})", path.display()),
+                "option" => Reason::Option(reason),
+                other => panic!("{}: {other:?} is none of the three kinds ({line})", path.display()),
             };
             (name, reason)
         })
         .collect()
+}
+
+/// Scenarios that are played with an option of ours, and the option.
+pub fn with_option(list: &BTreeMap<String, Reason>) -> impl Iterator<Item = (&str, &str)> {
+    list.iter().filter_map(|(name, reason)| match reason {
+        Reason::Option(option) => Some((name.as_str(), option.as_str())),
+        _ => None,
+    })
 }
 
 /// Writes the list for these failures. Reasons that a person gave stay.
@@ -46,8 +57,11 @@ pub fn write(path: &Path, failures: &[(&Scenario, String)]) {
     let known = read(path);
     let mut text = String::from(
         "# Scenarios of ng/ that do not pass, and why. `make conformance-update` adds and removes lines;\n\
-         # the reason of a `differs` line is then to be replaced by one that a reader understands.\n",
+         # the reason of a `differs` line is then to be replaced by one that a reader understands. `option`: passes with it.\n",
     );
+    for (name, option) in with_option(&known) {
+        text.push_str(&format!("{name}\toption\t{option}\n"));
+    }
     for (scenario, difference) in failures {
         let reason = match (lacking(scenario, difference), known.get(&scenario.name)) {
             (Some(lack), _) => format!("lacks\t{lack}"),

@@ -1,6 +1,6 @@
 //! Starts a daemon for a scenario and walks through its steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Scenario;
+use super::expected;
 use super::pattern::Bindings;
 use super::report::Outcome;
 use crate::bencode;
@@ -25,6 +26,8 @@ use crate::websocket;
 pub struct Target {
     /// Program and leading arguments.
     pub command: Vec<String>,
+    /// Further options by scenario.
+    pub options: BTreeMap<String, String>,
 }
 
 impl Target {
@@ -32,12 +35,18 @@ impl Target {
     pub fn from_environment() -> Self {
         let words = std::env::var("RTPENGINE").unwrap_or_default();
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() { Self::binary(crate::daemon::relay_binary()) } else { Self { command: words } }
+        if !words.is_empty() {
+            return Self { command: words, options: BTreeMap::new() };
+        }
+        let list = expected::read(&expected::path());
+        let own = |(name, option): (&str, &str)| (name.to_owned(), option.to_owned());
+        let options = expected::with_option(&list).map(own).collect();
+        Self { options, ..Self::binary(crate::daemon::relay_binary()) }
     }
 
     /// A program without leading arguments.
     pub fn binary(path: PathBuf) -> Self {
-        Self { command: vec![path.to_string_lossy().into_owned()] }
+        Self { command: vec![path.to_string_lossy().into_owned()], options: BTreeMap::new() }
     }
 }
 
@@ -78,7 +87,7 @@ pub fn play(target: &Target, scenario: &Scenario, ports: &PortBlock) -> Result<(
     let addresses = Addresses::choose(ports);
     let (low, high) = ports.media();
     let mut command = Command::new(&target.command[0]);
-    command.args(&target.command[1..]);
+    command.args(&target.command[1..]).args(target.options.get(&scenario.name));
     let argument = |name: &str| scenario.daemon_args.iter().find(|argument| argument.starts_with(name));
     if argument("--config-file").is_none() {
         command.arg("--config-file=none");

@@ -51,22 +51,29 @@ pub enum RequestError {
     MissingFromTag,
 }
 
-/// Signalling templates: flag strings by name.
+/// What the configuration says about reading requests: signalling templates (flag strings by name), and the meaning of flag strings.
 #[derive(Clone, Debug, Default)]
-pub struct Templates(HashMap<String, String>);
+pub struct Templates {
+    texts: HashMap<String, String>,
+    /// Bare transport words in flag strings mean nothing.
+    pub ignore_transport_words: bool,
+}
 
 impl Templates {
     /// Templates by name; names are compared without case.
     pub fn new(templates: impl IntoIterator<Item = (String, String)>) -> Self {
-        Templates(templates.into_iter().map(|(name, text)| (name.to_lowercase(), text)).collect())
+        Templates {
+            texts: templates.into_iter().map(|(name, text)| (name.to_lowercase(), text)).collect(),
+            ignore_transport_words: false,
+        }
     }
 
     /// The flag string under a name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        if self.0.is_empty() {
+        if self.texts.is_empty() {
             return None;
         }
-        self.0.get(&name.to_lowercase()).map(String::as_str)
+        self.texts.get(&name.to_lowercase()).map(String::as_str)
     }
 }
 

@@ -38,8 +38,9 @@ const MID: &str = "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n";
 
 #[test]
 fn only_sections_that_can_be_told_apart_are_grouped() {
-    // (sections, carriers, grouped)
-    const CASES: &[(&[Line], [Option<usize>; 2], [bool; 2])] = &[
+    /// Sections, carriers, grouped.
+    type Case = (&'static [Line], [Option<usize>; 2], [bool; 2]);
+    const CASES: &[Case] = &[
         (&[("a", 9, 96, ""), ("v", 9, 97, "")], [None, Some(0)], [true, true]),
         (&[("a", 9, 96, ""), ("v", 9, 96, "")], [None, None], [true, false]),
         (&[("a", 9, 96, MID), ("v", 9, 96, MID)], [None, Some(0)], [true, true]),
@@ -167,9 +168,11 @@ fn the_mid_extension_gets_a_number_that_is_free_everywhere() {
 fn masked_extensions_come_back_to_whoever_offered_them() {
     let map = |id, uri: &str| ExtMap { id, uri: uri.into() };
     let source = [map(1, "urn:a"), map(2, "urn:b"), map(3, "urn:c")];
-    let mut options = OutputOptions::default();
-    options.extmap_mask = vec!["urn:b".into()];
-    options.extmap_strip = vec!["urn:c".into()];
+    let options = OutputOptions {
+        extmap_mask: vec!["urn:b".into()],
+        extmap_strip: vec!["urn:c".into()],
+        ..OutputOptions::default()
+    };
     let extensions = Extensions { source: &source, options: &options };
     let alone = Bundling::default();
     assert_eq!(extensions.offered(&alone), [map(1, "urn:a")]);

@@ -41,7 +41,7 @@ impl Decoder<'_> {
             match item {
                 Item::Word(word @ ("internal" | "external")) => self.direction_word(word, &mut directions),
                 Item::Word(word) => {
-                    if !security::transport_word(self, word) {
+                    if self.templates.ignore_transport_words || !security::transport_word(self, word) {
                         self.flag(word);
                     }
                 }
