@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::coding;
 use super::engine::Engine;
-use super::model::{Call, Media, PartyId};
+use super::model::{Call, Media, Party, PartyId};
 use super::store::{CallHandle, lock, unix_us};
 use super::timers::EndReason;
 use crate::config::{Config, Live};
@@ -36,7 +36,7 @@ pub struct Gauges {
     pub sessions: Sessions,
     /// Media sections of which something is decoded and encoded.
     pub transcoded: u64,
-    /// Calls whose parties are all spoken to over IPv4.
+    /// Answered calls whose parties are all spoken to over IPv4.
     pub ipv4: u64,
     pub ipv6: u64,
     /// Calls with parties of both kinds.
@@ -214,6 +214,11 @@ impl Gauges {
                 let transcoded = opposite.is_some_and(|opposite| coding::is_transcoded(media, opposite));
                 self.transcoded += u64::from(transcoded && !party.closed);
             }
+        }
+        // What counts is what was offered and answered.
+        let has_spoken = |party: &&Party| party.media.iter().any(|media| media.remote.is_some());
+        if call.parties.iter().filter(has_spoken).count() < 2 {
+            return;
         }
         match (ipv4, ipv6) {
             (true, false) => self.ipv4 += 1,

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use super::explain::explained_media;
 use super::handler::{Handler, Outcome, error};
 use super::query;
 use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
-use crate::call::{CommandError, Deleted, Engine, MediaSwitch, Position, RecordingCommand};
+use crate::call::{
+    CommandError, Deleted, Engine, MediaSwitch, Message, Position, RecordingCommand, SdpReply,
+};
 use crate::config::SsrcReporting;
 use crate::control::operations::Operations;
 use crate::negotiate::signal::Signal;
@@ -25,6 +28,16 @@ const DEFAULT_LIST: i64 = 32;
 impl Commands {
     pub fn new(engine: Arc<Engine>, ssrc_reporting: SsrcReporting, operations: Arc<Operations>) -> Self {
         Self { engine, ssrc_reporting, operations }
+    }
+
+    /// The reply of offer and answer, with an explanation when one is asked for.
+    fn exchanged(&self, request: &NgRequest, sdp: SdpReply, message: Message) -> Result<Dict, CommandError> {
+        let mut reply = sdp_reply(sdp);
+        if is_yes(&request.body, "explain") {
+            let explained = self.engine.explain(&request.signal, message)?;
+            reply.push("explain", explained.iter().map(explained_media).collect::<Vec<Value>>());
+        }
+        Ok(reply)
     }
 
     fn delete(&self, request: &NgRequest) -> Result<Dict, CommandError> {
@@ -68,7 +81,9 @@ impl Commands {
         let options = &request.signal.recording;
         let command = match command {
             RecordingCommand::Stop if options.discard => RecordingCommand::Discard,
-            RecordingCommand::Stop if options.pause || pauses(&request.body) => RecordingCommand::Pause,
+            RecordingCommand::Stop if options.pause || is_yes(&request.body, "pause") => {
+                RecordingCommand::Pause
+            }
             other => other,
         };
         self.engine.record(&request.signal, command)?;
@@ -132,8 +147,12 @@ impl Handler for Commands {
             }
             "offer" if signal.flags.fragment => self.engine.take_fragment(signal).map(|()| Dict::new()),
             "offer" | "answer" if self.engine.may_open_music(signal) => return self.exchange_later(request),
-            "offer" => self.engine.offer(signal).map(sdp_reply),
-            "answer" => self.engine.answer(signal).map(sdp_reply),
+            "offer" => {
+                self.engine.offer(signal).and_then(|sdp| self.exchanged(&request, sdp, Message::Offer))
+            }
+            "answer" => {
+                self.engine.answer(signal).and_then(|sdp| self.exchanged(&request, sdp, Message::Answer))
+            }
             "delete" => self.delete(&request),
             "query" => self.query(&request),
             "list" => self.list(&request),
@@ -202,8 +221,8 @@ fn nothing((): ()) -> Dict {
     Dict::new()
 }
 
-/// `pause` = `yes`, `on` or `true`.
-fn pauses(body: &Dict) -> bool {
-    let value = body.get("pause").and_then(Value::as_bytes);
+/// The key has the value `yes`, `on` or `true`.
+fn is_yes(body: &Dict, key: &str) -> bool {
+    let value = body.get(key).and_then(Value::as_bytes);
     matches!(value, Some(b"yes" | b"on" | b"true"))
 }

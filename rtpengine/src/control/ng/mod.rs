@@ -12,6 +12,7 @@ mod commands;
 pub mod cookie_cache;
 mod decode;
 pub mod events;
+mod explain;
 pub mod framing;
 mod handler;
 mod query;

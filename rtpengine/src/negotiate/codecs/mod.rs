@@ -11,6 +11,7 @@
 
 mod answering;
 mod compare;
+pub mod explain;
 mod handler;
 mod offering;
 mod proposal;

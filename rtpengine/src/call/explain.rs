@@ -1,0 +1,140 @@
+//! `explain`: why the media of an offer or answer are as they are. Worked out on demand from what the call keeps anyway.
+
+use super::coding;
+use super::engine::Engine;
+use super::error::CommandError;
+use super::model::{Call, Media, PartyId};
+use super::store::lock;
+use super::switches;
+use crate::media::plan::Handling;
+use crate::media::treatment::{DtmfTreatment, MediaTreatment};
+use crate::negotiate::codecs::Registry;
+use crate::negotiate::codecs::explain::{ExplainedCodec, answered, offered};
+use crate::negotiate::signal::Signal;
+use crate::proto::sdp::model::MediaFormat;
+
+/// One media section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExplainedMedia {
+    /// Position in the SDP, from 1; 0 for a section that the sender was not shown.
+    pub index: usize,
+    pub media_type: String,
+    /// Codecs of the message's SDP, and those that were added to it.
+    pub codecs: Vec<ExplainedCodec>,
+    /// What is sent from the one to the other party, and back.
+    pub streams: Vec<ExplainedStream>,
+}
+
+/// What one party sends to the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExplainedStream {
+    pub from_tag: Option<String>,
+    pub to_tag: Option<String>,
+    /// Why nothing, or not everything, gets through.
+    pub restrictions: Vec<&'static str>,
+    /// Payload types that the sender may use, and what happens to them.
+    pub payload_types: Vec<(u8, String)>,
+}
+
+/// Whether the message was an offer or an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    Offer,
+    Answer,
+}
+
+impl Engine {
+    /// Explains what the last message of a party, which was `signal`, has led to.
+    pub fn explain(&self, signal: &Signal, message: Message) -> Result<Vec<ExplainedMedia>, CommandError> {
+        let handle = self.selected_call(signal)?;
+        let call = lock(&handle);
+        let identity = &signal.identity;
+        let sender = match message {
+            Message::Offer => &identity.from_tag,
+            Message::Answer => &identity.to_tag,
+        };
+        let sender = sender.as_deref().and_then(|tag| call.by_tag(tag)).ok_or(CommandError::NoSuchFromTag)?;
+        let Some(receiver) = call.party(sender).partner else { return Ok(Vec::new()) };
+        let pairs = call.party(sender).media.iter().zip(&call.party(receiver).media);
+        Ok(pairs.map(|(from, to)| explain(&call, signal, message, (sender, from), (receiver, to))).collect())
+    }
+}
+
+fn explain(
+    call: &Call,
+    signal: &Signal,
+    message: Message,
+    from: (PartyId, &Media),
+    to: (PartyId, &Media),
+) -> ExplainedMedia {
+    let plain = |format: &codec::PayloadFormat| MediaFormat { format: format.clone(), feedback: Vec::new() };
+    let received: Vec<MediaFormat> =
+        from.1.remote.iter().flat_map(|remote| remote.formats.iter()).map(plain).collect();
+    let state = &from.1.coding.negotiated.codecs;
+    let codecs = match message {
+        Message::Offer => offered(&received, state, &signal.codecs, &Registry::BUILD),
+        Message::Answer => answered(&received, state, &signal.codecs, &Registry::BUILD),
+    };
+    ExplainedMedia {
+        index: from.1.index.unwrap_or(0),
+        media_type: from.1.media_type.clone(),
+        codecs,
+        streams: vec![stream(call, from, to), stream(call, to, from)],
+    }
+}
+
+fn stream(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) -> ExplainedStream {
+    let treatment = switches::treatment(call, from, to);
+    let restrictions = [
+        (call.drop_traffic, "drop-traffic: nothing passes"),
+        (from.1.is_rejected() || to.1.is_rejected(), "a party has rejected the section"),
+        (!from.1.may_send(), "the sender does not send (direction of its SDP)"),
+        (!to.1.may_receive(), "the receiver does not receive (direction of its SDP)"),
+        (treatment.media == MediaTreatment::Block, "block media"),
+        (treatment.media == MediaTreatment::Silence, "silence media"),
+        (treatment.dtmf == DtmfTreatment::Drop, "block DTMF: digits are dropped"),
+        (treatment.dtmf_delayed, "DTMF-delay: digits come later"),
+        (
+            !matches!(treatment.dtmf, DtmfTreatment::Pass | DtmfTreatment::Drop),
+            "block DTMF: digits are replaced",
+        ),
+    ];
+    let tag = |id: PartyId| call.party(id).tag.clone();
+    ExplainedStream {
+        from_tag: tag(from.0),
+        to_tag: tag(to.0),
+        restrictions: restrictions.into_iter().filter_map(|(is_so, text)| is_so.then_some(text)).collect(),
+        payload_types: payload_types(from.1, to.1),
+    }
+}
+
+fn payload_types(from: &Media, to: &Media) -> Vec<(u8, String)> {
+    if !(from.is_rtp() && to.is_rtp()) {
+        return Vec::new();
+    }
+    let (default, listed) = coding::handling(from, to);
+    let formats = from.remote.iter().flat_map(|remote| remote.formats.iter());
+    formats
+        .map(|format| {
+            let handling = listed.iter().find(|(number, _)| *number == format.payload_type);
+            let text = match handling.map_or(&default, |(_, handling)| handling) {
+                Handling::Forward { payload_type: None } => "passes: the receiver takes it".to_owned(),
+                Handling::Forward { payload_type: Some(number) } => {
+                    format!("passes as {number}: the receiver has it under this number")
+                }
+                Handling::Transcode(plan) if plan.source.same_codec(&plan.sink) => format!(
+                    "is decoded and encoded again as {}: force-transcoding, or another packet time",
+                    plan.sink.payload_type
+                ),
+                Handling::Transcode(plan) => format!(
+                    "is transcoded to {} {}/{}: the receiver does not take it",
+                    plan.sink.payload_type, plan.sink.name, plan.sink.clock_rate
+                ),
+                Handling::Drop(_) => "is dropped: the receiver has no use for it".to_owned(),
+                Handling::Echo => "goes back to its sender".to_owned(),
+                Handling::Skip => "belongs to another section on the same port".to_owned(),
+            };
+            (format.payload_type, text)
+        })
+        .collect()
+}
