@@ -22,6 +22,9 @@ pub struct Negotiated {
     pub printed_ptime_ms: Option<u16>,
     /// No codec is left and the section is to be printed as rejected.
     pub without_codecs: bool,
+    /// Keys of the offer and of the answer that say something about codecs, for whoever asks why.
+    pub offer_options: Option<Arc<CodecOptions>>,
+    pub answer_options: Option<Arc<CodecOptions>>,
     /// What happens to payload types whatever was negotiated (`transform`).
     pub fixed: Vec<PayloadHandler>,
 }
@@ -91,10 +94,16 @@ pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, sig
         ptime,
         printed_ptime_ms,
         without_codecs: offered.rejected,
-        fixed: Vec::new(),
+        offer_options: kept_options(options),
+        ..Negotiated::default()
     });
     from.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
     to.coding = Coding { side: Side::Answerer, negotiated };
+}
+
+/// Most messages have no such keys: nothing to keep.
+fn kept_options(options: &CodecOptions) -> Option<Arc<CodecOptions>> {
+    (*options != CodecOptions::default()).then(|| Arc::new(options.clone()))
 }
 
 /// An offer of T.38 by `from` that becomes audio for `to`: what `to` spoke so far, else the codecs that the client wants, else G.711.
@@ -152,6 +161,7 @@ pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, si
     }
     let answered = codecs::answer(&negotiated.codecs, &described.formats, &signal.codecs, &Registry::BUILD);
     negotiated.codecs = answered.state;
+    negotiated.answer_options = kept_options(&signal.codecs);
     (negotiated.printed_ptime_ms, negotiated.ptime) =
         ptime::answer(negotiated.ptime, described.attributes.ptime_ms);
     negotiated.without_codecs = false;

@@ -1,8 +1,7 @@
 //! `explain`: why the media of an offer or answer are as they are. Worked out on demand from what the call keeps anyway.
 
-use super::coding;
+use super::coding::{self, Side};
 use super::engine::Engine;
-use super::error::CommandError;
 use super::model::{Call, Media, PartyId};
 use super::store::lock;
 use super::switches;
@@ -10,7 +9,7 @@ use crate::media::plan::Handling;
 use crate::media::treatment::{DtmfTreatment, MediaTreatment};
 use crate::negotiate::codecs::Registry;
 use crate::negotiate::codecs::explain::{ExplainedCodec, answered, offered};
-use crate::negotiate::signal::Signal;
+use crate::negotiate::signal::{CodecOptions, Signal};
 use crate::proto::sdp::model::MediaFormat;
 
 /// One media section.
@@ -34,6 +33,8 @@ pub struct ExplainedStream {
     pub restrictions: Vec<&'static str>,
     /// Payload types that the sender may use, and what happens to them.
     pub payload_types: Vec<(u8, String)>,
+    /// Why its packets go through user space.
+    pub user_space: &'static str,
 }
 
 /// Whether the message was an offer or an answer.
@@ -43,37 +44,64 @@ pub enum Message {
     Answer,
 }
 
+/// A party and what its last message has led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExplainedParty {
+    pub tag: Option<String>,
+    pub partner: Option<String>,
+    pub media: Vec<ExplainedMedia>,
+}
+
 impl Engine {
-    /// Explains what the last message of a party, which was `signal`, has led to.
-    pub fn explain(&self, signal: &Signal, message: Message) -> Result<Vec<ExplainedMedia>, CommandError> {
-        let handle = self.selected_call(signal)?;
+    /// Explains what a message, which was `signal`, has led to. Nothing if its sender has no partner.
+    pub fn explain(&self, signal: &Signal, message: Message) -> Vec<ExplainedMedia> {
+        let Ok(handle) = self.selected_call(signal) else { return Vec::new() };
         let call = lock(&handle);
-        let identity = &signal.identity;
         let sender = match message {
-            Message::Offer => &identity.from_tag,
-            Message::Answer => &identity.to_tag,
+            Message::Offer => &signal.identity.from_tag,
+            Message::Answer => &signal.identity.to_tag,
         };
-        let sender = sender.as_deref().and_then(|tag| call.by_tag(tag)).ok_or(CommandError::NoSuchFromTag)?;
-        let Some(receiver) = call.party(sender).partner else { return Ok(Vec::new()) };
-        let pairs = call.party(sender).media.iter().zip(&call.party(receiver).media);
-        Ok(pairs.map(|(from, to)| explain(&call, signal, message, (sender, from), (receiver, to))).collect())
+        let sender = sender.as_deref().and_then(|tag| call.by_tag(tag));
+        sender.map_or_else(Vec::new, |sender| explain_party(&call, sender))
+    }
+
+    /// Explains a whole call: every party that has a partner, by its last message. `None` if there is no such call.
+    pub fn explain_call(&self, call_id: &str) -> Option<Vec<ExplainedParty>> {
+        let handle = self.store.get(call_id)?;
+        let call = lock(&handle);
+        let tag = |id: PartyId| call.party(id).tag.clone();
+        let with_partner = (0..call.parties.len())
+            .map(PartyId)
+            .filter_map(|party| Some((party, call.party(party).partner?)))
+            .map(|(party, partner)| ExplainedParty {
+                tag: tag(party),
+                partner: tag(partner),
+                media: explain_party(&call, party),
+            });
+        (!call.ended).then(|| with_partner.collect())
     }
 }
 
-fn explain(
-    call: &Call,
-    signal: &Signal,
-    message: Message,
-    from: (PartyId, &Media),
-    to: (PartyId, &Media),
-) -> ExplainedMedia {
+fn explain_party(call: &Call, sender: PartyId) -> Vec<ExplainedMedia> {
+    let Some(receiver) = call.party(sender).partner else { return Vec::new() };
+    let pairs = call.party(sender).media.iter().zip(&call.party(receiver).media);
+    pairs.map(|(from, to)| explain(call, (sender, from), (receiver, to))).collect()
+}
+
+fn explain(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) -> ExplainedMedia {
     let plain = |format: &codec::PayloadFormat| MediaFormat { format: format.clone(), feedback: Vec::new() };
     let received: Vec<MediaFormat> =
         from.1.remote.iter().flat_map(|remote| remote.formats.iter()).map(plain).collect();
-    let state = &from.1.coding.negotiated.codecs;
-    let codecs = match message {
-        Message::Offer => offered(&received, state, &signal.codecs, &Registry::BUILD),
-        Message::Answer => answered(&received, state, &signal.codecs, &Registry::BUILD),
+    let negotiated = &from.1.coding.negotiated;
+    let (side, state, registry) = (from.1.coding.side, &negotiated.codecs, &Registry::BUILD);
+    let none = CodecOptions::default();
+    let codecs = match side {
+        Side::Offerer => {
+            offered(&received, state, negotiated.offer_options.as_deref().unwrap_or(&none), registry)
+        }
+        Side::Answerer => {
+            answered(&received, state, negotiated.answer_options.as_deref().unwrap_or(&none), registry)
+        }
     };
     ExplainedMedia {
         index: from.1.index.unwrap_or(0),
@@ -105,6 +133,11 @@ fn stream(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) -> Explai
         to_tag: tag(to.0),
         restrictions: restrictions.into_iter().filter_map(|(is_so, text)| is_so.then_some(text)).collect(),
         payload_types: payload_types(from.1, to.1),
+        user_space: if coding::is_transcoded(from.1, to.1) {
+            "it is transcoded"
+        } else {
+            "forwarding in the kernel is not built yet"
+        },
     }
 }
 

@@ -53,7 +53,7 @@ pub use dtmf::DtmfReport;
 pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump};
 pub use engine::{Deleted, Engine, SdpReply, Services};
 pub use error::CommandError;
-pub use explain::{ExplainedMedia, ExplainedStream, Message};
+pub use explain::{ExplainedMedia, ExplainedParty, ExplainedStream, Message};
 pub use model::{Call, Media, Party, PartyId};
 pub use operate::{CallLine, Gauges, Ownership, Sessions};
 pub use publish::Published;

@@ -354,6 +354,8 @@ pub struct Flags {
     pub fatal: bool,
     pub fast: bool,
     pub debug: bool,
+    /// The reply says why the codecs are as they are.
+    pub explain: bool,
     pub no_redis_update: bool,
     /// Bare words `internal`/`external` and unknown flags are not kept; `WebRTC` has been expanded.
     pub webrtc: bool,

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use service::log::Subsystem;
 use service::process;
 
-use super::{Cli, MORE, Words, dump, not_supported};
+use super::{Cli, MORE, Words, dump, explain, not_supported};
 use crate::call::CallLine;
 use crate::config::Setting;
 use crate::control::statistics as report;
@@ -39,6 +39,12 @@ pub fn sessions(cli: &Cli, words: &mut Words<'_>) -> String {
         Some("own") => (|call| !call.foreign, "own "),
         Some("foreign") => (|call| call.foreign, "foreign "),
         Some("recording") => (|call| call.recording, "recording "),
+        Some(call_id) if words.peek() == Some("explain") => {
+            return match cli.engine.explain_call(call_id) {
+                Some(parties) => explain::call(call_id, &parties),
+                None => format!("\nCall ID not found ({call_id}).\n\n"),
+            };
+        }
         Some(call_id) => {
             return match cli.engine.dump(call_id) {
                 Some(call) => dump::call(&call),

@@ -8,6 +8,7 @@
 
 mod calls;
 mod dump;
+mod explain;
 mod list;
 mod media;
 mod number;
@@ -54,6 +55,11 @@ impl<'a> Words<'a> {
         let word = self.words.get(self.next)?;
         self.next += 1;
         Some(*word).filter(|word| !word.is_empty())
+    }
+
+    /// The same without using it.
+    fn peek(&self) -> Option<&'a str> {
+        self.words.get(self.next).copied()
     }
 
     fn is_at_end(&self) -> bool {

@@ -49,6 +49,7 @@ fn replies_are_the_recorded_ones() {
             ("list sessions all\r\n", "No sessions on this media relay.\n"),
             ("list sessions own", "No own sessions on this media relay.\n"),
             ("list sessions recording", "No recording sessions on this media relay.\n"),
+            ("list sessions nosuch explain", "\nCall ID not found (nosuch).\n\n"),
             ("list sessions nosuch", "\nCall ID not found (nosuch).\n\n"),
             ("list maxsessions", "Maximum sessions configured on rtpengine: -1\n"),
             ("list maxcpu", "Maximum CPU usage configured on rtpengine: 0.0\n"),

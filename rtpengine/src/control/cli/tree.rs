@@ -70,8 +70,8 @@ const LIST: Level = &[
     command("numsessions", "", "number of calls", list::numsessions),
     command(
         "sessions",
-        "<callid> | all | own | foreign",
-        "one line per call, or all about one",
+        "<callid> [explain] | all | own | foreign",
+        "one line per call, all about one, or why its codecs are as they are",
         list::sessions,
     ),
     command("totals", "", "statistics as text", list::totals),

@@ -7,9 +7,7 @@ use super::handler::{Handler, Outcome, error};
 use super::query;
 use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
-use crate::call::{
-    CommandError, Deleted, Engine, MediaSwitch, Message, Position, RecordingCommand, SdpReply,
-};
+use crate::call::{CommandError, Deleted, Engine, MediaSwitch, Message, Position, RecordingCommand};
 use crate::config::SsrcReporting;
 use crate::control::operations::Operations;
 use crate::negotiate::signal::Signal;
@@ -28,16 +26,6 @@ const DEFAULT_LIST: i64 = 32;
 impl Commands {
     pub fn new(engine: Arc<Engine>, ssrc_reporting: SsrcReporting, operations: Arc<Operations>) -> Self {
         Self { engine, ssrc_reporting, operations }
-    }
-
-    /// The reply of offer and answer, with an explanation when one is asked for.
-    fn exchanged(&self, request: &NgRequest, sdp: SdpReply, message: Message) -> Result<Dict, CommandError> {
-        let mut reply = sdp_reply(sdp);
-        if is_yes(&request.body, "explain") {
-            let explained = self.engine.explain(&request.signal, message)?;
-            reply.push("explain", explained.iter().map(explained_media).collect::<Vec<Value>>());
-        }
-        Ok(reply)
     }
 
     fn delete(&self, request: &NgRequest) -> Result<Dict, CommandError> {
@@ -105,12 +93,10 @@ impl Commands {
         let engine = self.engine.clone();
         Outcome::Later(Box::pin(async move {
             let load_limit = request.signal.identity.supports_load_limit;
-            let done = tokio::task::spawn_blocking(move || match request.command.as_str() {
-                "offer" => engine.offer(&request.signal),
-                _ => engine.answer(&request.signal),
-            });
+            let message = if request.command == "offer" { Message::Offer } else { Message::Answer };
+            let done = tokio::task::spawn_blocking(move || exchange(&engine, &request.signal, message));
             match done.await {
-                Ok(result) => replied(result.map(sdp_reply), load_limit),
+                Ok(result) => replied(result, load_limit),
                 Err(_) => error("Internal error"),
             }
         }))
@@ -147,12 +133,8 @@ impl Handler for Commands {
             }
             "offer" if signal.flags.fragment => self.engine.take_fragment(signal).map(|()| Dict::new()),
             "offer" | "answer" if self.engine.may_open_music(signal) => return self.exchange_later(request),
-            "offer" => {
-                self.engine.offer(signal).and_then(|sdp| self.exchanged(&request, sdp, Message::Offer))
-            }
-            "answer" => {
-                self.engine.answer(signal).and_then(|sdp| self.exchanged(&request, sdp, Message::Answer))
-            }
+            "offer" => exchange(&self.engine, signal, Message::Offer),
+            "answer" => exchange(&self.engine, signal, Message::Answer),
             "delete" => self.delete(&request),
             "query" => self.query(&request),
             "list" => self.list(&request),
@@ -195,6 +177,19 @@ impl Handler for Commands {
         };
         Outcome::Ready(replied(result, signal.identity.supports_load_limit))
     }
+}
+
+/// Offer or answer, with an explanation when one is asked for.
+fn exchange(engine: &Engine, signal: &Signal, message: Message) -> Result<Dict, CommandError> {
+    let mut reply = sdp_reply(match message {
+        Message::Offer => engine.offer(signal)?,
+        Message::Answer => engine.answer(signal)?,
+    });
+    if signal.flags.explain {
+        let explained = engine.explain(signal, message);
+        reply.push("explain", explained.iter().map(explained_media).collect::<Vec<Value>>());
+    }
+    Ok(reply)
 }
 
 fn replied(result: Result<Dict, CommandError>, load_limit: bool) -> Dict {

@@ -14,13 +14,8 @@ pub fn explained_media(media: &ExplainedMedia) -> Value {
 }
 
 fn codec(codec: &ExplainedCodec) -> Value {
-    let format = &codec.format;
-    let mut name = format!("{}/{}", format.name, format.clock_rate);
-    if format.channels > 1 {
-        name.push_str(&format!("/{}", format.channels));
-    }
     let mut dict = Dict::new();
-    dict.push("payload type", u64::from(format.payload_type)).push("codec", name);
+    dict.push("payload type", u64::from(codec.format.payload_type)).push("codec", codec.name());
     match codec.fate {
         Fate::Kept => dict.push("is", "kept"),
         Fate::Dropped => dict.push("is", "dropped"),
@@ -42,5 +37,6 @@ fn stream(stream: &ExplainedStream) -> Value {
         entry.into()
     };
     dict.push("payload types", stream.payload_types.iter().map(payload_type).collect::<Vec<Value>>());
+    dict.push("off-loaded", "no").push("why not", stream.user_space);
     dict.into()
 }

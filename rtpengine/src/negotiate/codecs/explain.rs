@@ -18,6 +18,17 @@ pub struct ExplainedCodec {
     pub reason: &'static str,
 }
 
+impl ExplainedCodec {
+    /// As in `a=rtpmap`.
+    pub fn name(&self) -> String {
+        let format = &self.format;
+        match format.channels {
+            0 | 1 => format!("{}/{}", format.name, format.clock_rate),
+            channels => format!("{}/{}/{channels}", format.name, format.clock_rate),
+        }
+    }
+}
+
 /// What became of a codec on its way to the receiver of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -66,7 +77,7 @@ pub fn answered(
     explain(received, &state.towards_offerer, registry, |format, fate| match fate {
         Fate::Kept => "offered and answered",
         Fate::Dropped if !was_offered(format) => "not offered",
-        Fate::Dropped => taken_away(format, options, registry)
+        Fate::Dropped => stripped(format, options, registry)
             .or(options.single_codec.then_some("single-codec: only the first codec is kept"))
             .unwrap_or("the offerer does not have it: it is converted, or only passed on"),
         Fate::Renumbered(_) => "the offerer's own number",
@@ -131,6 +142,17 @@ fn taken_away(format: &PayloadFormat, options: &CodecOptions, registry: &Registr
     ];
     let spared = any_matches(&options.except, format, registry);
     all.into_iter().find(|(all, _)| *all && !spared).map(|(_, key)| key)
+}
+
+/// The only key of an answer that takes codecs away.
+fn stripped(format: &PayloadFormat, options: &CodecOptions, registry: &Registry) -> Option<&'static str> {
+    let strip = CodecOptions {
+        strip: options.strip.clone(),
+        strip_all: options.strip_all,
+        except: options.except.clone(),
+        ..CodecOptions::default()
+    };
+    taken_away(format, &strip, registry)
 }
 
 /// The offerer wants a codec whatever the answerer says.

@@ -3,11 +3,23 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::read::each_string;
+use super::read::{choose_value, each_string};
 use super::{Decoder, Flag, FlagSetter, Key, codecs, network, sdp_attr, sdp_output, security, t38};
 use crate::negotiate::signal::{AllSelector, AudioPlayer, RecordCall};
 
 pub(super) const KEYS: &[Key] = &[(&["flags"], |d, v| each_string(v, |flag| d.flag(flag)))];
+
+/// Keys of this relay alone, beside those of the specification.
+pub(super) const OWN_KEYS: &[Key] = &[(&["explain"], |d, v| {
+    if let Some(explain) = choose_value("explain", v, EXPLAIN) {
+        d.signal.flags.explain = explain;
+    }
+})];
+
+const EXPLAIN: &[(&[&str], bool)] = &[
+    (&["yes", "on", "true", "enable", "enabled"], true),
+    (&["no", "off", "false", "disable", "disabled"], false),
+];
 
 #[rustfmt::skip] // A table reads best with one flag a line.
 pub(super) const FLAGS: &[Flag] = &[

@@ -76,6 +76,7 @@ static KEYS: LazyLock<HashMap<&'static str, KeySetter>> = LazyLock::new(|| {
         t38::KEYS,
         media_entry::KEYS,
         flags::KEYS,
+        flags::OWN_KEYS,
         flag_string::KEYS,
     ]
     .into_iter()

@@ -73,7 +73,7 @@ fn spellings_are_exactly_those_of_the_specification() {
     let mut checked = 0;
     for (title, mut expected) in spelling_sections(&document) {
         let mut known: Vec<&str> = match title.as_str() {
-            "Keys" => KEYS.keys().copied().collect(),
+            "Keys" => KEYS.keys().copied().filter(|key| !of(flags::OWN_KEYS).contains(key)).collect(),
             // `pause` stands in the protocol's section on recording instead.
             "Flags" => of(flags::FLAGS).into_iter().filter(|&flag| flag != "pause").collect(),
             "Values of `replace`" => of(sdp_output::REPLACE),
@@ -501,4 +501,15 @@ fn flags_any(text: &str) {
     dict.push("rtpp-flags", text);
     let templates = Templates::default();
     let _ = Decoder::new("offer", &templates).dictionary(&mut dict);
+}
+
+#[test]
+fn explain_is_a_key_of_dictionaries_and_flag_strings() {
+    for value in ["yes", "on", "true"] {
+        assert!(decode("offer", &format!(r#"{{"explain": "{value}"}}"#)).flags.explain, "{value}");
+        assert!(flags("answer", &format!("asymmetric explain={value}")).flags.explain, "{value}");
+    }
+    for text in ["explain=no", "explain=maybe", "no-explain", ""] {
+        assert!(!flags("offer", text).flags.explain, "{text}");
+    }
 }
