@@ -4,6 +4,7 @@
 //! order they are listed.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use crate::coder::{Family, Missing, Supplemental};
 use crate::framed::{self, G726Family, g726};
@@ -77,8 +78,15 @@ pub struct CodecDef {
 
 /// The definition for an encoding name, any case.
 pub fn by_name(name: &str) -> Option<&'static CodecDef> {
-    ALL.iter().find(|def| def.name.eq_ignore_ascii_case(name))
+    // Asked many times for each offer: only names of the same length are compared.
+    BY_LENGTH.get(name.len())?.iter().find(|def| def.name.eq_ignore_ascii_case(name)).copied()
 }
+
+/// Definitions by the length of their names.
+static BY_LENGTH: LazyLock<Vec<Vec<&'static CodecDef>>> = LazyLock::new(|| {
+    let longest = ALL.iter().map(|def| def.name.len()).max().unwrap_or(0);
+    (0..=longest).map(|length| ALL.iter().filter(|def| def.name.len() == length).collect()).collect()
+});
 
 /// The static payload types of RFC 3551 §6, also those without a codec here: (name, clock rate, channels).
 pub fn static_payload_type(pt: u8) -> Option<(&'static str, u32, u8)> {

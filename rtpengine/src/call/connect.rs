@@ -160,8 +160,8 @@ impl Engine {
         if tags(&gone).iter().any(|tag| present.contains(tag)) {
             return Err(Collision);
         }
-        // The ports change hands between workers: the old one lets go of them first.
-        self.plane.remove(gone.worker, gone.key);
+        // The ports change hands between workers: the old one lets go of them first, and nothing that is sent from now on is lost to it.
+        self.plane.release(gone.worker, gone.key);
         let recorded = gone.recording.on && !call.recording.on;
         recording::end(&mut gone, crate::record::RecordingEnd::Keep);
         gone.ended = true;

@@ -16,6 +16,8 @@ use super::treatment::InjectionPlan;
 pub enum Command {
     Install(CallPlan),
     Remove(CallKey),
+    /// Remove, and say when it is done.
+    Release(CallKey, std::sync::mpsc::SyncSender<()>),
     StartPlayer(CallKey, PlayerPlan),
     StopPlayer(CallKey, PlayerId),
     Inject(CallKey, InjectionPlan),

@@ -66,6 +66,9 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// How long control waits for a worker to let go of a call.
+const RELEASE: std::time::Duration = std::time::Duration::from_millis(200);
+
 struct Assigned {
     load: Vec<usize>,
     calls: HashMap<plan::CallKey, u16>,
@@ -138,17 +141,30 @@ impl MediaPlane {
         self.inner.send(worker, Command::Install(plan));
     }
 
+    /// Forgets the call, like [`Self::remove`], and waits until its worker has let go of the sockets, so that another one may have them.
+    /// Takes [`worker::GATHER`] and a little more; a worker that does not answer within [`RELEASE`] is not waited for.
+    pub fn release(&self, worker: WorkerId, call: plan::CallKey) {
+        self.unassign(call);
+        let (done, released) = std::sync::mpsc::sync_channel(1);
+        self.inner.send(worker, Command::Release(call, done));
+        if released.recv_timeout(RELEASE).is_err() {
+            tracing::warn!("media worker is slow to release the sockets of a call");
+        }
+    }
+
     /// Forgets the call; its sockets are closed when control has let go of them as well.
     pub fn remove(&self, worker: WorkerId, call: plan::CallKey) {
-        {
-            let mut assigned = self.inner.assigned();
-            if let Some(owner) = assigned.calls.remove(&call)
-                && let Some(load) = assigned.load.get_mut(usize::from(owner))
-            {
-                *load = load.saturating_sub(1);
-            }
-        }
+        self.unassign(call);
         self.inner.send(worker, Command::Remove(call));
+    }
+
+    fn unassign(&self, call: plan::CallKey) {
+        let mut assigned = self.inner.assigned();
+        if let Some(owner) = assigned.calls.remove(&call)
+            && let Some(load) = assigned.load.get_mut(usize::from(owner))
+        {
+            *load = load.saturating_sub(1);
+        }
     }
 
     /// Starts sending a player's frames to a stream's peer.

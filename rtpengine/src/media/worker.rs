@@ -230,6 +230,11 @@ impl Worker {
             match command {
                 Command::Install(plan) => self.install(plan),
                 Command::Remove(call) => self.remove(call),
+                Command::Release(call, done) => {
+                    self.remove(call);
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.try_send(());
+                }
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),
                 Command::Inject(call, plan) => self.inject(call, plan),

@@ -233,7 +233,7 @@ fn build(reader: &mut Reader<'_>, ending: Ending) -> Result<Dict, BencodeError> 
             Open::List(items) => items.push(finished),
             Open::Dict { dict, key } => {
                 let key = key.take().ok_or(BencodeError::Unexpected { offset })?;
-                dict.0.push((key, finished));
+                dict.0.push((key.into(), finished));
             }
         }
     }
@@ -340,7 +340,7 @@ mod tests {
     use crate::proto::value::tests::any_dict;
 
     fn dict(pairs: &[(&str, Value)]) -> Dict {
-        Dict(pairs.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect())
+        Dict(pairs.iter().map(|(key, value)| ((*key).to_owned().into(), value.clone())).collect())
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl<'de> Visitor<'de> for Node {
         while let Some(key) = map.next_key::<String>()? {
             checked::<A::Error>(&key)?;
             if let Some(value) = map.next_value_seed(element)? {
-                dict.0.push((key.into_bytes(), value));
+                dict.0.push((key.into(), value));
             }
         }
         Ok(Some(Value::Dict(dict)))

@@ -1,5 +1,7 @@
 //! The tree that ng messages are made of, whether they travel as bencode or as JSON.
 
+use std::borrow::Cow;
+
 /// How many containers may stand inside each other in a message.
 pub const MAX_DEPTH: usize = 32;
 
@@ -16,9 +18,46 @@ pub enum Value {
     Dict(Dict),
 }
 
+/// A key. Those of replies are literals, which are not copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key(Cow<'static, [u8]>);
+
+impl Key {
+    /// The octets.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&'static str> for Key {
+    fn from(key: &'static str) -> Self {
+        Key(Cow::Borrowed(key.as_bytes()))
+    }
+}
+
+impl From<String> for Key {
+    fn from(key: String) -> Self {
+        key.into_bytes().into()
+    }
+}
+
+impl From<Vec<u8>> for Key {
+    fn from(key: Vec<u8>) -> Self {
+        Key(Cow::Owned(key))
+    }
+}
+
 /// Key–value pairs in message order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Dict(pub Vec<(Vec<u8>, Value)>);
+pub struct Dict(pub Vec<(Key, Value)>);
 
 impl Dict {
     /// An empty dictionary.
@@ -26,15 +65,20 @@ impl Dict {
         Self::default()
     }
 
+    /// An empty dictionary with room for some pairs.
+    pub fn with_capacity(pairs: usize) -> Self {
+        Dict(Vec::with_capacity(pairs))
+    }
+
     /// Appends a pair.
-    pub fn push(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
-        self.0.push((key.as_bytes().to_vec(), value.into()));
+    pub fn push(&mut self, key: impl Into<Key>, value: impl Into<Value>) -> &mut Self {
+        self.0.push((key.into(), value.into()));
         self
     }
 
     /// The last value under a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().rev().find(|(k, _)| k == key.as_bytes()).map(|(_, v)| v)
+        self.0.iter().rev().find(|(k, _)| **k == *key.as_bytes()).map(|(_, v)| v)
     }
 }
 
@@ -99,6 +143,10 @@ pub(crate) mod tests {
 
     use super::*;
 
+    fn from_pairs(pairs: Vec<(Vec<u8>, Value)>) -> Dict {
+        Dict(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    }
+
     /// Dictionaries of moderate size and depth over the given kind of strings.
     pub(crate) fn any_dict(strings: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Dict> {
         let leaf = prop_oneof![any::<i64>().prop_map(Value::Int), strings.clone().prop_map(Value::Bytes)];
@@ -107,10 +155,10 @@ pub(crate) mod tests {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
                 proptest::collection::vec((keys.clone(), inner), 0..6)
-                    .prop_map(|pairs| Value::Dict(Dict(pairs))),
+                    .prop_map(|pairs: Vec<(Vec<u8>, Value)>| Value::Dict(from_pairs(pairs))),
             ]
         });
-        proptest::collection::vec((strings, value), 0..8).prop_map(Dict)
+        proptest::collection::vec((strings, value), 0..8).prop_map(from_pairs)
     }
 
     #[test]

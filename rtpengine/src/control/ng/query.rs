@@ -25,7 +25,7 @@ pub fn encode(call: &CallSnapshot, reporting: SsrcReporting) -> Dict {
     if matches!(reporting, SsrcReporting::Full | SsrcReporting::Global) {
         let mut ssrcs = Dict::new();
         for entry in &call.ssrcs {
-            ssrcs.push(&entry.ssrc.to_string(), ssrc(entry, None));
+            ssrcs.push(entry.ssrc.to_string(), ssrc(entry, None));
         }
         dict.push("SSRC", ssrcs);
     }
@@ -33,7 +33,7 @@ pub fn encode(call: &CallSnapshot, reporting: SsrcReporting) -> Dict {
     let mut tags = Dict::new();
     for (number, snapshot) in &call.parties {
         let key = snapshot.tag.clone().unwrap_or_else(|| format!("<untagged {number}>"));
-        tags.push(&key, party(snapshot, inline));
+        tags.push(key, party(snapshot, inline));
     }
     dict.push("tags", tags);
     let mut totals = Dict::new();
@@ -50,7 +50,7 @@ pub fn encode(call: &CallSnapshot, reporting: SsrcReporting) -> Dict {
 }
 
 fn party(party: &PartySnapshot, inline: bool) -> Dict {
-    let mut dict = Dict::new();
+    let mut dict = Dict::with_capacity(10);
     dict.push("tag", party.tag.as_deref().unwrap_or_default());
     if let Some(branch) = &party.via_branch {
         dict.push("via-branch", branch.as_str());
@@ -95,7 +95,7 @@ fn associate(other: &AssociateSnapshot) -> Value {
 }
 
 fn media(media: &MediaSnapshot, inline: bool) -> Dict {
-    let mut dict = Dict::new();
+    let mut dict = Dict::with_capacity(8);
     dict.push("index", media.index as u64);
     dict.push("type", media.media_type.as_str());
     if let Some(protocol) = &media.protocol {
@@ -117,7 +117,7 @@ fn media(media: &MediaSnapshot, inline: bool) -> Dict {
 }
 
 fn stream(stream: &StreamSnapshot) -> Dict {
-    let mut dict = Dict::new();
+    let mut dict = Dict::with_capacity(13);
     if let Some((address, port)) = stream.local {
         dict.push("local port", u64::from(port));
         dict.push("local address", address.to_string());
@@ -155,7 +155,7 @@ fn ssrc(entry: &SsrcSnapshot, number: Option<u32>) -> Dict {
 }
 
 fn traffic(traffic: TrafficSnapshot) -> Dict {
-    let mut dict = Dict::new();
+    let mut dict = Dict::with_capacity(3);
     dict.push("packets", traffic.packets);
     dict.push("bytes", traffic.octets);
     dict.push("errors", traffic.errors);
@@ -165,6 +165,7 @@ fn traffic(traffic: TrafficSnapshot) -> Dict {
 fn endpoint(address: Option<SocketAddr>) -> Dict {
     let mut dict = Dict::new();
     if let Some(address) = address {
+        dict.0.reserve_exact(3);
         dict.push("family", family(address.is_ipv4()));
         dict.push("address", address.ip().to_string());
         dict.push("port", u64::from(address.port()));

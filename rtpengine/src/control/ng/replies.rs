@@ -79,7 +79,7 @@ fn media_labels(sections: &[SubscribedSection]) -> Dict {
             media.push("label", label.as_str());
         }
         media.push("mode", section.mode);
-        labels.push(&label.to_string(), media);
+        labels.push(label.to_string(), media);
     }
     labels
 }

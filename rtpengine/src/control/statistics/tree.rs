@@ -7,7 +7,7 @@ use super::report::{InterfaceReport, Report};
 use crate::control::ng::command::{COMMANDS, ClientCounters};
 use crate::media::stats::TrafficCount;
 use crate::proto::json;
-use crate::proto::value::{Dict, Value};
+use crate::proto::value::{Dict, Key, Value};
 use crate::statistics::{MetricSums, Quality};
 
 /// A node. Bencode has no decimals, so ng gets them as text; JSON gets numbers.
@@ -42,12 +42,11 @@ impl Branch {
 
     /// As ng sends it.
     pub fn into_dict(self) -> Dict {
-        Dict(
-            self.0
-                .into_iter()
-                .map(|(key, node)| (key.into_owned().into_bytes(), node.into_value()))
-                .collect(),
-        )
+        let key = |key| match key {
+            Cow::Borrowed(text) => Key::from(text),
+            Cow::Owned(text) => Key::from(text),
+        };
+        Dict(self.0.into_iter().map(|(name, node)| (key(name), node.into_value())).collect())
     }
 
     /// As one line of JSON.

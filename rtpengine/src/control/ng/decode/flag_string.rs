@@ -146,13 +146,13 @@ impl<'a> Parser<'a> {
                 Item::Pair(key, value) => Some((key.as_bytes().to_vec(), value)),
                 _ => None,
             });
-            return Value::Dict(Dict(pairs.collect()));
+            return Value::Dict(Dict(pairs.map(|(key, value)| (key.into(), value)).collect()));
         }
         let element = |item| match item {
             Item::Word(word) => Value::from(word),
             Item::Nameless(value) => value,
             Item::Pair(key, Value::Bytes(bytes)) => Value::Bytes([key.as_bytes(), b"=", &bytes].concat()),
-            Item::Pair(key, value) => Value::Dict(Dict(vec![(key.as_bytes().to_vec(), value)])),
+            Item::Pair(key, value) => Value::Dict(Dict(vec![(key.to_owned().into(), value)])),
         };
         Value::List(items.into_iter().map(element).collect())
     }
@@ -182,7 +182,9 @@ mod tests {
     }
 
     fn dict(pairs: &[(&str, Value)]) -> Value {
-        Value::Dict(Dict(pairs.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect()))
+        Value::Dict(Dict(
+            pairs.iter().map(|(key, value)| ((*key).to_owned().into(), value.clone())).collect(),
+        ))
     }
 
     #[test]
