@@ -274,6 +274,13 @@ fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u
     (default, listed)
 }
 
+/// Whatever `from` sends reaches `to` as it is, or not at all.
+pub fn passes_unchanged(from: &Media, to: &Media) -> bool {
+    let handlers = handlers(from, to);
+    !transcodes(from.coding.shown(), &handlers)
+        && handlers.iter().all(|h| matches!(h.handler, Handler::Pass { payload_type: None } | Handler::Drop))
+}
+
 /// Something that one of the two sends is decoded and encoded for the other.
 pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
     [(media, opposite), (opposite, media)]

@@ -15,7 +15,7 @@ use super::pairing;
 use super::ports::{Latching, PortSet};
 use crate::config::{Config, EndpointLearning};
 use crate::media::port_pool::PortPool;
-use crate::negotiate::security::{Policy, Section};
+use crate::negotiate::security::{Packets, Policy, Section};
 use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
 use crate::negotiate::t38::{self, Gateway, T38Parameters};
 use crate::proto::dtls::Certificate;
@@ -109,7 +109,6 @@ impl Exchange<'_> {
             from.media_type.clone_from(&described.media_type);
             self.take_remote(from, described)?;
             self.transport_of_answer(from, to, described);
-            self.keys_of_answer(from, to, described);
             self.mux_of_answer(from, to, described);
             self.learning(from);
             self.ice_of_answer(from, to, described);
@@ -123,6 +122,8 @@ impl Exchange<'_> {
                 }
                 None => coding::answer(from, to, described, self.signal),
             }
+            // Whose keys can be handed on depends on the codecs.
+            self.keys_of_answer(from, to, described);
             let wanted = self.signal.network.address_family.filter(|_| !to.ice.is_running());
             let family = wanted.or(to.family).or(from.family);
             self.attach(from, interface.clone(), None);
@@ -274,7 +275,10 @@ impl Exchange<'_> {
         }
         let policy = Policy::new(self.signal, self.config.dtls_passive, self.certificate);
         from.security.receive_answer(&Section::new(described, self.sdp));
-        to.security.prepare_answer(to.rtp_profile(), Some(&from.security), &policy, &mut rand::rng());
+        let packets =
+            if coding::passes_unchanged(from, to) { Packets::Unchanged } else { Packets::Rewritten };
+        let answerer = Some((&from.security, packets));
+        to.security.prepare_answer(to.rtp_profile(), answerer, &policy, &mut rand::rng());
     }
 
     /// Multiplexing in an offer: what the receiver is offered, and how the sender will be answered.

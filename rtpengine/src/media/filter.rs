@@ -9,6 +9,7 @@ use codec::PayloadFormat;
 use codec::graph::OutPacket;
 use codec::rtp::{self, RtpPacket};
 
+use super::apart::mask_ssrc;
 use super::dtmf::EventFormats;
 use super::forward::{Output, Way, transcode};
 use super::plan::DropReason;
@@ -291,7 +292,14 @@ impl Filter {
         let length = 12 + payload.len();
         let packet = scratch.get_mut(..length).ok_or(DropReason::SendFailed)?;
         let (header, body) = packet.split_first_chunk_mut().ok_or(DropReason::SendFailed)?;
-        rtp::write_header(header, marker, payload_type, sequence_number, timestamp, following.ssrc);
+        rtp::write_header(
+            header,
+            marker,
+            payload_type,
+            sequence_number,
+            timestamp,
+            following.ssrc ^ edge.ssrc_mask,
+        );
         body.copy_from_slice(payload);
         output.send_rtp(sink, packet)
     }
@@ -362,6 +370,7 @@ pub fn follow(
             *second = *second & 0x80 | payload_type;
             [*high, *low] = number.to_be_bytes();
         }
+        mask_ssrc(packet, edge.ssrc_mask);
         return output.send_rtp(streams.get_mut(to).ok_or(DropReason::NoSink)?, packet);
     };
     if newest

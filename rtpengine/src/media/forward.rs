@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use codec::graph::OutPacket;
 use codec::rtp::{self, RtpPacket};
 
+use super::apart::{self, KeyUse, mask_ssrc};
 use super::classify::{PacketKind, classify};
 use super::filter;
 use super::learn::Verdict;
@@ -240,6 +241,11 @@ fn follow_edge(
     // Bit i: datagram i leaves by the RTP sink in one system call with its neighbours.
     let mut together = 0u32;
     let mut original = [0u8; BATCH];
+    if edge.key_use == KeyUse::Source {
+        let packets =
+            accepted.iter().filter_map(|a| if let Accepted::Rtp(seen) = a { Some(seen) } else { None });
+        apart::check(streams, slot, edge, packets);
+    }
     // Taken out, since the edge is needed beside it.
     let mut filter = edge.filter.take();
     for (index, accepted) in accepted.iter().enumerate() {
@@ -310,13 +316,6 @@ fn follow_edge(
         for (counter, n) in stream.shared.drops.iter().zip(dropped).filter(|(_, n)| *n > 0) {
             counter.add(u64::from(n));
         }
-    }
-}
-
-/// Done twice, it is undone.
-fn mask_ssrc(packet: &mut [u8], mask: u32) {
-    for (octet, mask) in packet[8..12].iter_mut().zip(mask.to_be_bytes()) {
-        *octet ^= mask;
     }
 }
 

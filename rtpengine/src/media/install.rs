@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use codec::PayloadFormat;
 
+use super::apart;
 use super::event::MediaEvent;
 use super::inject::Injection;
 use super::plan::{CallKey, CallPlan, Expect, PlayerId, PlayerPlan, StreamId};
@@ -115,7 +116,7 @@ impl Worker {
         };
         let now = self.output.now.instant;
         // (slot, index, RTCP sink)
-        let mut transcoding_edges: Vec<(u32, usize, u32)> = Vec::new();
+        let mut mapping_edges: Vec<(u32, usize, u32)> = Vec::new();
         for (id, slot) in &call.streams {
             let mut edges: Vec<Edge> = plan
                 .edges
@@ -134,6 +135,7 @@ impl Worker {
                 }
                 let Some(index) = before else { continue };
                 if let Some(old) = stream.edges.get(index) {
+                    edge.adopt_ssrcs(old);
                     edge.adopt_filter(now, old, formats(Some(*id)));
                 }
                 let Some(transcoding) = &mut edge.transcoding else { continue };
@@ -141,17 +143,24 @@ impl Worker {
                     transcoding.adopt(old);
                 }
             }
-            stream.edges = edges;
-            for (index, edge) in stream.edges.iter().enumerate() {
-                if let (Some(_), Some(rtcp_to)) = (&edge.transcoding, edge.rtcp_to) {
-                    transcoding_edges.push((*slot, index, rtcp_to));
+            for edge in &mut edges {
+                apart::prepare(&self.streams, *slot, edge);
+            }
+            for (index, edge) in edges.iter().enumerate() {
+                if let Some(rtcp_to) =
+                    edge.rtcp_to.filter(|_| edge.transcoding.is_some() || edge.may_change_ssrcs())
+                {
+                    mapping_edges.push((*slot, index, rtcp_to));
                 }
+            }
+            if let Some(stream) = self.streams.get_mut(*slot) {
+                stream.edges = edges;
             }
         }
         for (_, slot) in &call.streams {
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             for edge in &mut stream.edges {
-                edge.rtcp = edge.rtcp_to.and_then(|to| RtcpRoute::compile(*slot, to, &transcoding_edges));
+                edge.rtcp = edge.rtcp_to.and_then(|to| RtcpRoute::compile(*slot, to, &mapping_edges));
             }
         }
     }

@@ -9,6 +9,7 @@
 //!                                                             → tap (bounded ring, never waits)
 //! ```
 
+mod apart;
 pub mod classify;
 pub mod dtmf;
 pub mod event;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use codec::PayloadFormat;
 use codec::graph::TranscodePlan;
 
+use super::apart::KeyUse;
 use super::filter::Filter;
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
 use super::rtcp::RtcpRoute;
@@ -34,6 +35,12 @@ pub struct Edge {
     table: Option<Box<[Action; 128]>>,
     /// Changes SSRCs of packets that keep their payload; 0 leaves them.
     pub ssrc_mask: u32,
+    /// The mask for the case that the source's SSRCs must not be used ([`super::apart`]).
+    pub other_ssrc_mask: u32,
+    pub key_use: KeyUse,
+    is_echo: bool,
+    /// Payload types change.
+    rewrites: bool,
     /// SSRC and codec state; `None` on pass-through edges.
     pub transcoding: Option<Box<Transcoding>>,
     /// What commands ask for; `None` on edges without.
@@ -78,12 +85,20 @@ impl Edge {
             (!plans.is_empty()).then(|| Box::new(Transcoding::new(plans, passing(plan, formats))));
         let filter =
             (!plan.treatment.is_none()).then(|| Box::new(Filter::new(plan.treatment.clone(), formats[0])));
+        let rewrites = plan.by_payload_type.iter().map(|(_, handling)| handling).chain([&plan.default]);
+        let rewrites = rewrites.into_iter().any(|h| matches!(h, Handling::Forward { payload_type: Some(_) }));
+        let is_echo = plan.default == Handling::Echo;
         Self {
             rtp_to: plan.rtp_to.and_then(&slot_of),
             rtcp_to: plan.rtcp_to.and_then(&slot_of),
             default,
             table,
-            ssrc_mask: if plan.default == Handling::Echo { ssrc_mask(plan.from) } else { 0 },
+            ssrc_mask: if is_echo { ssrc_mask(plan.from) } else { 0 },
+            // One sink must not get what another one gets, either.
+            other_ssrc_mask: ssrc_mask(plan.from) ^ plan.rtp_to.map_or(0, |to| ssrc_mask(to).rotate_left(16)),
+            key_use: KeyUse::Own,
+            is_echo,
+            rewrites,
             transcoding,
             filter,
             rtcp: None,
@@ -98,6 +113,23 @@ impl Edge {
             (Some(new), Some(old)) => new == old,
             _ => self.rtcp_sink == old.rtcp_sink,
         }
+    }
+
+    /// Packets that keep their SSRC do not all leave as they came.
+    pub fn changes_packets(&self) -> bool {
+        self.rewrites || self.filter.is_some()
+    }
+
+    /// Keeps the SSRCs of an earlier plan's edge.
+    pub fn adopt_ssrcs(&mut self, old: &Edge) {
+        if !self.is_echo && !old.is_echo {
+            self.ssrc_mask = old.ssrc_mask;
+        }
+    }
+
+    /// What RTCP has to follow: SSRCs of packets that pass may be others on the far side.
+    pub fn may_change_ssrcs(&self) -> bool {
+        !self.is_echo && (self.ssrc_mask != 0 || self.key_use != KeyUse::Own)
     }
 
     /// Goes on where the filter of an earlier plan's edge stood.

@@ -15,7 +15,7 @@ use crate::proto::rtcp::receiver_report::ReportBlock;
 use crate::proto::rtcp::rewrite::{Mapping, rewrite};
 use crate::proto::rtcp::sender_report::SenderInfo;
 
-/// Transcoding edges that an RTCP packet may speak of, as (slot, index of the edge).
+/// Edges that transcode or change SSRCs and that an RTCP packet may speak of, as (slot, index of the edge).
 #[derive(Default)]
 pub struct RtcpRoute {
     /// Towards the party that gets the RTCP: what the sender of the RTCP sends.
@@ -35,6 +35,13 @@ impl RtcpRoute {
         let route = Self { outgoing: towards(to), incoming: towards(from) };
         (!route.outgoing.is_empty() || !route.incoming.is_empty()).then(|| Box::new(route))
     }
+
+    /// Something is to be mapped at present.
+    fn maps(&self, streams: &Streams) -> bool {
+        let edges = self.outgoing.iter().chain(&self.incoming);
+        let mut edges = edges.filter_map(|&(slot, edge)| streams.get(slot)?.edges.get(edge));
+        edges.any(|edge| edge.transcoding.is_some() || edge.ssrc_mask != 0)
+    }
 }
 
 /// Sends an RTCP packet that arrived on the stream in `slot` along one of its edges.
@@ -48,7 +55,7 @@ pub fn forward(
 ) -> Result<(), DropReason> {
     let edge = streams.get(slot).and_then(|s| s.edges.get(edge)).ok_or(DropReason::NoSink)?;
     let to = edge.rtcp_to.ok_or(DropReason::NoSink)?;
-    let packet = match &edge.rtcp {
+    let packet = match edge.rtcp.as_ref().filter(|route| route.maps(streams)) {
         None => datagram,
         Some(route) => {
             let mapped = scratch.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?;
@@ -83,6 +90,33 @@ impl<'a> Numbers<'a> {
         self.sources(&self.route.incoming).find(|source| source.ssrc_out == ssrc)
     }
 
+    /// Something that the sender of the RTCP receives is transcoded.
+    fn transcodes(&self) -> bool {
+        let mut edges =
+            self.route.incoming.iter().filter_map(|&(slot, edge)| self.streams.get(slot)?.edges.get(edge));
+        edges.any(|edge| edge.transcoding.is_some())
+    }
+
+    /// Edges that change the SSRC of what passes, as (slot, mask).
+    fn masks(&self, edges: &'a [(u32, usize)]) -> impl Iterator<Item = (u32, u32)> {
+        let streams = self.streams;
+        edges.iter().filter_map(move |&(slot, index)| {
+            let edge = streams.get(slot)?.edges.get(index)?;
+            (edge.ssrc_mask != 0 && edge.may_change_ssrcs()).then_some((slot, edge.ssrc_mask))
+        })
+    }
+
+    /// Whether an SSRC has arrived on a stream.
+    fn knows(&self, slot: u32, ssrc: u32) -> bool {
+        self.streams.get(slot).is_some_and(|stream| stream.ingress_ssrc.knows(ssrc))
+    }
+
+    /// The SSRC that was changed to this one on its way to the sender of the RTCP.
+    fn unmasked(&self, ssrc: u32) -> Option<u32> {
+        let mut masks = self.masks(&self.route.incoming);
+        masks.find(|(slot, mask)| self.knows(*slot, ssrc ^ mask)).map(|(_, mask)| ssrc ^ mask)
+    }
+
     /// An SSRC that passes on an edge which transcodes others.
     fn passes(&self, ssrc: u32) -> bool {
         let mut streams = self.route.incoming.iter().filter_map(|(slot, _)| self.streams.get(*slot));
@@ -92,7 +126,11 @@ impl<'a> Numbers<'a> {
 
 impl Mapping for Numbers<'_> {
     fn sender(&self, ssrc: u32) -> u32 {
-        self.outgoing(ssrc).map_or(ssrc, |source| source.ssrc_out)
+        if let Some(source) = self.outgoing(ssrc) {
+            return source.ssrc_out;
+        }
+        let mut masks = self.masks(&self.route.outgoing);
+        masks.find(|(slot, _)| self.knows(*slot, ssrc)).map_or(ssrc, |(_, mask)| ssrc ^ mask)
     }
 
     fn sender_info(&self, ssrc: u32, info: SenderInfo) -> Option<SenderInfo> {
@@ -104,12 +142,15 @@ impl Mapping for Numbers<'_> {
     }
 
     fn source(&self, ssrc: u32) -> u32 {
-        self.incoming(ssrc).map_or(ssrc, |source| source.ssrc)
+        self.incoming(ssrc).map(|source| source.ssrc).or_else(|| self.unmasked(ssrc)).unwrap_or(ssrc)
     }
 
     fn report(&self, block: ReportBlock) -> Option<ReportBlock> {
         let Some(source) = self.incoming(block.ssrc) else {
-            return (self.route.incoming.is_empty() || self.passes(block.ssrc)).then_some(block);
+            if let Some(ssrc) = self.unmasked(block.ssrc) {
+                return Some(ReportBlock { ssrc, ..block });
+            }
+            return (!self.transcodes() || self.passes(block.ssrc)).then_some(block);
         };
         let (clock_in, clock_out) = source.clock_rates();
         let jitter = u64::from(block.jitter) * u64::from(clock_in) / u64::from(clock_out.max(1));

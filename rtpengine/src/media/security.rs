@@ -43,6 +43,8 @@ struct Keyed<T> {
 struct Keys<T> {
     master: Arc<MasterKey>,
     state: T,
+    /// Others encrypt with it, too, or once did.
+    shared: bool,
 }
 
 impl<T> Default for Keyed<T> {
@@ -62,7 +64,8 @@ impl<T> Keyed<T> {
             std::mem::swap(&mut self.current, &mut self.previous);
             return true;
         }
-        let next = wanted.map(|master| Keys { master: Arc::clone(master), state: new(master) });
+        let next =
+            wanted.map(|master| Keys { master: Arc::clone(master), state: new(master), shared: false });
         if let Some(before) = std::mem::replace(&mut self.current, next) {
             self.previous = Some(before);
         }
@@ -131,10 +134,32 @@ impl Security {
     /// indices keeps the two from using the same key stream for different packets.
     pub fn keep_apart_from<'a>(&mut self, mut received: impl Iterator<Item = &'a Arc<MasterKey>>) {
         if let Some(keys) = &mut self.send.current
-            && received.any(|master| *master == keys.master)
+            && received.any(|master| master.has_key_stream_of(&keys.master))
         {
             keys.state.raise_rtcp_index(UPPER_HALF);
+            keys.shared = true;
         }
+    }
+
+    /// The sending key is one that others encrypt with.
+    pub fn shares_sending_key(&self) -> bool {
+        self.send.current.as_ref().is_some_and(|keys| keys.shared)
+    }
+
+    /// The sending key is the one under which `source` receives.
+    pub fn sends_what_is_received_by(&self, source: &Security) -> bool {
+        let (send, receive) = (&self.send.current, &source.receive.current);
+        send.as_ref().zip(receive.as_ref()).is_some_and(|(s, r)| s.master.has_key_stream_of(&r.master))
+    }
+
+    /// The index of an RTP packet that was received under the present key.
+    pub fn received_index(&self, ssrc: u32, sequence_number: u16) -> Option<u64> {
+        self.receive.current.as_ref()?.state.rtp_index(ssrc, sequence_number)
+    }
+
+    /// The index under which an RTP packet would be sent.
+    pub fn next_index(&self, ssrc: u32, sequence_number: u16) -> Option<u64> {
+        self.send.current.as_ref()?.state.rtp_index(ssrc, sequence_number)
     }
 
     /// The sending key and its next SRTCP index.

@@ -94,6 +94,11 @@ impl Stream {
         }
     }
 
+    /// The keys of a secured stream, to look at.
+    pub fn present_keys(&self) -> Option<&Security> {
+        if self.secured { self.security.as_deref() } else { None }
+    }
+
     /// The keys of a secured stream.
     pub fn keys(&mut self) -> Option<&mut Security> {
         if self.secured { self.security.as_deref_mut() } else { None }

@@ -98,6 +98,15 @@ pub struct Lines {
     pub tls_id: Option<String>,
 }
 
+/// What becomes of the answerer's packets on their way to the offerer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packets {
+    /// They pass as they are: the answerer's key can be handed on.
+    Unchanged,
+    /// Payload types, numbers or payloads change.
+    Rewritten,
+}
+
 /// What the party was told last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Told {
@@ -213,17 +222,18 @@ impl MediaSecurity {
         };
     }
 
-    /// Prepares the answer to the party's offer. `answerer` is the other side, if there is one, after its own answer.
+    /// Prepares the answer to the party's offer. `answerer` is the other side, if there is one, after its own answer, and what becomes of
+    /// its packets.
     pub fn prepare_answer(
         &mut self,
         profile: Option<RtpProfile>,
-        answerer: Option<&MediaSecurity>,
+        answerer: Option<(&MediaSecurity, Packets)>,
         policy: &Policy<'_>,
         rng: &mut impl RngCore,
     ) {
         let options = policy.options;
         let secure = profile.is_some_and(|profile| profile.secure);
-        let declined = answerer.is_some_and(|answerer| answerer.declined);
+        let declined = answerer.is_some_and(|(answerer, _)| answerer.declined);
         self.refused = self.received_opportunistic && declined && !options.osrtp_accept;
         self.opportunistic = self.received_opportunistic && !self.refused;
         self.srtp = secure || (profile.is_some() && self.opportunistic);
@@ -241,9 +251,11 @@ impl MediaSecurity {
             self.keying = Keying::Dtls(self.dtls.keying());
         } else {
             self.dtls.on = false;
-            let choice =
-                answerer.filter(|answerer| answerer.srtp).and_then(|answerer| answerer.sdes.choice());
-            self.sdes.prepare_answer(choice, options.sdes.keep_static, rng);
+            let choice = answerer
+                .filter(|(answerer, _)| answerer.srtp)
+                .and_then(|(answerer, _)| answerer.sdes.choice());
+            let packets = answerer.map_or(Packets::Rewritten, |(_, packets)| packets);
+            self.sdes.prepare_answer(choice, packets, options.sdes.keep_static, rng);
             self.keying = agreed_keys(self.sdes.agreed());
         }
         if self.keying == Keying::Blocked && !secure {

@@ -2,6 +2,7 @@
 
 use rand::RngCore;
 
+use super::Packets;
 use crate::negotiate::signal::SdesOptions;
 use crate::proto::sdp::SUITES;
 use crate::proto::sdp::model::{Crypto, KeySalt, Suite};
@@ -90,21 +91,40 @@ impl Sdes {
         });
     }
 
-    /// Chooses the line for the answer to the party's offer. `answerer` is what the other side chose from our offer.
-    pub fn prepare_answer(&mut self, answerer: Option<&Crypto>, keep_static: bool, rng: &mut impl RngCore) {
+    /// Chooses the line for the answer to the party's offer. `answerer` is what the other side chose from our offer; packets that do not
+    /// pass unchanged get a key of their own, because under the answerer's key stream there is the answerer's packet already.
+    pub fn prepare_answer(
+        &mut self,
+        answerer: Option<&Crypto>,
+        packets: Packets,
+        keep_static: bool,
+        rng: &mut impl RngCore,
+    ) {
         let present = self.agreed.take().and_then(|agreed| {
             let fits = |line: &&Crypto| line.tag == agreed.send.tag && line.suite == agreed.send.suite;
             let receive = self.received.iter().find(fits)?.clone();
             Some(Agreed { receive, ..agreed })
         });
-        let passed_on = || {
+        let mut passed_on = || {
             let answerer = answerer.filter(|_| !self.reordered)?;
             let receive = same_line(&self.received, answerer)?.clone();
-            Some(Agreed { send: Crypto { tag: receive.tag, ..answerer.clone() }, receive })
+            let send = match (packets, &present) {
+                (Packets::Unchanged, _) => Crypto { tag: receive.tag, ..answerer.clone() },
+                (Packets::Rewritten, Some(present))
+                    if present.send.tag == receive.tag && present.send.key_salt != answerer.key_salt =>
+                {
+                    present.send.clone()
+                }
+                (Packets::Rewritten, _) => {
+                    let key_salt = KeySalt::random(receive.suite, &mut *rng);
+                    Crypto { key_salt, mki: None, ..receive.clone() }
+                }
+            };
+            Some(Agreed { send, receive })
         };
-        let chosen = match present {
-            Some(present) if keep_static => Some(present),
-            present => passed_on().or(present),
+        let chosen = match &present {
+            Some(_) if keep_static => present,
+            _ => passed_on().or(present),
         };
         self.agreed = chosen.or_else(|| {
             let receive = self.received.first()?.clone();

@@ -29,6 +29,8 @@ const ANSWER_32: &str = "a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:gkSHWQ6t96ICI
 struct Pair {
     caller: MediaSecurity,
     callee: MediaSecurity,
+    /// What becomes of the callee's.
+    packets: Packets,
     rng: StdRng,
 }
 
@@ -49,6 +51,7 @@ impl Pair {
         Self {
             caller: MediaSecurity::default(),
             callee: MediaSecurity::default(),
+            packets: Packets::Unchanged,
             rng: StdRng::seed_from_u64(1),
         }
     }
@@ -69,7 +72,12 @@ impl Pair {
         let sdp = sdp(from, attributes);
         let policy = policy(options);
         self.callee.receive_answer(&Section::new(&sdp.media[0], &sdp));
-        self.caller.prepare_answer(Some(profile(to)), Some(&self.callee), &policy, &mut self.rng);
+        self.caller.prepare_answer(
+            Some(profile(to)),
+            Some((&self.callee, self.packets)),
+            &policy,
+            &mut self.rng,
+        );
         self.caller.lines(true)
     }
 }
@@ -112,6 +120,27 @@ fn same_suite_on_both_sides_lets_ciphertext_pass_in_both_directions() {
     assert!(passes_unchanged(&pair.caller, &pair.callee) && passes_unchanged(&pair.callee, &pair.caller));
     let Keying::Sdes { receive, send } = pair.caller.keying() else { panic!("{:?}", pair.caller.keying()) };
     assert_ne!(receive.key_salt, send.key_salt);
+}
+
+#[test]
+fn rewritten_packets_have_a_key_of_their_own_that_stays() {
+    let mut pair = Pair::new();
+    let none = options(|_| ());
+    let key = |lines: &Lines| lines.crypto[0].key_salt;
+    let theirs = |pair: &Pair| match pair.callee.keying() {
+        Keying::Sdes { receive, .. } => receive.key_salt,
+        other => panic!("{other:?}"),
+    };
+    let mut keys = Vec::new();
+    for packets in [Packets::Unchanged, Packets::Rewritten, Packets::Rewritten, Packets::Unchanged] {
+        pair.packets = packets;
+        pair.offer(&none, SAVP, &[KEY_80, KEY_32], SAVP);
+        let answered = pair.answer(&none, SAVP, &[ANSWER_32], SAVP);
+        assert_eq!(tags_and_suites(&answered.crypto), [(2, "AES_CM_128_HMAC_SHA1_32")]);
+        assert_eq!(key(&answered) == theirs(&pair), packets == Packets::Unchanged, "{packets:?}");
+        keys.push(key(&answered));
+    }
+    assert!(keys[1] == keys[2] && keys[0] == keys[3]);
 }
 
 #[test]

@@ -101,6 +101,11 @@ impl MasterKey {
         self.parameters
     }
 
+    /// Packets of one SSRC and index are encrypted alike under both keys, whatever else is agreed on.
+    pub fn has_key_stream_of(&self, other: &Self) -> bool {
+        self.key_salt == other.key_salt
+    }
+
     pub(super) fn key(&self) -> &[u8] {
         &self.key_salt[..self.suite.key_octets]
     }

@@ -25,6 +25,15 @@ impl Protector {
         }
     }
 
+    /// The index under which the next packet with this SSRC and sequence number is encrypted; `None` when all have been used.
+    pub fn rtp_index(&self, ssrc: u32, sequence_number: u16) -> Option<u64> {
+        if self.sources.knows(ssrc) {
+            self.sources.rtp_index(ssrc, sequence_number)
+        } else {
+            Some(sequence_number.into())
+        }
+    }
+
     /// Encrypts and authenticates the RTP packet in `buffer[..length]` in place and returns its new length.
     ///
     /// # Errors

@@ -39,6 +39,17 @@ impl Sources {
         self.entries.get_mut(self.recent).map(|entry| &mut entry.1)
     }
 
+    /// Whether there was a packet of an SSRC.
+    pub fn knows(&self, ssrc: u32) -> bool {
+        self.entries.binary_search_by_key(&ssrc, |entry| entry.0).is_ok()
+    }
+
+    /// The index that a sequence number of a known SSRC stands for at present.
+    pub fn rtp_index(&self, ssrc: u32, sequence_number: u16) -> Option<u64> {
+        let position = self.entries.binary_search_by_key(&ssrc, |entry| entry.0).ok()?;
+        self.entries.get(position)?.1.rtp_index(sequence_number)
+    }
+
     /// Marks an index of a known or a new SSRC as used. A new SSRC may be refused; allocates for a new one only.
     pub fn mark(&mut self, ssrc: u32, index: u64) -> Result<(), SrtpError> {
         if let Some(window) = self.find(ssrc) {

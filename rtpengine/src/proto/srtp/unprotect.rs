@@ -22,6 +22,11 @@ impl Unprotector {
         Self { session, rtp_sources: Sources::new(when_full), rtcp_sources: Sources::new(WhenFull::Refuse) }
     }
 
+    /// The index of a packet that was received with this SSRC and sequence number; `None` when there was none.
+    pub fn rtp_index(&self, ssrc: u32, sequence_number: u16) -> Option<u64> {
+        self.rtp_sources.rtp_index(ssrc, sequence_number)
+    }
+
     /// Verifies and decrypts an SRTP packet in place and returns the length of the RTP packet.
     ///
     /// # Errors
