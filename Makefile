@@ -16,7 +16,7 @@ install-deps:    ## install the system packages that are missing (apt)
 build: install-deps  ## build everything, unoptimised
 	$(CARGO) build --workspace --bins
 
-release: install-deps  ## build both daemons, optimised
+release: install-deps  ## build everything, optimised
 	$(CARGO) build --release --workspace --bins
 
 run: release     ## start both daemons for this machine
@@ -33,7 +33,7 @@ lint: install-deps  ## format, clippy, file sizes, committed paths, the map in d
 	scripts/check-tree
 	scripts/loc --check
 
-unit:
+unit:            ## unit and end-to-end tests
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace --no-fail-fast
 	$(CARGO) test --workspace --doc --quiet
