@@ -100,6 +100,8 @@ fn worker() -> f64 {
                 learning_epoch: 0,
                 strict_source: false,
                 media_handover: false,
+                unheard: Default::default(),
+                block_short: false,
                 formats: Arc::from([]),
                 shared: Arc::new(StreamShared::default()),
                 recorded: false,

@@ -91,6 +91,8 @@ fn stream(id: u64, expect: Expect, socket: Arc<LocalPort>, peer: SocketAddr) -> 
         learning_epoch: 0,
         strict_source: false,
         media_handover: false,
+        unheard: Default::default(),
+        block_short: false,
         formats: Arc::from([format]),
         shared: Arc::new(StreamShared::default()),
         recorded: true,

@@ -61,6 +61,8 @@ fn stream(socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
         learning_epoch: 0,
         strict_source: false,
         media_handover: false,
+        unheard: Default::default(),
+        block_short: false,
         formats: Arc::from([format(0, "PCMU"), format(8, "PCMA")]),
         shared: Arc::new(StreamShared::default()),
         recorded: false,

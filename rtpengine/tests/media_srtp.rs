@@ -82,6 +82,8 @@ fn party(relay: &Relay) -> Party {
         learning_epoch: 0,
         strict_source: false,
         media_handover: false,
+        unheard: Default::default(),
+        block_short: false,
         formats: Arc::from([PayloadFormat::new(0, "PCMU", 8000, 1), PayloadFormat::new(8, "PCMA", 8000, 1)]),
         shared: Arc::new(StreamShared::default()),
         recorded: true,

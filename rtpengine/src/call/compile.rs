@@ -13,7 +13,7 @@ use super::subscription::Subscription;
 use super::switches;
 use crate::config::RecordDirection;
 use crate::media::plan::{
-    CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan,
+    CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard,
 };
 use crate::media::treatment::Treatment;
 use crate::negotiate::ice::Passthrough;
@@ -108,6 +108,14 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             shared: state.shared.clone(),
             recorded: !party.excluded_from_recording,
             security: security.clone(),
+            unheard: Unheard {
+                pierce: media
+                    .pierce_nat
+                    .then(|| first_payload_type(media))
+                    .filter(|_| expect != Expect::Datagrams),
+                wait: media.nat_wait,
+            },
+            block_short: media.block_short,
         }
     };
     let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {
@@ -120,6 +128,12 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
     if let (Some(expect), Some(rtcp)) = (second, &ports.rtcp) {
         plan.streams.push(stream(1, rtcp.clone(), expect, remote.map(|remote| remote.rtcp)));
     }
+}
+
+/// The first payload type that a party takes.
+fn first_payload_type(media: &Media) -> u8 {
+    let formats = media.remote.iter().flat_map(|remote| remote.formats.iter());
+    formats.map(|format| format.payload_type).next().unwrap_or(0)
 }
 
 /// The keys of a media. Without any it is closed: nothing clear is accepted or sent under an SRTP profile.

@@ -317,6 +317,9 @@ impl Exchange<'_> {
         media.asymmetric |= flags.asymmetric;
         media.strict_source |= flags.strict_source;
         media.media_handover |= flags.media_handover;
+        media.pierce_nat |= flags.pierce_nat;
+        media.nat_wait |= flags.nat_wait;
+        media.block_short |= flags.block_short;
         media.unidirectional |= flags.unidirectional;
         media.learning = if media.asymmetric {
             EndpointLearning::Off

@@ -159,6 +159,11 @@ pub struct Media {
     pub learning: EndpointLearning,
     pub strict_source: bool,
     pub media_handover: bool,
+    /// `pierce-NAT`
+    pub pierce_nat: bool,
+    /// `NAT-wait`
+    pub nat_wait: bool,
+    pub block_short: bool,
     pub asymmetric: bool,
     pub unidirectional: bool,
     /// ICE with this party.
@@ -339,6 +344,9 @@ impl Media {
             learning: EndpointLearning::Heuristic,
             strict_source: false,
             media_handover: false,
+            pierce_nat: false,
+            nat_wait: false,
+            block_short: false,
             asymmetric: false,
             unidirectional: false,
             ice: Ice::default(),

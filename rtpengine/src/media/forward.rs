@@ -145,6 +145,7 @@ fn accept(
     if stream.learner.peer() != before
         || stream.shared.confirmed.load(std::sync::atomic::Ordering::Relaxed) == 0
     {
+        stream.heard();
         stream.publish_peer();
         if stream.learner.peer() != before {
             *learned = stream.learner.peer();
@@ -163,6 +164,12 @@ fn accept(
                 });
             if arrival != Arrival::InOrder {
                 output.totals.interface(stream.interface).count_arrival(arrival);
+            }
+            if let Some(short) = &mut stream.short
+                && short.is_short(seen.payload_type, seen.octets)
+            {
+                stream.drop_packet(DropReason::Blocked);
+                return Accepted::Refused;
             }
             if stream.dtmf.listens_to(seen.payload_type) {
                 stream.dtmf.received(output.now.instant, &seen, datagram, source);

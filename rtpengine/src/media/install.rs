@@ -93,6 +93,9 @@ impl Worker {
             }
         }
         self.connect(&call, &plan);
+        for (_, slot) in &call.streams {
+            self.start_piercing(*slot);
+        }
         // Players of streams that are gone end.
         let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
         self.calls.calls.insert(plan.key, call);

@@ -59,6 +59,18 @@ pub struct StreamPlan {
     /// Packets from and to this stream are offered to the call's tap.
     pub recorded: bool,
     pub security: StreamSecurity,
+    pub unheard: Unheard,
+    /// RTP from the party that is shorter than usual is dropped.
+    pub block_short: bool,
+}
+
+/// What is done about a party behind a NAT from which nothing has come yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unheard {
+    /// Empty packets are sent to it; RTP as this payload type.
+    pub pierce: Option<u8>,
+    /// Nothing else is sent to it.
+    pub wait: bool,
 }
 
 /// How the packets of a stream are protected. Keys that are equal to those of the previous plan go on with their
@@ -141,7 +153,7 @@ pub enum DropReason {
     NoSink,
     /// The sink's peer address is not known.
     NoPeer,
-    /// Blocked by command.
+    /// Blocked by command, or shorter than usual where that is not wanted.
     Blocked,
     /// Payload type was not negotiated and may not pass.
     PayloadType,

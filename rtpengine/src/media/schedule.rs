@@ -15,6 +15,8 @@ pub enum Due {
     Player(u64),
     /// A digit that is being added, by its number.
     Injection(u64),
+    /// A dummy packet of the stream with this token.
+    Pierce(u64),
 }
 
 /// A packet that waits.
@@ -95,6 +97,11 @@ impl Schedule {
     /// Queues the next turn of a digit that is being added.
     pub fn injection(&mut self, at: Instant, injection: u64) {
         self.push(at, Due::Injection(injection));
+    }
+
+    /// Queues the next dummy packet of a stream.
+    pub fn pierce(&mut self, at: Instant, stream: u64) {
+        self.push(at, Due::Pierce(stream));
     }
 
     fn push(&mut self, at: Instant, due: Due) {

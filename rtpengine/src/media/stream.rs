@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::dtmf::{Detector, EventFormats};
 use super::learn::{Learner, PeerRules};
-use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan};
+use super::pierce::Pierce;
+use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
 use super::port_pool::LocalPort;
 use super::route::Edge;
 use super::security::Security;
 use super::send::Destination;
+use super::short::ShortPackets;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
 use crate::config::InterfaceId;
@@ -22,6 +24,12 @@ pub struct Stream {
     pub interface: InterfaceId,
     /// Players that keep other media from this stream's peer.
     pub muted_by: u16,
+    /// Nothing is sent before a packet of the peer has come.
+    pub awaits_peer: bool,
+    /// A packet of the peer has come, since learning began.
+    pub is_heard: bool,
+    /// A turn of [`super::pierce`] is in the schedule.
+    pub piercing: bool,
     /// Packets are protected; never without `security`.
     pub secured: bool,
     /// What the tap is to see of this stream.
@@ -40,6 +48,10 @@ pub struct Stream {
     /// Keys; also those of a stream that is no longer secured.
     pub security: Option<Box<Security>>,
     pub dtmf: Detector,
+    pub pierce: Option<Box<Pierce>>,
+    /// What length is usual, where shorter packets are not wanted.
+    pub short: Option<Box<ShortPackets>>,
+    epoch: u32,
 }
 
 impl Stream {
@@ -49,6 +61,9 @@ impl Stream {
             expect: plan.expect,
             interface: plan.interface,
             muted_by: 0,
+            awaits_peer: false,
+            is_heard: false,
+            piercing: false,
             secured: false,
             tap: None,
             destination: None,
@@ -63,7 +78,11 @@ impl Stream {
             clock_rates: clock_rates(plan),
             security: None,
             dtmf: Detector::new(EventFormats::of(&plan.formats)),
+            pierce: None,
+            short: None,
+            epoch: plan.learning_epoch,
         };
+        stream.care(plan);
         stream.secure(&plan.security);
         stream.publish_peer();
         stream
@@ -77,6 +96,7 @@ impl Stream {
         self.clock_rates = clock_rates(plan);
         self.dtmf.update(EventFormats::of(&plan.formats));
         self.learner.update(rules(plan));
+        self.care(plan);
         self.secure(&plan.security);
         self.publish_peer();
     }
@@ -85,6 +105,25 @@ impl Stream {
     pub fn inherit_keys(&mut self, old: &mut Stream, plan: &StreamPlan) {
         self.security = old.security.take();
         self.secure(&plan.security);
+    }
+
+    /// Takes what a plan says about peers that are not heard and packets that are short.
+    fn care(&mut self, plan: &StreamPlan) {
+        if std::mem::replace(&mut self.epoch, plan.learning_epoch) != plan.learning_epoch {
+            self.is_heard = false;
+        }
+        let unheard = if self.is_heard { Unheard::default() } else { plan.unheard };
+        self.awaits_peer = unheard.wait;
+        self.pierce = match (unheard.pierce, self.pierce.take()) {
+            (Some(payload_type), before) => before.or_else(|| Some(Box::new(Pierce::new(payload_type)))),
+            (None, _) => None,
+        };
+        let before = self.short.take();
+        if plan.block_short {
+            let mut short = Box::new(ShortPackets::new(&plan.formats));
+            before.into_iter().for_each(|before| short.adopt(*before));
+            self.short = Some(short);
+        }
     }
 
     fn secure(&mut self, plan: &StreamSecurity) {
@@ -106,8 +145,10 @@ impl Stream {
 
     /// Makes what packets are sent to, and what control reads, follow the learner.
     pub fn publish_peer(&mut self) {
-        self.destination = self.learner.peer().map(Destination::new);
-        self.shared.confirmed.store(self.learner.is_confirmed().into(), Relaxed);
+        self.destination = self.learner.peer().filter(|_| !self.awaits_peer).map(Destination::new);
+        // Where something is done about a peer that is not heard, its first packet is looked at.
+        let settled = self.learner.is_confirmed() && !self.awaits_peer && self.pierce.is_none();
+        self.shared.confirmed.store(settled.into(), Relaxed);
     }
 
     /// Clock rate of a payload type; 0 when it is unknown.

@@ -267,6 +267,7 @@ impl Worker {
                 }
                 Due::Player(player) => self.play(player, at),
                 Due::Injection(injection) => self.injection_turn(injection, at),
+                Due::Pierce(stream) => self.pierce_turn(stream, at),
             }
         }
     }
