@@ -1,6 +1,6 @@
 //! What the call model keeps of codec negotiation, and what the data plane is to do with each payload type.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use codec::PayloadFormat;
 use codec::def::Kind;
@@ -27,6 +27,15 @@ pub struct Negotiated {
     pub answer_options: Option<Arc<CodecOptions>>,
     /// What happens to payload types whatever was negotiated (`transform`).
     pub fixed: Vec<PayloadHandler>,
+    /// The answer of [`is_transcoded`], once somebody has asked.
+    transcoded: OnceLock<bool>,
+}
+
+impl Negotiated {
+    /// Conversions that nobody negotiated.
+    pub fn fixed(fixed: Vec<PayloadHandler>) -> Self {
+        Self { fixed, ..Self::default() }
+    }
 }
 
 /// A party's side of [`Negotiated`].
@@ -131,7 +140,7 @@ pub fn offer_for_fax(from: &mut Media, to: &mut Media, signal: &Signal) {
 /// An answer of T.38 by `from` to an offer of audio: `to` gets the first of its codecs that we can speak.
 pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
     let registry = &Registry::BUILD;
-    let mut negotiated = (*to.coding.negotiated).clone();
+    let mut negotiated = Negotiated { transcoded: OnceLock::new(), ..(*to.coding.negotiated).clone() };
     let spoken = |f: &&MediaFormat| registry.encodes(&f.format) && registry.decodes(&f.format);
     let offered: Vec<MediaFormat> = negotiated.codecs.offerer.iter().map(|f| f.format.clone()).collect();
     let chosen: Vec<MediaFormat> = offered.iter().find(spoken).cloned().into_iter().collect();
@@ -147,7 +156,7 @@ pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
 /// An answer of `from`: makes the list for `to`, from what `from` was offered.
 pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, signal: &Signal) {
     let before = if from.coding.side == Side::Answerer { &from.coding } else { &to.coding };
-    let mut negotiated = (*before.negotiated).clone();
+    let mut negotiated = Negotiated { transcoded: OnceLock::new(), ..(*before.negotiated).clone() };
     if negotiated.codecs.offered.is_empty() && !described.formats.is_empty() {
         // An answer to an offer that we never saw: it stands for itself.
         negotiated.codecs = codecs::offer(
@@ -283,9 +292,13 @@ pub fn passes_unchanged(from: &Media, to: &Media) -> bool {
 
 /// Something that one of the two sends is decoded and encoded for the other.
 pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
-    [(media, opposite), (opposite, media)]
-        .into_iter()
-        .any(|(from, to)| transcodes(from.coding.shown(), &handlers(from, to)))
+    let ask = || {
+        [(media, opposite), (opposite, media)]
+            .into_iter()
+            .any(|(from, to)| transcodes(from.coding.shown(), &handlers(from, to)))
+    };
+    let shared = &media.coding.negotiated;
+    if Arc::ptr_eq(shared, &opposite.coding.negotiated) { *shared.transcoded.get_or_init(ask) } else { ask() }
 }
 
 /// A payload type that the sender was shown, hence is expected to send, is decoded and encoded. (One that it offered but was not shown is

@@ -112,7 +112,7 @@ impl Engine {
             media.remote = Some(remote(peer, entry));
             exchange.open_single(&mut media, signal.network.interface_from.clone())?;
             party.media.push(media);
-            conversions.push(Negotiated { fixed: handlers(&entry.transforms)?, ..Negotiated::default() });
+            conversions.push(Negotiated::fixed(handlers(&entry.transforms)?));
         }
         Ok(Made { party, conversions })
     }
