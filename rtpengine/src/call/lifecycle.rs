@@ -1,0 +1,164 @@
+//! How calls begin, go on by events and time, and end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use super::delete::{self, Deletion};
+use super::dtmf::DtmfReport;
+use super::engine::Engine;
+use super::error::CommandError;
+use super::model::{Call, PartyId};
+use super::operate;
+use super::recording::{self, CallRecording};
+use super::store::{CallHandle, lock, next_id, unix_us};
+use super::switches::Switches;
+use super::timers::{self, Due, EndReason};
+use crate::media::event::MediaEvent;
+use crate::media::plan::CallKey;
+use crate::negotiate::signal::Signal;
+use crate::record::RecordingEnd;
+use crate::statistics::MediaActivity;
+
+impl Engine {
+    pub(super) fn fresh(&self, call_id: &str, signal: &Signal) -> CallHandle {
+        Arc::new(Mutex::new(self.new_call(call_id, signal.identity.client)))
+    }
+
+    /// Makes a new call known. `false`: somebody else created it meanwhile; theirs stands, and the message has to be done again on it.
+    pub(super) fn register(&self, call: &mut Call, handle: &CallHandle) -> bool {
+        lock(&self.by_key).insert(call.key.0, Arc::downgrade(handle));
+        if self.store.insert(&call.id, handle.clone()).is_err() {
+            lock(&self.by_key).remove(&call.key.0);
+            recording::end(call, RecordingEnd::Discard);
+            return false;
+        }
+        tracing::info!(call_id = call.id, "new call");
+        true
+    }
+
+    /// Something happened in the data plane; what there is to tell about it.
+    pub fn on_event(&self, event: &MediaEvent) -> Option<DtmfReport> {
+        match event {
+            MediaEvent::EndpointLearned { call, stream, peer } => {
+                let handle = self.by_key(call)?;
+                let mut call = lock(&handle);
+                if let Some(stream) = call.stream_mut(*stream) {
+                    stream.learned = Some(*peer);
+                }
+                None
+            }
+            MediaEvent::DtmfEnded { call, stream, digit, injected } => {
+                self.on_digit(&self.by_key(call)?, *stream, digit, *injected)
+            }
+            MediaEvent::PlayerFinished { call, player, next_sequence, next_timestamp, .. } => {
+                let handle = self.by_key(call)?;
+                let players: Vec<_> =
+                    lock(&handle).parties.iter().filter_map(|party| party.player.clone()).collect();
+                for candidate in players {
+                    if candidate.finished(*player, *next_sequence, *next_timestamp) {
+                        break;
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// Once a second: time-outs and deletions that are due.
+    pub fn tick(&self) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut media = MediaActivity::default();
+        self.for_each_call(|handle| {
+            let mut call = lock(handle);
+            if call.ended {
+                return;
+            }
+            operate::count_active(&call, unix_us(wall), &mut media);
+            match timers::check(&mut call, &self.live, now, wall) {
+                Due::Nothing => {}
+                Due::Parties(parties) => {
+                    for party in parties {
+                        call.party_mut(party).delete_at = None;
+                        self.end_party(&mut call, handle, party);
+                    }
+                }
+                Due::Call(reason) => {
+                    tracing::info!(call_id = call.id, ?reason, "closing call");
+                    self.end(&mut call, handle, reason);
+                }
+            }
+        });
+        self.statistics.tick(now, &self.plane.totals(), media, &self.live);
+    }
+
+    /// Ends all calls.
+    pub fn shutdown(&self) {
+        self.store.for_each(|handle| {
+            let mut call = lock(handle);
+            if !call.ended {
+                self.end(&mut call, handle, EndReason::Shutdown);
+            }
+        });
+    }
+
+    pub(super) fn new_call(&self, call_id: &str, created_from: Option<SocketAddr>) -> Call {
+        let now = SystemTime::now();
+        Call {
+            id: call_id.to_owned(),
+            merged: Vec::new(),
+            key: CallKey(next_id()),
+            worker: self.plane.assign(),
+            created: now,
+            created_at: Instant::now(),
+            last_signal: None,
+            parties: Vec::with_capacity(2),
+            subscriptions: Vec::new(),
+            switches: Switches::default(),
+            flows: Vec::new(),
+            dtmf_log: None,
+            forwarding: false,
+            metadata: None,
+            tos: self.config.tos,
+            tos_set: false,
+            delete_at: None,
+            deleted_at: None,
+            created_from,
+            foreign: false,
+            grace_since_us: None,
+            ended: false,
+            drop_traffic: false,
+            recording: CallRecording::default(),
+            next_media_number: 1,
+        }
+    }
+
+    /// Refuses a new call when a limit is reached.
+    pub(super) fn check_limits(&self) -> Result<(), CommandError> {
+        Ok(self.statistics.admit(&self.live, || self.sessions().own)?)
+    }
+
+    pub(super) fn end_party(&self, call: &mut Call, handle: &CallHandle, party: PartyId) {
+        match delete::close_party(call, party) {
+            Deletion::WholeCall => self.end(call, handle, EndReason::Deleted),
+            _ => self.install(call),
+        }
+    }
+
+    pub(super) fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
+        call.ended = true;
+        self.count_ended(call, reason);
+        // First, so that it is the worker who closes the sockets and need not take them out of its epoll one by one.
+        delete::close_all(call);
+        self.plane.remove(call.worker, call.key);
+        recording::end(call, RecordingEnd::Keep);
+        self.store.remove(&call.id, handle);
+        let mut by_key = lock(&self.by_key);
+        by_key.remove(&call.key.0);
+        for merged in &call.merged {
+            self.store.remove_alias(&merged.id, handle);
+            by_key.remove(&merged.key.0);
+        }
+        tracing::info!(call_id = call.id, ?reason, "call ended");
+    }
+}
