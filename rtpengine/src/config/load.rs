@@ -102,11 +102,7 @@ fn build(
         listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
         dtmf: DtmfConfig::from_settings(settings)?,
-        num_threads: settings
-            .int_if_set("num-threads")
-            .and_then(|threads| usize::try_from(threads).ok())
-            .filter(|threads| *threads > 0)
-            .unwrap_or_else(default_threads),
+        num_threads: num_threads(settings),
         thread_stack: process.thread_stack,
         timeout: seconds("timeout"),
         silent_timeout: seconds("silent-timeout"),
@@ -146,7 +142,7 @@ fn build(
             attribute: settings.text("moh-attr-name").filter(|name| !name.is_empty()),
             prevent_double: settings.flag("moh-prevent-double-hold"),
         },
-        parameters: parameters::list(settings),
+        parameters: parameters::list(settings, num_threads(settings)),
         templates: check::templates(settings)?,
     })
 }
@@ -176,6 +172,15 @@ fn port(settings: &Settings, name: &str) -> Result<u16, OptionError> {
 
 fn positive(settings: &Settings, name: &str) -> Option<u64> {
     u64::try_from(settings.int(name)).ok().filter(|value| *value > 0)
+}
+
+/// Media workers.
+fn num_threads(settings: &Settings) -> usize {
+    settings
+        .int_if_set("num-threads")
+        .and_then(|threads| usize::try_from(threads).ok())
+        .filter(|threads| *threads > 0)
+        .unwrap_or_else(default_threads)
 }
 
 fn default_threads() -> usize {

@@ -177,8 +177,13 @@ const TABLE: &[(&str, &str, Form)] = &[
 ];
 
 /// All names with their values.
-pub(super) fn list(settings: &Settings) -> Vec<(String, String)> {
-    TABLE.iter().map(|&(name, option, form)| (name.to_owned(), value(settings, option, form))).collect()
+pub(super) fn list(settings: &Settings, num_threads: usize) -> Vec<(String, String)> {
+    let value = |name, option, form| match name {
+        // As many as there are, also when nobody asked for a number.
+        "num_threads" => num_threads.to_string(),
+        _ => value(settings, option, form),
+    };
+    TABLE.iter().map(|&(name, option, form)| (name.to_owned(), value(name, option, form))).collect()
 }
 
 fn value(settings: &Settings, option: &str, form: Form) -> String {
@@ -236,6 +241,7 @@ mod tests {
             parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
         };
         for (name, value) in [
+            ("num_threads", &*startup.config.num_threads.to_string()),
             ("rtcp_interval_us", "2000000"),
             ("endpoint_learning", "2"),
             ("mysql_pass", "***"),

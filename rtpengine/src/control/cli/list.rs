@@ -170,7 +170,6 @@ pub fn redis(_: &Cli, _: &mut Words<'_>) -> String {
     not_supported("Redis")
 }
 
-/// ng packets leave with the system's default.
-pub fn controltos(_: &Cli, _: &mut Words<'_>) -> String {
-    "0\n".into()
+pub fn controltos(cli: &Cli, _: &mut Words<'_>) -> String {
+    format!("{}\n", cli.engine.config().control.tos)
 }
