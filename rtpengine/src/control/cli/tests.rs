@@ -13,7 +13,8 @@ use crate::record::Recorder;
 
 fn operations() -> Operations {
     let loopback = [127, 0, 0, 1].into();
-    let config = Config { port_min: 24_000, port_max: 24_999, ..Config::for_address(loopback, loopback) };
+    let mut config = Config { port_min: 24_000, port_max: 24_999, ..Config::for_address(loopback, loopback) };
+    config.control.tos = 184;
     let (events, _) = tokio::sync::mpsc::channel(16);
     let (producer, consumer) = crate::media::tap::ring(4096);
     let engine = Engine::new(Services {
@@ -58,6 +59,7 @@ fn replies_are_the_recorded_ones() {
             ("get timeout", "TIMEOUT=60\n"),
             ("list finaltimeout", "FINAL_TIMEOUT=0\n"),
             ("list deletedelay", "30\n"),
+            ("list controltos", "184\n"),
             ("list transcoders", "No stats entries\n"),
             ("call", "More parameters required.\n"),
             ("call x help", "No such call 'x'\n"),
