@@ -360,7 +360,7 @@ fn parse_media(value: &str) -> Option<MediaDescription> {
         media_type,
         port: port.parse().ok()?,
         port_count: count,
-        transport: Transport::from_name(words.next()?),
+        transport: Transport::from_name(words.next().filter(|word| is_token(word))?),
         format_tokens: words.map(str::to_owned).collect(),
         formats: Vec::new(),
         information: None,
@@ -370,6 +370,11 @@ fn parse_media(value: &str) -> Option<MediaDescription> {
         attribute_lines: Vec::new(),
         other_half: None,
     })
+}
+
+/// Visible characters only: others could not be read back once printed.
+fn is_token(word: &str) -> bool {
+    word.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
 /// The payload types of an RTP section; in a rejected one those that are numbers.

@@ -149,3 +149,15 @@ proptest! {
         let _ = parse(&format!("{HEAD}{}", lines.join("\n")), ParseOptions::default());
     }
 }
+
+#[test]
+fn a_transport_of_control_characters_is_none() {
+    let sdp = |transport: &str| {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 {transport}\r\n"
+        );
+        parse(&text, ParseOptions::default())
+    };
+    assert!(sdp("RTP/AVP").is_ok());
+    assert!(matches!(sdp("\u{b}"), Err(SdpError::Media { line: 6 })), "{:?}", sdp("\u{b}"));
+}
