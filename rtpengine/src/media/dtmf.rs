@@ -68,6 +68,11 @@ impl EventFormats {
         events
     }
 
+    /// No payload type carries events.
+    pub fn is_empty(&self) -> bool {
+        self.types == 0
+    }
+
     /// The payload type carries events.
     #[inline]
     pub fn contains(&self, payload_type: u8) -> bool {

@@ -171,8 +171,8 @@ fn accept(
                 stream.drop_packet(DropReason::Blocked);
                 return Accepted::Refused;
             }
-            if stream.dtmf.listens_to(seen.payload_type) {
-                stream.dtmf.received(output.now.instant, &seen, datagram, source);
+            if let Some(detector) = stream.dtmf.as_mut().filter(|d| d.listens_to(seen.payload_type)) {
+                detector.received(output.now.instant, &seen, datagram, source);
             }
         }
         Accepted::Rtcp => {

@@ -47,7 +47,8 @@ pub struct Stream {
     pub clock_rates: Vec<(u8, u32)>,
     /// Keys; also those of a stream that is no longer secured.
     pub security: Option<Box<Security>>,
-    pub dtmf: Detector,
+    /// Where the party sends events.
+    pub dtmf: Option<Box<Detector>>,
     pub pierce: Option<Box<Pierce>>,
     /// What length is usual, where shorter packets are not wanted.
     pub short: Option<Box<ShortPackets>>,
@@ -77,7 +78,7 @@ impl Stream {
             socket: Arc::clone(&plan.socket),
             clock_rates: clock_rates(plan),
             security: None,
-            dtmf: Detector::new(EventFormats::of(&plan.formats)),
+            dtmf: None,
             pierce: None,
             short: None,
             epoch: plan.learning_epoch,
@@ -94,7 +95,6 @@ impl Stream {
         self.interface = plan.interface;
         self.shared = Arc::clone(&plan.shared);
         self.clock_rates = clock_rates(plan);
-        self.dtmf.update(EventFormats::of(&plan.formats));
         self.learner.update(rules(plan));
         self.care(plan);
         self.secure(&plan.security);
@@ -107,7 +107,7 @@ impl Stream {
         self.secure(&plan.security);
     }
 
-    /// Takes what a plan says about peers that are not heard and packets that are short.
+    /// Takes what a plan says about peers that are not heard, events, and packets that are short.
     fn care(&mut self, plan: &StreamPlan) {
         if std::mem::replace(&mut self.epoch, plan.learning_epoch) != plan.learning_epoch {
             self.is_heard = false;
@@ -117,6 +117,14 @@ impl Stream {
         self.pierce = match (unheard.pierce, self.pierce.take()) {
             (Some(payload_type), before) => before.or_else(|| Some(Box::new(Pierce::new(payload_type)))),
             (None, _) => None,
+        };
+        self.dtmf = match (EventFormats::of(&plan.formats), self.dtmf.take()) {
+            (events, _) if events.is_empty() || self.expect == Expect::Rtcp => None,
+            (events, Some(mut detector)) => {
+                detector.update(events);
+                Some(detector)
+            }
+            (events, None) => Some(Box::new(Detector::new(events))),
         };
         let before = self.short.take();
         if plan.block_short {

@@ -214,7 +214,7 @@ impl Worker {
     /// Tells control about digits that ended on a stream.
     fn tell_digits(&mut self, slot: u32) {
         while let Some(stream) = self.streams.get_mut(slot) {
-            let Some(digit) = stream.dtmf.next_digit() else { return };
+            let Some(digit) = stream.dtmf.as_mut().and_then(|detector| detector.next_digit()) else { return };
             let event =
                 MediaEvent::DtmfEnded { call: stream.call, stream: stream.id, digit, injected: false };
             self.tell(event);
