@@ -12,11 +12,10 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use codec::rtp::write_header;
-use rtpengine::config::{Config, EndpointLearning, LocalAddress};
+use rtpengine::config::{Config, LocalAddress};
 use rtpengine::media::MediaPlane;
 use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::PortPool;
-use rtpengine::media::stats::StreamShared;
 use tokio::sync::mpsc;
 
 const CALLS: usize = 100;
@@ -90,33 +89,14 @@ fn worker() -> f64 {
         let streams: Vec<StreamPlan> = pair
             .iter()
             .enumerate()
-            .map(|(side, socket)| StreamPlan {
-                interface: Default::default(),
-                id: StreamId((2 * call + side) as u64 + 1),
-                expect: Expect::Rtp,
-                socket: pool.allocate(&local, 2).unwrap().remove(0),
-                peer: Some(socket.local_addr().unwrap()),
-                learning: EndpointLearning::Heuristic,
-                learning_epoch: 0,
-                strict_source: false,
-                media_handover: false,
-                unheard: Default::default(),
-                block_short: false,
-                formats: Arc::from([]),
-                shared: Arc::new(StreamShared::default()),
-                recorded: false,
-                security: StreamSecurity::Plain,
+            .map(|(side, socket)| {
+                let id = StreamId((2 * call + side) as u64 + 1);
+                let port = pool.allocate(&local, 2).unwrap().remove(0);
+                StreamPlan::new(id, Expect::Rtp, port, socket.local_addr().unwrap())
             })
             .collect();
         relay.extend(streams.iter().map(|stream| stream.socket.local));
-        let edge = |from: usize, to: usize| EdgePlan {
-            from: streams[from].id,
-            rtp_to: Some(streams[to].id),
-            rtcp_to: None,
-            default: Handling::Forward { payload_type: None },
-            by_payload_type: Vec::new(),
-            treatment: Default::default(),
-        };
+        let edge = |from: usize, to: usize| EdgePlan::new(streams[from].id, streams[to].id);
         let edges = vec![edge(0, 1), edge(1, 0)];
         plane.install(plane.assign(), CallPlan { key: CallKey(call as u64), streams, edges, tap: None });
     }

@@ -11,10 +11,9 @@ use std::time::Duration;
 use codec::PayloadFormat;
 use codec::rtp::write_header;
 use e2e::srtp::{Endpoint, Key};
-use rtpengine::config::{Config, EndpointLearning, LocalAddress};
+use rtpengine::config::{Config, LocalAddress};
 use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::{LocalPort, PortPool};
-use rtpengine::media::stats::StreamShared;
 use rtpengine::media::treatment::{MediaTreatment, Treatment};
 use rtpengine::media::{MediaPlane, tap};
 use rtpengine::proto::srtp::{MasterKey, SessionParameters, Suite};
@@ -74,30 +73,8 @@ struct Party {
 }
 
 fn stream(id: u64, expect: Expect, socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
-    let format = PayloadFormat {
-        payload_type: 0,
-        name: "PCMU".into(),
-        clock_rate: 8000,
-        channels: 1,
-        fmtp: String::new(),
-    };
-    StreamPlan {
-        id: StreamId(id),
-        expect,
-        socket,
-        interface: Default::default(),
-        peer: Some(peer),
-        learning: EndpointLearning::Heuristic,
-        learning_epoch: 0,
-        strict_source: false,
-        media_handover: false,
-        unheard: Default::default(),
-        block_short: false,
-        formats: Arc::from([format]),
-        shared: Arc::new(StreamShared::default()),
-        recorded: true,
-        security: StreamSecurity::Plain,
-    }
+    let formats = Arc::from([PayloadFormat::new(0, "PCMU", 8000, 1)]);
+    StreamPlan { formats, recorded: true, ..StreamPlan::new(StreamId(id), expect, socket, peer) }
 }
 
 impl Party {
@@ -156,12 +133,9 @@ impl Party {
 
 fn edges(from: &Party, to: &Party, treatment: &Treatment) -> [EdgePlan; 2] {
     let edge = |component: usize| EdgePlan {
-        from: from.streams[component].id,
-        rtp_to: Some(to.streams[0].id),
         rtcp_to: Some(to.streams[1].id),
-        default: Handling::Forward { payload_type: None },
-        by_payload_type: Vec::new(),
         treatment: treatment.clone(),
+        ..EdgePlan::new(from.streams[component].id, to.streams[0].id)
     };
     [edge(0), edge(1)]
 }

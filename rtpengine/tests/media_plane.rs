@@ -1,134 +1,20 @@
 //! The data plane on loopback sockets: what goes in, what comes out, what is counted.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use codec::PayloadFormat;
-use codec::graph::TranscodePlan;
-use codec::rtp::{RtpPacket, write_header};
-use rtpengine::config::{Config, EndpointLearning, LocalAddress};
+use codec::rtp::RtpPacket;
+use rtpengine::config::EndpointLearning;
 use rtpengine::media::event::MediaEvent;
 use rtpengine::media::plan::*;
-use rtpengine::media::port_pool::{LocalPort, PortPool};
-use rtpengine::media::stats::StreamShared;
-use rtpengine::media::{MediaPlane, WorkerId, tap};
-use tokio::sync::mpsc;
+use rtpengine::media::tap;
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
-const WORKER: WorkerId = WorkerId(0);
-const FORWARD: Handling = Handling::Forward { payload_type: None };
-
-struct Relay {
-    plane: MediaPlane,
-    pool: Arc<PortPool>,
-    v4: LocalAddress,
-    v6: LocalAddress,
-    events: mpsc::Receiver<MediaEvent>,
-    tap: tap::Consumer,
-}
+mod common;
+use common::*;
 
 fn relay() -> Relay {
-    let address = |ip: &str| {
-        let address: IpAddr = ip.parse().unwrap();
-        LocalAddress { address, advertised: address, ports: None }
-    };
-    let (v4, v6) = (address("127.0.0.1"), address("::1"));
-    let mut config = Config::for_address(v4.address, v4.address);
-    config.interfaces[0].addresses.push(v6);
-    let pool = PortPool::new(&config.interfaces, (42_000, 48_999), 0, &[]);
-    let (producer, tap) = tap::ring(1 << 20);
-    let (sender, events) = mpsc::channel(64);
-    let plane = MediaPlane::start(&config, vec![producer], sender).unwrap();
-    Relay { plane, pool, v4, v6, events, tap }
-}
-
-/// A party: its socket, and the stream that faces it.
-struct Party {
-    socket: UdpSocket,
-    stream: StreamPlan,
-}
-
-fn stream(socket: Arc<LocalPort>, peer: SocketAddr) -> StreamPlan {
-    StreamPlan {
-        id: StreamId(NEXT.fetch_add(1, Relaxed)),
-        expect: Expect::Rtp,
-        socket,
-        interface: Default::default(),
-        peer: Some(peer),
-        learning: EndpointLearning::Heuristic,
-        learning_epoch: 0,
-        strict_source: false,
-        media_handover: false,
-        unheard: Default::default(),
-        block_short: false,
-        formats: Arc::from([format(0, "PCMU"), format(8, "PCMA")]),
-        shared: Arc::new(StreamShared::default()),
-        recorded: false,
-        security: StreamSecurity::Plain,
-    }
-}
-
-fn party(relay: &Relay, local: &LocalAddress) -> Party {
-    let socket = UdpSocket::bind((local.address, 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let port = relay.pool.allocate(local, 2).unwrap().remove(0);
-    let stream = stream(port, socket.local_addr().unwrap());
-    Party { socket, stream }
-}
-
-fn format(payload_type: u8, name: &str) -> PayloadFormat {
-    PayloadFormat { payload_type, name: name.into(), clock_rate: 8000, channels: 1, fmtp: String::new() }
-}
-
-fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
-    let to = Some(to.stream.id);
-    EdgePlan {
-        from: from.stream.id,
-        rtp_to: to,
-        rtcp_to: to,
-        default,
-        by_payload_type: Vec::new(),
-        treatment: Default::default(),
-    }
-}
-
-fn call(a: &Party, b: &Party, edges: Vec<EdgePlan>) -> CallPlan {
-    let streams = vec![a.stream.clone(), b.stream.clone()];
-    CallPlan { key: CallKey(NEXT.fetch_add(1, Relaxed)), streams, edges, tap: None }
-}
-
-fn rtp(payload_type: u8, sequence_number: u16) -> Vec<u8> {
-    let mut header = [0; 12];
-    let timestamp = u32::from(sequence_number) * 160;
-    write_header(&mut header, false, payload_type, sequence_number, timestamp, 0xabcd);
-    [&header[..], &[0xd5; 160]].concat()
-}
-
-impl Party {
-    fn send(&self, datagram: &[u8]) {
-        self.socket.send_to(datagram, self.stream.socket.local).unwrap();
-    }
-
-    fn receive(&self) -> Vec<u8> {
-        let mut buffer = [0; 2048];
-        let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
-        assert_eq!(from, self.stream.socket.local);
-        buffer[..length].to_vec()
-    }
-
-    fn drops(&self, reason: DropReason) -> u64 {
-        self.stream.shared.drops[reason as usize].get()
-    }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !condition() {
-        assert!(Instant::now() < end, "{what} did not happen");
-        std::thread::yield_now();
-    }
+    common::relay((42_000, 48_999))
 }
 
 #[test]
@@ -226,22 +112,11 @@ fn player_paces_its_frames_mutes_others_and_reports_its_end() {
     let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
     let plan = call(&a, &b, vec![edge(&a, &b, FORWARD)]);
     relay.plane.install(WORKER, plan.clone());
-    let (mut frames, consumer) = rtrb::RingBuffer::new(16);
+    let (mut frames, player) = player(&b, true);
     for _ in 0..10 {
         frames.push(PlayerFrame { payload: Arc::from([0x55; 160]), duration: 160 }).unwrap();
     }
     drop(frames);
-    let player = PlayerPlan {
-        id: PlayerId(5),
-        target: b.stream.id,
-        payload_type: 8,
-        ssrc: 99,
-        first_sequence: 10,
-        first_timestamp: 1000,
-        clock_rate: 8000,
-        frames: consumer,
-        block_egress: true,
-    };
     let start = Instant::now();
     relay.plane.start_player(WORKER, plan.key, player);
     for index in 0..10u16 {
@@ -305,64 +180,6 @@ fn ten_thousand_calls_leave_nothing_behind() {
 }
 
 #[test]
-fn transcoded_stream_has_its_own_ssrc_and_continuous_numbers() {
-    let relay = relay();
-    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
-    let options = codec::EncoderOptions::default();
-    let plan = TranscodePlan { source: format(0, "PCMU"), sink: format(8, "PCMA"), options };
-    let mut edge = edge(&a, &b, Handling::Drop(DropReason::PayloadType));
-    edge.by_payload_type.push((0, Handling::Transcode(Arc::new(plan))));
-    relay.plane.install(WORKER, call(&a, &b, vec![edge]));
-    let mut last = None;
-    for sequence_number in 0..5 {
-        a.send(&rtp(0, sequence_number));
-        let packet = b.receive();
-        let packet = RtpPacket::parse(&packet).unwrap();
-        assert_eq!((packet.payload_type(), packet.payload().len()), (8, 160));
-        assert_ne!(packet.ssrc(), 0xabcd);
-        let this = (packet.ssrc(), packet.sequence_number());
-        if let Some((ssrc, sequence)) = last {
-            assert_eq!(this, (ssrc, u16::wrapping_add(sequence, 1)));
-        }
-        last = Some(this);
-    }
-}
-
-fn transcode(source: PayloadFormat, sink: PayloadFormat) -> Handling {
-    Handling::Transcode(Arc::new(TranscodePlan { source, sink, options: Default::default() }))
-}
-
-/// PCMU becomes PCMA, telephone events pass.
-fn transcoding_edge(from: &Party, to: &Party) -> EdgePlan {
-    let mut edge = edge(from, to, Handling::Drop(DropReason::PayloadType));
-    edge.by_payload_type.push((0, transcode(format(0, "PCMU"), format(8, "PCMA"))));
-    edge.by_payload_type.push((101, FORWARD));
-    edge
-}
-
-/// SSRC, sequence number and timestamp.
-fn numbers(packet: &[u8]) -> (u32, u16, u32) {
-    let packet = RtpPacket::parse(packet).unwrap();
-    (packet.ssrc(), packet.sequence_number(), packet.timestamp())
-}
-
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_be_bytes()).collect()
-}
-
-fn to_words(octets: &[u8]) -> Vec<u32> {
-    octets.chunks_exact(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect()
-}
-
-/// Adds the socket and stream for RTCP behind a party's RTP stream.
-fn rtcp_party(relay: &Relay, rtp: &Party) -> Party {
-    let mut party = party(relay, &relay.v4);
-    party.stream.expect = Expect::Rtcp;
-    party.stream.formats = rtp.stream.formats.clone();
-    party
-}
-
-#[test]
 fn datagrams_and_rtcp_pass_unchanged_on_sockets_of_their_own() {
     let relay = relay();
     let (mut a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
@@ -381,221 +198,6 @@ fn datagrams_and_rtcp_pass_unchanged_on_sockets_of_their_own() {
     a.send(&report);
     assert_eq!(b.receive(), report);
     assert_eq!((a.drops(DropReason::Unexpected), a.stream.shared.rtcp_ingress.packets.get()), (1, 1));
-}
-
-/// Audio in both directions, then reports in both directions, over `to_a` and `to_b`.
-fn check_mapped_reports(relay: &Relay, a: &Party, b: &Party, rtcp: [&Party; 2], plan: CallPlan) {
-    let [a_rtcp, b_rtcp] = rtcp;
-    relay.plane.install(WORKER, plan);
-    let (mut at_a, mut at_b) = (Vec::new(), Vec::new());
-    for sequence_number in 100..103 {
-        a.send(&rtp(0, sequence_number));
-        at_b = b.receive();
-        b.send(&rtp(0, sequence_number + 1000));
-        at_a = a.receive();
-    }
-    let (ssrc_at_a, last_at_a, _) = numbers(&at_a);
-    let (ssrc_at_b, _, timestamp_at_b) = numbers(&at_b);
-    assert!(ssrc_at_a != 0xabcd && ssrc_at_b != 0xabcd && ssrc_at_a != ssrc_at_b);
-    // A reports on what it got, on a stranger, and on its own stream: 102 × 160 was sent 80 ticks ago.
-    let report = [
-        0x82c8_0012,
-        0xabcd,
-        0x0102_0304,
-        0x0506_0708,
-        102 * 160 + 80,
-        900,
-        90_000,
-        0x7777,
-        1,
-        2,
-        3,
-        4,
-        5,
-        ssrc_at_a,
-        0x40ff_fffe,
-        u32::from(last_at_a),
-        33,
-        0xaaaa_bbbb,
-        0x0001_0000,
-    ];
-    let description = [0x81ca_0002, 0xabcd, 0x0101_6100];
-    a_rtcp.send(&words(&[&report[..], &description].concat()));
-    assert_eq!(
-        to_words(&b_rtcp.receive()),
-        [
-            0x81c8_000c,
-            ssrc_at_b,
-            0x0102_0304,
-            0x0506_0708,
-            timestamp_at_b + 80,
-            3,
-            480,
-            0xabcd,
-            0x40ff_fffe,
-            1102,
-            33,
-            0xaaaa_bbbb,
-            0x0001_0000,
-            0x81ca_0002,
-            ssrc_at_b,
-            0x0101_6100
-        ]
-    );
-    // B leaves.
-    b_rtcp.send(&words(&[0x80c9_0001, 0xabcd, 0x81cb_0001, 0xabcd]));
-    assert_eq!(to_words(&a_rtcp.receive()), [0x80c9_0001, ssrc_at_a, 0x81cb_0001, ssrc_at_a]);
-    a_rtcp.send(&words(&[0x80c9_0001, 0xabcd, 0x81ca_0002, 1, 0x0109_6100]));
-    until("refusal", || a_rtcp.drops(DropReason::Malformed) == 1);
-}
-
-#[test]
-fn reports_of_transcoded_streams_are_mapped_on_multiplexed_sockets() {
-    let relay = relay();
-    let (mut a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
-    (a.stream.expect, b.stream.expect) = (Expect::RtpAndRtcp, Expect::RtpAndRtcp);
-    let plan = call(&a, &b, vec![transcoding_edge(&a, &b), transcoding_edge(&b, &a)]);
-    check_mapped_reports(&relay, &a, &b, [&a, &b], plan);
-}
-
-#[test]
-fn reports_of_transcoded_streams_are_mapped_on_sockets_of_their_own() {
-    let relay = relay();
-    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
-    let (a_rtcp, b_rtcp) = (rtcp_party(&relay, &a), rtcp_party(&relay, &b));
-    let (to_a, to_b) = (Some(a_rtcp.stream.id), Some(b_rtcp.stream.id));
-    let reports = |from: &Party, rtcp_to| EdgePlan { rtp_to: None, rtcp_to, ..edge(from, from, FORWARD) };
-    let edges = vec![
-        EdgePlan { rtcp_to: to_b, ..transcoding_edge(&a, &b) },
-        reports(&a_rtcp, to_b),
-        EdgePlan { rtcp_to: to_a, ..transcoding_edge(&b, &a) },
-        reports(&b_rtcp, to_a),
-    ];
-    let mut plan = call(&a, &b, edges);
-    plan.streams = [&a, &a_rtcp, &b, &b_rtcp].map(|party| party.stream.clone()).to_vec();
-    check_mapped_reports(&relay, &a, &b, [&a_rtcp, &b_rtcp], plan);
-}
-
-#[test]
-fn event_before_the_first_audio_gets_the_numbers_of_the_transcoder() {
-    let relay = relay();
-    let (mut a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
-    a.stream.formats = Arc::from([format(0, "PCMU"), format(101, "telephone-event")]);
-    relay.plane.install(WORKER, call(&a, &b, vec![transcoding_edge(&a, &b)]));
-    let mut received = Vec::new();
-    for sequence_number in 0..8 {
-        let mut packet = rtp(if sequence_number < 4 { 101 } else { 0 }, sequence_number);
-        if sequence_number < 4 {
-            packet.truncate(16);
-            // The event began with the first packet.
-            packet[4..8].fill(0);
-        }
-        a.send(&packet);
-        received.push(numbers(&b.receive()));
-    }
-    let (ssrc, first, start) = received[0];
-    assert_ne!(ssrc, 0xabcd);
-    let expected: Vec<_> = (0..8u16)
-        .map(|n| (ssrc, first.wrapping_add(n), if n < 4 { start } else { start + u32::from(n) * 160 }))
-        .collect();
-    assert_eq!(received, expected);
-}
-
-#[test]
-fn re_offer_with_another_codec_and_hold_keep_ssrc_and_numbers() {
-    let relay = relay();
-    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
-    let mut plan = call(&a, &b, vec![transcoding_edge(&a, &b)]);
-    let mut next = 0;
-    let mut pass = |payload_types: (u8, u8)| -> Vec<(u32, u16, u32)> {
-        let packets = (0..5).map(|_| {
-            a.send(&rtp(payload_types.0, next));
-            next += 1;
-            let packet = b.receive();
-            assert_eq!(packet[1] & 0x7f, payload_types.1);
-            numbers(&packet)
-        });
-        packets.collect()
-    };
-    relay.plane.install(WORKER, plan.clone());
-    let mut received = pass((0, 8));
-    plan.edges[0].rtp_to = None;
-    relay.plane.install(WORKER, plan.clone());
-    a.send(&rtp(0, 5));
-    until("hold", || a.drops(DropReason::NoSink) == 1);
-    plan.edges[0] = edge(&a, &b, Handling::Drop(DropReason::PayloadType));
-    plan.edges[0].by_payload_type.push((0, transcode(format(0, "PCMU"), format(0, "PCMU"))));
-    plan.edges[0].by_payload_type.push((8, transcode(format(8, "PCMA"), format(0, "PCMU"))));
-    relay.plane.install(WORKER, plan);
-    received.extend(pass((8, 0)));
-    received.extend(pass((0, 0)));
-    let (ssrc, first, start) = received[0];
-    let expected: Vec<_> =
-        (0..15u16).map(|n| (ssrc, first.wrapping_add(n), start + u32::from(n) * 160)).collect();
-    assert_eq!(received, expected);
-}
-
-#[test]
-fn more_ssrcs_than_slots_replace_the_oldest_and_do_not_get_transcoders_at_once() {
-    let relay = relay();
-    let (a, b, c) = (party(&relay, &relay.v4), party(&relay, &relay.v4), party(&relay, &relay.v4));
-    let mut plan = call(&a, &b, vec![edge(&a, &b, FORWARD), transcoding_edge(&a, &c)]);
-    plan.streams.push(c.stream.clone());
-    relay.plane.install(WORKER, plan);
-    let mut transcoded = Vec::new();
-    for ssrc in 1..=6u32 {
-        let mut packet = rtp(0, 1);
-        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-        a.send(&packet);
-        assert_eq!(b.receive(), packet);
-        if ssrc <= 4 {
-            transcoded.push(numbers(&c.receive()).0);
-        }
-    }
-    until("refusal", || a.drops(DropReason::Codec) == 2);
-    for slots in [&a.stream.shared.ingress_ssrc, &b.stream.shared.egress_ssrc] {
-        let slots: Vec<_> = slots.iter().map(|s| (s.ssrc.load(Relaxed), s.packets.get())).collect();
-        assert_eq!(slots, [(5, 1), (6, 1), (3, 1), (4, 1)]);
-    }
-    transcoded.sort_unstable();
-    transcoded.dedup();
-    assert_eq!(transcoded.len(), 4);
-}
-
-#[test]
-fn packets_that_are_muted_while_they_wait_are_counted() {
-    let relay = relay();
-    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
-    let plan = call(&a, &b, vec![transcoding_edge(&a, &b)]);
-    relay.plane.install(WORKER, plan.clone());
-    // Nearly a second's worth at once, which is spread over that second.
-    for sequence_number in 0..45 {
-        a.send(&rtp(0, sequence_number));
-    }
-    b.receive();
-    let (_frames, player) = player(&b, true);
-    relay.plane.start_player(WORKER, plan.key, player);
-    until("muting", || {
-        let sent = b.stream.shared.egress.packets.get();
-        let blocked = a.drops(DropReason::Blocked);
-        blocked > 0 && sent + blocked == 45
-    });
-}
-
-fn player(target: &Party, block_egress: bool) -> (rtrb::Producer<PlayerFrame>, PlayerPlan) {
-    let (producer, frames) = rtrb::RingBuffer::new(64);
-    let plan = PlayerPlan {
-        id: PlayerId(5),
-        target: target.stream.id,
-        payload_type: 8,
-        ssrc: 99,
-        first_sequence: 10,
-        first_timestamp: 1000,
-        clock_rate: 8000,
-        frames,
-        block_egress,
-    };
-    (producer, plan)
 }
 
 #[test]

@@ -1,25 +1,20 @@
 //! SRTP through the data plane, read and written by another implementation on the parties' side.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use codec::PayloadFormat;
 use codec::graph::TranscodePlan;
 use codec::rtp::{RtpPacket, write_header};
 use e2e::srtp::{Endpoint, Key, is_rtcp};
-use rtpengine::config::{Config, EndpointLearning, LocalAddress};
+use rtpengine::config::EndpointLearning;
 use rtpengine::media::plan::*;
-use rtpengine::media::port_pool::PortPool;
-use rtpengine::media::stats::StreamShared;
-use rtpengine::media::{MediaPlane, WorkerId, tap};
 use rtpengine::proto::srtp::{MasterKey, SessionParameters, Suite};
-use tokio::sync::mpsc;
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
-const WORKER: WorkerId = WorkerId(0);
-const FORWARD: Handling = Handling::Forward { payload_type: None };
+mod common;
+use common::{FORWARD, NEXT, Relay, WORKER, format, until};
+
 const KEY: CallKey = CallKey(1);
 
 const CM80: &str = "AES_CM_128_HMAC_SHA1_80";
@@ -36,23 +31,8 @@ const SUITES: &[&str] = &[
     "F8_128_HMAC_SHA1_32",
 ];
 
-struct Relay {
-    plane: MediaPlane,
-    pool: Arc<PortPool>,
-    local: LocalAddress,
-    tap: tap::Consumer,
-}
-
 fn relay() -> Relay {
-    let ip: IpAddr = "127.0.0.1".parse().unwrap();
-    let local = LocalAddress { address: ip, advertised: ip, ports: None };
-    let mut config = Config::for_address(ip, ip);
-    config.num_threads = 1;
-    let pool = PortPool::new(&config.interfaces, (34_000, 39_999), 0, &[]);
-    let (producer, tap) = tap::ring(1 << 20);
-    let (sender, _events) = mpsc::channel(64);
-    let plane = MediaPlane::start(&config, vec![producer], sender).unwrap();
-    Relay { plane, pool, local, tap }
+    common::relay((34_000, 39_999))
 }
 
 /// One direction's key, for us and for the party.
@@ -70,24 +50,15 @@ struct Party {
 }
 
 fn party(relay: &Relay) -> Party {
-    let socket = UdpSocket::bind((relay.local.address, 0)).unwrap();
+    let socket = UdpSocket::bind((relay.v4.address, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let id = StreamId(NEXT.fetch_add(1, Relaxed));
+    let port = relay.pool.allocate(&relay.v4, 2).unwrap().remove(0);
+    let peer = socket.local_addr().unwrap();
     let stream = StreamPlan {
-        id: StreamId(NEXT.fetch_add(1, Relaxed)),
-        expect: Expect::RtpAndRtcp,
-        socket: relay.pool.allocate(&relay.local, 2).unwrap().remove(0),
-        interface: Default::default(),
-        peer: Some(socket.local_addr().unwrap()),
-        learning: EndpointLearning::Heuristic,
-        learning_epoch: 0,
-        strict_source: false,
-        media_handover: false,
-        unheard: Default::default(),
-        block_short: false,
-        formats: Arc::from([PayloadFormat::new(0, "PCMU", 8000, 1), PayloadFormat::new(8, "PCMA", 8000, 1)]),
-        shared: Arc::new(StreamShared::default()),
+        formats: Arc::from([format(0, "PCMU"), format(8, "PCMA")]),
         recorded: true,
-        security: StreamSecurity::Plain,
+        ..StreamPlan::new(id, Expect::RtpAndRtcp, port, peer)
     };
     Party { socket, stream, other: None }
 }
@@ -144,15 +115,7 @@ impl Party {
 }
 
 fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
-    let to = Some(to.stream.id);
-    EdgePlan {
-        from: from.stream.id,
-        rtp_to: to,
-        rtcp_to: to,
-        default,
-        by_payload_type: Vec::new(),
-        treatment: Default::default(),
-    }
+    EdgePlan { default, ..EdgePlan::new(from.stream.id, to.stream.id) }
 }
 
 fn install(relay: &Relay, [a, b]: [&Party; 2], edges: Vec<EdgePlan>, recording: Option<u64>) {
@@ -178,14 +141,6 @@ fn report(ssrc: u32) -> Vec<u8> {
     report.extend(ssrc.to_be_bytes());
     report.extend((0..24_u32).map(|i| (i * 37) as u8));
     report
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !condition() {
-        assert!(Instant::now() < end, "{what} did not happen");
-        std::thread::yield_now();
-    }
 }
 
 fn pass(from: &mut Party, to: &mut Party, ssrc: u32, sequence_numbers: impl Iterator<Item = u16>) {
@@ -249,11 +204,8 @@ fn key_identifiers_are_written_and_read() {
 fn transcoding_happens_between_clear_packets() {
     let relay = relay();
     let (mut a, mut b) = (secured(&relay, "AEAD_AES_256_GCM", &[]), secured(&relay, CM80, &[]));
-    let plan = TranscodePlan {
-        source: PayloadFormat::new(0, "PCMU", 8000, 1),
-        sink: PayloadFormat::new(8, "PCMA", 8000, 1),
-        options: Default::default(),
-    };
+    let plan =
+        TranscodePlan { source: format(0, "PCMU"), sink: format(8, "PCMA"), options: Default::default() };
     let edges = vec![edge(&a, &b, Handling::Transcode(Arc::new(plan))), edge(&b, &a, FORWARD)];
     install(&relay, [&a, &b], edges, None);
     for sequence_number in 0..10 {
@@ -291,7 +243,7 @@ fn plan_with_the_same_keys_keeps_roll_over_and_replay_list() {
     a.socket.send_to(&sealed, a.stream.socket.local).unwrap();
     assert_eq!(b.receive(), packet);
     // The same keys, and b on another of our ports.
-    b.stream.socket = relay.pool.allocate(&relay.local, 2).unwrap().remove(0);
+    b.stream.socket = relay.pool.allocate(&relay.v4, 2).unwrap().remove(0);
     forward_both_ways(&relay, &a, &b);
     pass(&mut a, &mut b, 7, 1..4);
     a.socket.send_to(&sealed, a.stream.socket.local).unwrap();

@@ -263,11 +263,7 @@ pub fn subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Ve
 }
 
 fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u8, Handling)>) {
-    let default = if transcodes {
-        Handling::Drop(DropReason::PayloadType)
-    } else {
-        Handling::Forward { payload_type: None }
-    };
+    let default = if transcodes { Handling::Drop(DropReason::PayloadType) } else { Handling::FORWARD };
     let listed = handlers
         .into_iter()
         .map(|PayloadHandler { payload_type, handler }| {

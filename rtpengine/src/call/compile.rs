@@ -15,7 +15,6 @@ use crate::config::RecordDirection;
 use crate::media::plan::{
     CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard,
 };
-use crate::media::treatment::Treatment;
 use crate::negotiate::ice::Passthrough;
 use crate::negotiate::security::Keying;
 use crate::proto::sdp::model::Crypto;
@@ -94,18 +93,14 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
     let stream = |component: usize, socket, expect, signalled: Option<SocketAddr>| {
         let state = &media.streams[component];
         let usable = |peer: &SocketAddr| !peer.ip().is_unspecified() && peer.port() != 0;
+        let peer = state.learned.or(signalled).filter(usable);
         StreamPlan {
-            id: state.id,
-            expect,
-            socket,
             interface: media.attachment.as_ref().map_or_else(Default::default, |attachment| attachment.id),
-            peer: state.learned.or(signalled).filter(usable),
             learning: media.learning,
             learning_epoch: state.learning_epoch,
             strict_source: media.strict_source,
             media_handover: media.media_handover,
             formats: formats(party, media),
-            shared: state.shared.clone(),
             recorded: !party.excluded_from_recording,
             security: security.clone(),
             unheard: Unheard {
@@ -116,6 +111,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
                 wait: media.nat_wait,
             },
             block_short: media.block_short,
+            ..StreamPlan::with_shared(state.id, expect, socket, peer, state.shared.clone())
         }
     };
     let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {
@@ -196,16 +192,8 @@ fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, closed
     let open = from.may_send() && to.may_receive() && !closed;
     if is_passed_through(from) && is_passed_through(to) {
         for component in [0, 1] {
-            let (default, by_payload_type) = passing();
-            let sink = to.streams[component].id;
-            plan.edges.push(EdgePlan {
-                from: from.streams[component].id,
-                rtp_to: (!closed).then_some(sink),
-                rtcp_to: None,
-                default,
-                by_payload_type,
-                treatment: Treatment::default(),
-            });
+            let sink = (!closed).then_some(to.streams[component].id);
+            plan.edges.push(EdgePlan { rtcp_to: None, ..EdgePlan::new(from.streams[component].id, sink) });
         }
         return;
     }
@@ -237,7 +225,7 @@ fn subscribed(
 }
 
 fn passing() -> (Handling, Vec<(u8, Handling)>) {
-    (Handling::Forward { payload_type: None }, Vec::new())
+    (Handling::FORWARD, Vec::new())
 }
 
 /// Of several sections on one port each takes its own payload types (RFC 9143 §9.2). A type that an earlier section has, too, is that
@@ -275,12 +263,10 @@ fn way(
     let rtp_to = open.then_some(to.streams[0].id);
     let rtcp_to = rtcp_sink(to).filter(|sink| !has_rtcp_way(plan, from.streams[0].id, *sink));
     plan.edges.push(EdgePlan {
-        from: from.streams[0].id,
-        rtp_to,
         rtcp_to,
         default,
         by_payload_type,
-        treatment: Treatment::default(),
+        ..EdgePlan::new(from.streams[0].id, rtp_to)
     });
     if from.is_rtp() && !from.rtcp_mux.active {
         rtcp_way(plan, from, to);
@@ -294,20 +280,12 @@ fn has_rtcp_way(plan: &CallPlan, from: StreamId, to: StreamId) -> bool {
 
 /// RTCP of one media to another.
 fn rtcp_way(plan: &mut CallPlan, from: &Media, to: &Media) {
-    let (default, by_payload_type) = passing();
     let id = from.streams[usize::from(!from.rtcp_mux.active)].id;
     let rtcp_to = rtcp_sink(to);
     if rtcp_to.is_some_and(|sink| has_rtcp_way(plan, id, sink)) {
         return;
     }
-    plan.edges.push(EdgePlan {
-        from: id,
-        rtp_to: None,
-        rtcp_to,
-        default,
-        by_payload_type,
-        treatment: Treatment::default(),
-    });
+    plan.edges.push(EdgePlan { rtp_to: None, ..EdgePlan::new(id, rtcp_to) });
 }
 
 fn rtcp_sink(to: &Media) -> Option<StreamId> {

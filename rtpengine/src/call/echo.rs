@@ -2,7 +2,6 @@
 
 use super::model::{Media, Party};
 use crate::media::plan::{EdgePlan, Handling};
-use crate::media::treatment::Treatment;
 use crate::negotiate::signal::MediaEcho;
 
 /// Where the media of a party go.
@@ -31,12 +30,6 @@ pub fn edge(media: &Media, drop_traffic: bool) -> Option<EdgePlan> {
     media.ports.current()?;
     let open = media.may_send() && media.may_receive() && !drop_traffic;
     let stream = media.streams[0].id;
-    Some(EdgePlan {
-        from: stream,
-        rtp_to: open.then_some(stream),
-        rtcp_to: None,
-        default: Handling::Echo,
-        by_payload_type: Vec::new(),
-        treatment: Treatment::default(),
-    })
+    let sink = open.then_some(stream);
+    Some(EdgePlan { rtcp_to: None, default: Handling::Echo, ..EdgePlan::new(stream, sink) })
 }

@@ -64,6 +64,45 @@ pub struct StreamPlan {
     pub block_short: bool,
 }
 
+impl StreamPlan {
+    /// A clear stream with plain learning, formats unknown, not recorded.
+    pub fn new(
+        id: StreamId,
+        expect: Expect,
+        socket: Arc<LocalPort>,
+        peer: impl Into<Option<SocketAddr>>,
+    ) -> Self {
+        Self::with_shared(id, expect, socket, peer, Arc::default())
+    }
+
+    /// The same, with counters that exist already.
+    pub fn with_shared(
+        id: StreamId,
+        expect: Expect,
+        socket: Arc<LocalPort>,
+        peer: impl Into<Option<SocketAddr>>,
+        shared: Arc<StreamShared>,
+    ) -> Self {
+        Self {
+            id,
+            expect,
+            socket,
+            interface: InterfaceId::default(),
+            peer: peer.into(),
+            learning: EndpointLearning::Heuristic,
+            learning_epoch: 0,
+            strict_source: false,
+            media_handover: false,
+            formats: Arc::default(),
+            shared,
+            recorded: false,
+            security: StreamSecurity::Plain,
+            unheard: Unheard::default(),
+            block_short: false,
+        }
+    }
+}
+
 /// What is done about a party behind a NAT from which nothing has come yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unheard {
@@ -120,6 +159,21 @@ pub struct EdgePlan {
     pub treatment: Treatment,
 }
 
+impl EdgePlan {
+    /// Everything from one stream to the peer of another, unchanged; without `to` it is dropped.
+    pub fn new(from: StreamId, to: impl Into<Option<StreamId>>) -> Self {
+        let to = to.into();
+        Self {
+            from,
+            rtp_to: to,
+            rtcp_to: to,
+            default: Handling::FORWARD,
+            by_payload_type: Vec::new(),
+            treatment: Treatment::default(),
+        }
+    }
+}
+
 /// What an edge does with a packet of some payload type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Handling {
@@ -137,6 +191,11 @@ pub enum Handling {
     /// Another edge of the same stream takes it: nothing happens, nothing is counted.
     Skip,
     Drop(DropReason),
+}
+
+impl Handling {
+    /// Unchanged.
+    pub const FORWARD: Self = Self::Forward { payload_type: None };
 }
 
 /// Why a packet was not forwarded. Each is counted per stream.
