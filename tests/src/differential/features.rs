@@ -2,10 +2,21 @@
 
 use std::collections::BTreeSet;
 
-/// A part of the protocol that cases may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Feature {
+macro_rules! features {
+    ($($name:ident,)*) => {
+        /// A part of the protocol that cases may use.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "the names say it")]
+        pub enum Feature {
+            $($name,)*
+        }
+
+        /// All of them.
+        pub const ALL: &[Feature] = &[$(Feature::$name,)*];
+    };
+}
+
+features! {
     SeveralMedia,
     Video,
     ManyCodecs,
@@ -45,52 +56,8 @@ pub enum Feature {
     Repeated,
 }
 
-/// All of them, in the order of `--list`.
-pub const ALL: &[Feature] = {
-    use Feature::*;
-    &[
-        SeveralMedia,
-        Video,
-        ManyCodecs,
-        Dtmf,
-        Directions,
-        OwnAddress,
-        Bandwidth,
-        SessionLines,
-        Rtcp,
-        RtcpMux,
-        RtcpMuxFlags,
-        UnknownAttributes,
-        Ptime,
-        PtimeFlags,
-        Mid,
-        Avpf,
-        TransportFlag,
-        Ipv6,
-        Ice,
-        IceFlags,
-        Sdes,
-        Dtls,
-        RejectedMedia,
-        AnswerSubset,
-        ReOffers,
-        ReOfferChanges,
-        Forks,
-        Replace,
-        Interfaces,
-        AddressFamily,
-        MediaAddress,
-        CodecFlags,
-        Transcoding,
-        PlainFlags,
-        Labels,
-        Delete,
-        Repeated,
-    ]
-};
-
 /// What is off unless asked for: not built, or its differences are not gone through yet.
-const NOT_YET: &[Feature] = &[Feature::Ice, Feature::IceFlags, Feature::Sdes, Feature::Dtls];
+const NOT_YET: &[Feature] = &[Feature::Ice, Feature::IceFlags];
 
 /// A set of features.
 #[derive(Clone, Debug)]

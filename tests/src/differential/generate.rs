@@ -18,8 +18,11 @@ pub struct Generator {
     network: Map<String, Value>,
     /// So is multiplexing.
     multiplexing: Option<Value>,
-    /// What the next answerer received.
+    /// What answerers received last, and what those behind a branch received.
     received: String,
+    received_on: Vec<(usize, String)>,
+    /// Branch of the last request.
+    branch: Option<usize>,
     /// `sdp-version` in every request.
     counts_versions: bool,
 }
@@ -84,6 +87,8 @@ impl Generator {
             network,
             multiplexing,
             received: String::new(),
+            received_on: Vec::new(),
+            branch: None,
             counts_versions,
         }
     }
@@ -95,6 +100,9 @@ impl Generator {
                 return None;
             }
             self.received = reply["sdp"].as_str().unwrap_or_default().to_owned();
+            if let Some(branch) = self.branch.take() {
+                self.received_on.push((branch, self.received.clone()));
+            }
         }
         let (dice, features) = (&mut self.dice, &self.features);
         let mut request = match self.plan.pop()? {
@@ -104,13 +112,16 @@ impl Generator {
                 if let Some(branch) = branch {
                     request["via-branch"] = format!("br{branch}").into();
                 }
+                self.branch = branch;
                 merge(&mut request, self.network.clone());
                 offer_flags(&mut request, dice, features);
                 request
             }
             Move::Answer { callee, branch } => {
                 let phone = &mut self.callees[callee];
-                phone.answer_to(&self.received, dice, features);
+                let on_branch = self.received_on.iter().rev().find(|(on, _)| Some(*on) == branch);
+                let received = on_branch.map_or(&self.received, |(_, sdp)| sdp);
+                phone.answer_to(received, dice, features);
                 if !phone.is_live() {
                     return None;
                 }

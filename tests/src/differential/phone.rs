@@ -139,7 +139,7 @@ impl Phone {
         let (_, offered) = sections(received);
         let old = std::mem::take(&mut self.media);
         for (i, lines) in offered.iter().enumerate() {
-            let mut media = Media::answer(lines, dice, features);
+            let mut media = Media::answer(lines, old.get(i), dice, features);
             let only = self.media.iter().all(|media| media.port == 0) && i + 1 == offered.len();
             if media.port != 0 && (only || !features.has(Feature::RejectedMedia) || !dice.chance(12)) {
                 media.port = match old.get(i).filter(|old| old.port != 0 && old.kind == media.kind) {
@@ -244,7 +244,7 @@ impl Media {
         }
     }
 
-    fn answer(lines: &[&str], dice: &mut Dice, features: &Features) -> Self {
+    fn answer(lines: &[&str], before: Option<&Self>, dice: &mut Dice, features: &Features) -> Self {
         let words: Vec<&str> = lines[0].trim_start_matches("m=").split(' ').collect();
         let find = |prefix: String| {
             lines.iter().find_map(|line| line.strip_prefix(prefix.as_str())).map(str::to_owned)
@@ -342,11 +342,20 @@ impl Media {
             };
             media.attributes.extend(dtls_lines(dice, roles));
         } else if !cryptos.is_empty() {
-            let chosen = cryptos[dice.below(cryptos.len())];
-            let words: Vec<&str> = chosen.split([':', ' ']).collect();
-            if let [_, tag, suite, ..] = words[..] {
-                media.attributes.push(format!("a=crypto:{tag} {suite} inline:{}", key_for(suite, dice)));
-            }
+            let of_line = |line: &str| line.split(" inline:").next().map(str::to_owned);
+            let chosen = of_line(cryptos[dice.below(cryptos.len())]);
+            // A phone that had chosen already mostly stays with it.
+            let before = before
+                .and_then(|before| before.attributes.iter().find(|line| line.starts_with("a=crypto:")))
+                .filter(|line| cryptos.iter().any(|offered| of_line(offered) == of_line(line)))
+                .filter(|_| dice.chance(80));
+            media.attributes.extend(match before {
+                Some(line) => Some(line.clone()),
+                None => chosen.map(|line| {
+                    let suite = line.split(' ').nth(1).unwrap_or_default();
+                    format!("{line} inline:{}", key_for(suite, dice))
+                }),
+            });
         }
         media
     }

@@ -314,4 +314,36 @@ pub const EXCLUSIONS: &[Exclusion] = &[
                     .any(|event| !codings(sdp(offer)).any(|offered| offered == event))
         },
     },
+    Exclusion {
+        name: "other-keys-in-later-answer",
+        about: "a later answer with another suite or key than its sender had: 10.5 mixes old and new",
+        applies: |all| {
+            let offers = all.iter().filter(|request| text(request, "command") == "offer").count();
+            let request = last(all);
+            let of = |request: &Value| -> Vec<_> { sections(sdp(request)).1.iter().map(suites).collect() };
+            let (answered, offered) = (of(request), of(last_offer(all)));
+            let strays = answered.iter().zip(&offered).any(|(answered, offered)| {
+                !offered.is_empty()
+                    && (answered.is_empty() || answered.iter().any(|suite| !offered.contains(suite)))
+            });
+            let changed =
+                before(all).is_some_and(|old| of(old).iter().zip(&answered).any(|(old, new)| old != new));
+            text(request, "command") == "answer" && offers > 1 && (strays || changed)
+        },
+    },
+    Exclusion {
+        name: "sdes-words-in-later-offer",
+        about: "10.5 keeps suites that earlier offers allowed when a later one forbids them",
+        applies: |all| {
+            let mut offers = all.iter().filter(|request| text(request, "command") == "offer");
+            let first = offers.next().and_then(|offer| offer.get("SDES"));
+            offers.any(|offer| offer.get("SDES").is_some() && offer.get("SDES") != first)
+        },
+    },
 ];
+
+/// Suites of a section's a=crypto lines.
+fn suites(lines: &Vec<&str>) -> Vec<String> {
+    let cryptos = lines.iter().filter_map(|line| line.strip_prefix("a=crypto:"));
+    cryptos.filter_map(|value| value.split(' ').nth(1)).map(str::to_owned).collect()
+}

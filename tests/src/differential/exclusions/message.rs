@@ -302,4 +302,40 @@ pub const EXCLUSIONS: &[Exclusion] = &[
                 })
         },
     },
+    Exclusion {
+        name: "contradicting-latching",
+        about: "port-latching with no-port-latching: 10.5 listens to the first, newer series to the second",
+        applies: |all| flag(last(all), "port-latching") && flag(last(all), "no-port-latching"),
+    },
+    Exclusion {
+        name: "one-channel-spelled-out",
+        about: "10.5 takes a codec with `/1` behind its rate for another one when it is asked to convert",
+        applies: |all| {
+            all.iter().any(|request| has_key(request, &["codec"]))
+                && all.iter().any(|request| codings(sdp(request)).any(|(_, coding)| coding.ends_with("/1")))
+        },
+    },
+    Exclusion {
+        name: "comfort-noise-alone",
+        about: "10.5 makes keys of its own where comfort noise is the only format",
+        applies: |all| {
+            let (_, sections) = sections(sdp(last(all)));
+            let alone = |lines: &Vec<&str>| lines[0].split_whitespace().skip(3).all(|number| number == "13");
+            sections.iter().any(|lines| lines[0].contains("SAVP") && alone(lines))
+        },
+    },
+    Exclusion {
+        name: "srtp-without-keys",
+        about: "a section of an SRTP profile that names no keys",
+        applies: |all| {
+            let (session, sections) = sections(sdp(last(all)));
+            let has_keys = |lines: &[&str]| {
+                lines.iter().any(|line| line.starts_with("a=crypto:") || line.starts_with("a=fingerprint:"))
+            };
+            !has_keys(&session)
+                && sections.iter().any(|lines| {
+                    lines[0].contains("SAVP") && lines[0].split(' ').nth(1) != Some("0") && !has_keys(lines)
+                })
+        },
+    },
 ];

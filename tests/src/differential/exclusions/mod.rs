@@ -76,7 +76,15 @@ fn has_codec(request: &Value, word: &str, codec: &str) -> bool {
 
 /// Payload type and coding of each `a=rtpmap`.
 fn codings(sdp: &str) -> impl Iterator<Item = (&str, &str)> {
-    sdp.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.trim_end().split_once(' '))
+    sdp.lines().filter_map(coding)
+}
+
+fn codings_of<'a>(lines: &[&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    lines.iter().copied().filter_map(coding)
+}
+
+fn coding(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("a=rtpmap:")?.trim_end().split_once(' ')
 }
 
 /// The offer that the last request answers.
@@ -87,30 +95,34 @@ fn last_offer(all: &[Value]) -> &Value {
 }
 
 fn has_mismatched_codec(all: &[Value]) -> bool {
-    let (request, offer) = (last(all), last_offer(all));
+    let (_, answered) = sections(sdp(last(all)));
+    let (_, offered) = sections(sdp(last_offer(all)));
+    answered.iter().zip(&offered).any(|(answered, offered)| is_mismatched(answered, offered))
+}
+
+fn is_mismatched(answered: &[&str], offered: &[&str]) -> bool {
     let name = |coding: &str| coding.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    let framing = |sdp: &str, number: &str| {
-        let wanted = format!("a=fmtp:{number} ");
-        sdp.lines().any(|line| line.starts_with(&wanted) && line.contains("octet-align=1"))
+    let parameters = |lines: &[&str], number: &str| {
+        let prefix = format!("a=fmtp:{number} ");
+        lines.iter().find_map(|line| line.strip_prefix(&prefix).map(|text| text.trim_end().to_owned()))
+    };
+    let framing = |lines: &[&str], number: &str| {
+        parameters(lines, number).is_some_and(|text| text.contains("octet-align=1"))
     };
     // The parameters of others are not compared.
     let is_compared = |coding: &str| {
         ["ilbc", "g723", "gsm", "speex", "l16", "amr", "amr-wb"].contains(&name(coding).as_str())
     };
-    let parameters = |sdp: &str, number: &str| {
-        let prefix = format!("a=fmtp:{number} ");
-        sdp.lines().find_map(|line| line.strip_prefix(&prefix).map(|text| text.trim_end().to_owned()))
-    };
-    codings(sdp(request)).any(|(number, coding)| {
-        codings(sdp(offer)).any(|(offered_number, offered)| {
-            let same_name = name(offered) == name(coding);
+    codings_of(answered).any(|(number, coding)| {
+        codings_of(offered).any(|(offered_number, offered_coding)| {
+            let same_name = name(offered_coding) == name(coding);
             (same_name && offered_number != number && name(coding) != "telephone-event")
-                || (offered_number == number && !offered.eq_ignore_ascii_case(coding))
+                || (offered_number == number && !offered_coding.eq_ignore_ascii_case(coding))
                 || (same_name
                     && offered_number == number
                     && is_compared(coding)
-                    && parameters(sdp(request), number) != parameters(sdp(offer), number))
-                || (same_name && framing(sdp(request), number) != framing(sdp(offer), offered_number))
+                    && parameters(answered, number) != parameters(offered, number))
+                || (same_name && framing(answered, number) != framing(offered, offered_number))
         })
     })
 }
