@@ -3,6 +3,7 @@
 pub mod bencode;
 pub mod dtls;
 pub mod dtmf;
+pub mod ice;
 pub mod json;
 pub mod rtcp;
 pub mod sdp;

@@ -4,70 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
-use super::credentials::foundation;
+use crate::proto::ice::{CandidateKind, Component, RemoteCandidate, ice_characters_of, priority};
 use crate::proto::sdp::model::Candidate;
-
-/// RTP and RTCP (RFC 8445 §13): nothing else has a meaning here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Component {
-    Rtp = 1,
-    Rtcp = 2,
-}
-
-/// How a candidate was found (RFC 8445 §5.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CandidateKind {
-    Host,
-    ServerReflexive,
-    PeerReflexive,
-    Relayed,
-}
-
-impl CandidateKind {
-    /// The word after `typ`.
-    pub fn name(self) -> &'static str {
-        match self {
-            CandidateKind::Host => "host",
-            CandidateKind::ServerReflexive => "srflx",
-            CandidateKind::PeerReflexive => "prflx",
-            CandidateKind::Relayed => "relay",
-        }
-    }
-
-    /// Type preference (RFC 8445 §5.1.2.2).
-    pub fn preference(self) -> u8 {
-        match self {
-            CandidateKind::Host => 126,
-            CandidateKind::PeerReflexive => 110,
-            CandidateKind::ServerReflexive => 100,
-            CandidateKind::Relayed => 0,
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        [Self::Host, Self::ServerReflexive, Self::PeerReflexive, Self::Relayed]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-    }
-}
-
-/// RFC 8445 §5.1.2.1.
-pub fn priority(type_preference: u8, local_preference: u16, component: Component) -> u32 {
-    (u32::from(type_preference.min(126)) << 24)
-        | (u32::from(local_preference) << 8)
-        | (256 - u32::from(component as u8))
-}
-
-/// A candidate of the peer that we can send to: UDP with an IP address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteCandidate {
-    pub foundation: String,
-    pub component: Component,
-    pub priority: u32,
-    pub address: SocketAddr,
-    pub kind: CandidateKind,
-}
 
 impl RemoteCandidate {
     /// `None` for what cannot be used: TCP, host names (mDNS), unknown types and components, unspecified addresses, port 0.
@@ -103,7 +41,9 @@ impl Foundations {
     /// The foundation of a local address.
     pub fn of(&self, local: IpAddr) -> Foundation {
         let [high, low] = &self.keys;
-        Foundation(foundation(u128::from(high.hash_one(local)) << 64 | u128::from(low.hash_one(local))))
+        Foundation(ice_characters_of(
+            u128::from(high.hash_one(local)) << 64 | u128::from(low.hash_one(local)),
+        ))
     }
 }
 

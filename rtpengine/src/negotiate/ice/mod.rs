@@ -11,7 +11,6 @@
 //! Pure: random numbers are passed in, sockets and checks are elsewhere.
 
 mod candidate;
-mod credentials;
 mod remote;
 #[cfg(test)]
 mod tests;
@@ -20,24 +19,12 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-pub use candidate::{
-    CandidateKind, Component, Foundation, Foundations, LocalEndpoint, Ranking, RemoteCandidate,
-    local_candidates, priority,
-};
-pub use credentials::{LocalCredentials, RemoteCredentials};
-pub use remote::{MAX_CANDIDATES, RemoteAgent};
+pub use candidate::{Foundation, Foundations, LocalEndpoint, Ranking, local_candidates};
 
 use crate::negotiate::signal::{IceLite, IceMode, Signal};
+pub use crate::proto::ice::{LocalCredentials, RemoteAgent, Role};
 use crate::proto::sdp::model::{Candidate, MediaDescription, SessionDescription};
 use crate::proto::sdp::render::IceOut;
-
-/// Who nominates (RFC 8445 §6.1.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    #[default]
-    Controlled,
-    Controlling,
-}
 
 /// What is being printed.
 #[derive(Clone, Copy, Debug)]

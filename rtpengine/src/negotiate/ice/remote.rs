@@ -1,26 +1,10 @@
 //! What a party says about its ICE agent, in a description or in a trickle fragment (RFC 8839, RFC 8840).
 
-use super::candidate::RemoteCandidate;
-use super::credentials::RemoteCredentials;
+use crate::proto::ice::{MAX_CANDIDATES, RemoteAgent, RemoteCandidate, RemoteCredentials};
 use crate::proto::sdp::model::{MediaDescription, SessionDescription};
 
-/// Candidates kept of one media; RFC 8445 §6.1.2.5 limits a check list to 100 pairs.
-pub const MAX_CANDIDATES: usize = 100;
 /// Longest user fragment and password (RFC 8839 §5.4).
 const MAX_CREDENTIAL: usize = 256;
-
-/// The agent of a party.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteAgent {
-    pub credentials: RemoteCredentials,
-    /// It never sends checks (RFC 8445 §2.5).
-    pub lite: bool,
-    /// It understands candidates that come later (RFC 8838).
-    pub trickle: bool,
-    pub candidates: Vec<RemoteCandidate>,
-    /// It has no more candidates.
-    pub end_of_candidates: bool,
-}
 
 impl RemoteAgent {
     /// The agent behind a media section; `None` without a (sensible) user fragment.

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::proto::ice::{CandidateKind, Component, MAX_CANDIDATES};
 use crate::proto::sdp::{ParseOptions, parse};
 
 fn agent(ufrag: &str, lines: &str) -> RemoteAgent {
