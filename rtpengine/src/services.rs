@@ -19,7 +19,7 @@ use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
 use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
-use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpListeners};
+use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpDoor, UdpListeners};
 use crate::control::operations::Operations;
 use crate::control::{cli_listener::CliListeners, console::Console};
 use crate::media::event::MediaEvent;
@@ -28,8 +28,9 @@ use crate::media::{MediaPlane, tap};
 use crate::proto::dtls::{Certificate, CertificateError};
 use crate::record::{RecordError, Recorder};
 
-/// Most threads of the control plane: one for each listener, since a listener's commands are carried out in its own task and take
-/// microseconds; what may take longer has threads of its own. A thread too many costs a futile wake-up for each message.
+/// Most threads of the control plane beside those of ng over UDP: one for each TCP listener, since commands are carried out in
+/// the tasks of connections and take microseconds; what may take longer has threads of its own. A thread too many costs a futile
+/// wake-up for each message.
 const MAX_CONTROL_THREADS: usize = 4;
 /// Events of the data plane that may wait for control.
 const EVENT_QUEUE: usize = 4096;
@@ -46,6 +47,7 @@ pub struct Services {
     recorder: Recorder,
     doors: Vec<JoinHandle<()>>,
     http: Option<HttpDoor>,
+    udp: UdpDoor,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -87,7 +89,7 @@ impl Services {
             recorder: recorder.clone(),
             certificate,
         }));
-        let listeners = config.listen_ng.len() + config.control.listen_tcp_ng.len();
+        let listeners = config.control.listen_tcp_ng.len();
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(listeners.clamp(1, MAX_CONTROL_THREADS))
             .thread_name("control")
@@ -120,14 +122,15 @@ impl Services {
             HttpServices { responder: Arc::clone(&responder), console: Some(Arc::clone(&console)), janus };
         let http = HttpDoor::open(&control.http, config.num_threads, services)?;
         let mut doors = tcp.run(Arc::clone(&responder), told, Limits::default());
-        doors.extend(udp.run(responder));
         doors.extend(cli.run(&console));
+        let udp = udp.run(&responder, runtime.handle()).map_err(ServiceError::Runtime)?;
         drop(entered);
-        Ok(Self { http, runtime, engine, plane, recorder, doors, background })
+        Ok(Self { http, udp, runtime, engine, plane, recorder, doors, background })
     }
 
     /// Stops in the reverse order: no new requests, calls end, recordings are finished.
     pub fn stop(self) {
+        drop(self.udp);
         for task in self.doors.iter().chain(&self.background) {
             task.abort();
         }

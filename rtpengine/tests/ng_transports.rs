@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rtpengine::config::PathMtu;
 use rtpengine::control::ng::request::{self, Templates};
-use rtpengine::control::ng::{Handler, NgRequest, Outcome, Responder, UdpListeners};
+use rtpengine::control::ng::{Handler, NgRequest, Outcome, Responder, UdpDoor, UdpListeners};
 use rtpengine::proto::json;
 use rtpengine::proto::value::{Dict, Value};
 use serde_json::Value as Json;
@@ -50,6 +50,7 @@ struct Server {
     address: SocketAddr,
     handler: Arc<WithoutCalls>,
     responder: Arc<Responder>,
+    _door: UdpDoor,
 }
 
 impl Server {
@@ -59,8 +60,8 @@ impl Server {
         let listeners =
             UdpListeners::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], 0, PathMtu::System).expect("loopback");
         let address = listeners.local_addresses().expect("bound")[0];
-        listeners.run(Arc::clone(&responder));
-        Server { address, handler, responder }
+        let door = listeners.run(&responder, &tokio::runtime::Handle::current()).expect("threads");
+        Server { address, handler, responder, _door: door }
     }
 
     async fn client(&self) -> UdpSocket {

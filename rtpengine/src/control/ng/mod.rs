@@ -28,5 +28,5 @@ pub use commands::Commands;
 pub use handler::{Handler, Outcome, error};
 pub use request::{NgRequest, Templates};
 pub use responder::{Answer, Format, Responder};
-pub use server::UdpListeners;
+pub use server::{UdpDoor, UdpListeners};
 pub use tcp::TcpListeners;

@@ -6,8 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 
 use crate::config::PathMtu;
 use crate::control::tcp_listener::set_tos;
@@ -16,10 +14,10 @@ use crate::control::tcp_listener::set_tos;
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
-/// A bound socket, registered with the runtime.
+/// A bound, blocking socket.
 #[derive(Debug)]
 pub struct PacketInfoSocket {
-    socket: UdpSocket,
+    socket: Socket,
 }
 
 /// A datagram's length and where it travelled.
@@ -34,7 +32,7 @@ pub struct Received {
 }
 
 impl PacketInfoSocket {
-    /// Binds; must be called within a runtime. An IPv6 socket takes IPv6 only. A TOS of 0 leaves the system's; path MTU discovery is
+    /// Binds. An IPv6 socket takes IPv6 only. A TOS of 0 leaves the system's; path MTU discovery is
     /// for IPv4.
     pub fn bind(address: SocketAddr, tos: u8, path_mtu: PathMtu) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -57,26 +55,29 @@ impl PacketInfoSocket {
         }
         // Bursts of call set-ups wait in the socket; the system may grant less.
         let _ = socket.set_recv_buffer_size(4 << 20);
-        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        Ok(PacketInfoSocket { socket: UdpSocket::from_std(socket.into())? })
+        Ok(PacketInfoSocket { socket })
     }
 
     /// The address it is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Waits for a datagram; what does not fit into the buffer is cut off.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let fd = self.socket.as_raw_fd();
-        self.socket.async_io(Interest::READABLE, || receive(fd, buffer)).await
+    /// Waits for a datagram; what does not fit into the buffer is cut off. Fails after [`PacketInfoSocket::shut_down`].
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        receive(self.socket.as_raw_fd(), buffer)
     }
 
     /// Sends a datagram, from the given local address if there is one. Waits while the socket is full.
-    pub async fn send(&self, datagram: &[u8], peer: SocketAddr, local: Option<IpAddr>) -> io::Result<()> {
-        let fd = self.socket.as_raw_fd();
-        self.socket.async_io(Interest::WRITABLE, || send(fd, datagram, peer, local)).await
+    pub fn send(&self, datagram: &[u8], peer: SocketAddr, local: Option<IpAddr>) -> io::Result<()> {
+        send(self.socket.as_raw_fd(), datagram, peer, local)
+    }
+
+    /// Ends everybody's waiting in [`PacketInfoSocket::receive`], for good.
+    pub fn shut_down(&self) {
+        // Says that a socket without a peer is not connected, and wakes whoever waits nevertheless.
+        let _ = self.socket.shutdown(std::net::Shutdown::Read);
     }
 }
 
@@ -220,8 +221,8 @@ mod tests {
         PacketInfoSocket::bind(address, 0, PathMtu::System)
     }
 
-    #[tokio::test]
-    async fn type_of_service_and_path_mtu_discovery_are_set() {
+    #[test]
+    fn type_of_service_and_path_mtu_discovery_are_set() {
         fn int(socket: &PacketInfoSocket, name: libc::c_int) -> libc::c_int {
             let (mut value, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
             let fd = socket.socket.as_raw_fd();
@@ -240,48 +241,48 @@ mod tests {
             assert_eq!((int(&socket, libc::IP_TOS), int(&socket, libc::IP_MTU_DISCOVER)), (184, expected));
         }
         if let Ok(six) = PacketInfoSocket::bind("[::1]:0".parse().unwrap(), 184, PathMtu::Dont) {
-            assert_eq!(socket2::SockRef::from(&six.socket).tclass_v6().unwrap(), 184);
+            assert_eq!(six.socket.tclass_v6().unwrap(), 184);
         }
     }
 
-    async fn answers_from(bound: &str, called: &str, caller: &str) {
+    fn answers_from(bound: &str, called: &str, caller: &str) {
         let server = bind(bound.parse().unwrap()).unwrap();
         let called = SocketAddr::new(called.parse().unwrap(), server.local_addr().unwrap().port());
-        let client = UdpSocket::bind(caller).await.unwrap();
+        let client = std::net::UdpSocket::bind(caller).unwrap();
         // A connected socket only takes datagrams from the address it called.
-        client.connect(called).await.unwrap();
-        client.send(b"question").await.unwrap();
+        client.connect(called).unwrap();
+        client.send(b"question").unwrap();
         let mut buffer = [0; 100];
-        let received = server.receive(&mut buffer).await.unwrap();
+        let received = server.receive(&mut buffer).unwrap();
         assert_eq!(&buffer[..received.length], b"question");
         assert_eq!(received.peer, client.local_addr().unwrap());
         assert_eq!(received.local, Some(called.ip()));
-        server.send(b"answer", received.peer, received.local).await.unwrap();
-        let length = client.recv(&mut buffer).await.unwrap();
+        server.send(b"answer", received.peer, received.local).unwrap();
+        let length = client.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"answer");
     }
 
-    #[tokio::test]
-    async fn wildcard_socket_answers_from_the_address_called() {
-        answers_from("0.0.0.0:0", "127.0.0.77", "127.0.0.1:0").await;
+    #[test]
+    fn wildcard_socket_answers_from_the_address_called() {
+        answers_from("0.0.0.0:0", "127.0.0.77", "127.0.0.1:0");
     }
 
-    #[tokio::test]
-    async fn bound_socket_answers_from_its_address() {
-        answers_from("127.0.0.78:0", "127.0.0.78", "127.0.0.1:0").await;
+    #[test]
+    fn bound_socket_answers_from_its_address() {
+        answers_from("127.0.0.78:0", "127.0.0.78", "127.0.0.1:0");
     }
 
-    #[tokio::test]
-    async fn ipv6_wildcard_socket_answers_from_the_address_called() {
+    #[test]
+    fn ipv6_wildcard_socket_answers_from_the_address_called() {
         if std::net::UdpSocket::bind("[::1]:0").is_err() {
             eprintln!("skipped: no IPv6 here");
             return;
         }
-        answers_from("[::]:0", "::1", "[::1]:0").await;
+        answers_from("[::]:0", "::1", "[::1]:0");
     }
 
-    #[tokio::test]
-    async fn both_families_share_a_port() {
+    #[test]
+    fn both_families_share_a_port() {
         let four = bind("0.0.0.0:0".parse().unwrap()).unwrap();
         let six = SocketAddr::new("::".parse().unwrap(), four.local_addr().unwrap().port());
         if std::net::UdpSocket::bind("[::1]:0").is_ok() {
