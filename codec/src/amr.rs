@@ -205,7 +205,7 @@ impl Family for AmrFamily {
     ) -> Result<Box<dyn Encoder>, CodecError> {
         let layout = self.layout(format)?;
         if !options.options.is_empty() {
-            tracing::warn!(codec = format.name, options = options.options, "codec options without effect");
+            tracing::warn!(codec = %format.name, options = options.options, "codec options without effect");
         }
         let library = self.library().ok_or_else(|| unsupported_encoder(format))?;
         let default = match self.0 {

@@ -3,6 +3,8 @@
 //! A codec is one file with a type that implements [`Family`], a [`CodecDef`](crate::def::CodecDef)
 //! constant beside it, and one line in the table of [`crate::def`].
 
+use smol_str::SmolStr;
+
 use std::fmt;
 
 use crate::{PayloadFormat, def};
@@ -15,7 +17,7 @@ pub enum CodecError {
     #[error("no {direction} for {name} in this build")]
     Unsupported {
         /// Encoding name.
-        name: String,
+        name: SmolStr,
         /// "encoder" or "decoder".
         direction: &'static str,
     },
@@ -23,7 +25,7 @@ pub enum CodecError {
     #[error("{name}: {reason}")]
     Open {
         /// Encoding name.
-        name: String,
+        name: SmolStr,
         /// The library's words, or what is wrong and what would be right.
         reason: String,
     },

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use crate::def::{self, CodecDef, Kind};
 
 /// One entry of an `m=` line with its `rtpmap` and `fmtp` (RFC 8866 §6.6, §6.15).
@@ -10,19 +12,19 @@ pub struct PayloadFormat {
     /// RTP payload type, 0–127.
     pub payload_type: u8,
     /// Encoding name as spelled by whoever wrote the SDP.
-    pub name: String,
+    pub name: SmolStr,
     /// RTP clock rate in Hz.
     pub clock_rate: u32,
     /// Channels; 1 when the SDP gave none.
     pub channels: u8,
     /// Format parameters, verbatim; empty when there are none.
-    pub fmtp: String,
+    pub fmtp: SmolStr,
 }
 
 impl PayloadFormat {
     /// A format without parameters.
-    pub fn new(payload_type: u8, name: impl Into<String>, clock_rate: u32, channels: u8) -> Self {
-        Self { payload_type, name: name.into(), clock_rate, channels, fmtp: String::new() }
+    pub fn new(payload_type: u8, name: impl Into<SmolStr>, clock_rate: u32, channels: u8) -> Self {
+        Self { payload_type, name: name.into(), clock_rate, channels, fmtp: SmolStr::default() }
     }
 
     /// The format that a static payload type stands for when the SDP gives no `rtpmap`.
@@ -32,7 +34,7 @@ impl PayloadFormat {
     }
 
     /// The same with format parameters.
-    pub fn with_fmtp(mut self, fmtp: impl Into<String>) -> Self {
+    pub fn with_fmtp(mut self, fmtp: impl Into<SmolStr>) -> Self {
         self.fmtp = fmtp.into();
         self
     }

@@ -150,7 +150,13 @@ impl CallInfo {
     pub fn payload_format(&self, payload_type: u8) -> Option<PayloadFormat> {
         self.payload_formats.get(&payload_type).cloned().or_else(|| {
             let (name, clock_rate, channels) = codec::def::static_payload_type(payload_type)?;
-            Some(PayloadFormat { payload_type, name: name.into(), clock_rate, channels, fmtp: String::new() })
+            Some(PayloadFormat {
+                payload_type,
+                name: name.into(),
+                clock_rate,
+                channels,
+                fmtp: Default::default(),
+            })
         })
     }
 
@@ -178,7 +184,8 @@ impl CallInfo {
         let (Some(clock_rate), Some(channels), false) = (clock_rate, channels, name.is_empty()) else {
             return Change::Invalid;
         };
-        let mut format = PayloadFormat { payload_type, name, clock_rate, channels, fmtp: String::new() };
+        let mut format =
+            PayloadFormat { payload_type, name: name.into(), clock_rate, channels, fmtp: Default::default() };
         if let Some(known) = self.payload_formats.get(&payload_type).filter(|known| known.same_codec(&format))
         {
             format.fmtp.clone_from(&known.fmtp);
@@ -191,7 +198,7 @@ impl CallInfo {
         let format =
             number.parse().ok().and_then(|payload_type: u8| self.payload_formats.get_mut(&payload_type));
         let Some(format) = format else { return Change::Invalid };
-        format.fmtp = fmtp;
+        format.fmtp = fmtp.into();
         Change::State
     }
 

@@ -240,10 +240,10 @@ fn decoder_slot<'a>(
 ) -> Option<&'a mut DecoderSlot> {
     let format = call.payload_format(payload_type).unwrap_or_else(|| PayloadFormat {
         payload_type,
-        name: String::new(),
+        name: Default::default(),
         clock_rate: 8000,
         channels: 1,
-        fmtp: String::new(),
+        fmtp: Default::default(),
     });
     if decoders.get(&payload_type).is_none_or(|slot| slot.format != format) {
         let decoder = new_decoder(&format, ssrc);

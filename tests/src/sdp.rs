@@ -11,10 +11,10 @@ pub fn format(text: &str) -> PayloadFormat {
     let mut parts = words.next().expect("encoding").split('/');
     PayloadFormat {
         payload_type,
-        name: parts.next().expect("name").to_owned(),
+        name: parts.next().expect("name").into(),
         clock_rate: parts.next().and_then(|rate| rate.parse().ok()).expect("clock rate"),
         channels: parts.next().map_or(1, |channels| channels.parse().expect("channels")),
-        fmtp: words.next().unwrap_or_default().to_owned(),
+        fmtp: words.next().unwrap_or_default().into(),
     }
 }
 

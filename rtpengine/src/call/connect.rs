@@ -1,5 +1,7 @@
 //! `connect`, `mesh`, `inject start`, `inject stop`: parties that negotiated with others, or with the daemon alone, hear each other.
 
+use smol_str::SmolStr;
+
 use super::coding::{self, Side};
 use super::engine::{Engine, associate};
 use super::error::CommandError;
@@ -152,7 +154,7 @@ impl Engine {
         if call.ended || gone.ended {
             return Ok(());
         }
-        let tags = |call: &Call| -> Vec<String> {
+        let tags = |call: &Call| -> Vec<SmolStr> {
             let open = call.parties.iter().filter(|party| !party.closed);
             open.flat_map(|party| party.tag.iter().chain(&party.aliases)).cloned().collect()
         };

@@ -1,5 +1,7 @@
 //! Who talks to whom: from the tags and the branch of a message to a pair of parties.
 
+use smol_str::SmolStr;
+
 use super::error::CommandError;
 use super::model::{Call, Party, PartyId};
 use crate::negotiate::signal::{AliasKey, Signal, SipMessage};
@@ -84,10 +86,10 @@ pub fn resolve(call: &Call, role: Role, signal: &Signal) -> Result<Dialogue, Com
     let mut receiver_copy = copy(receiver);
     name(&mut sender_copy, sender_tag);
     if receiver == Participant::New {
-        receiver_copy.via_branch = branch.map(str::to_owned);
+        receiver_copy.via_branch = branch.map(SmolStr::new);
     }
     if role == Role::Answer && sender == Participant::New {
-        sender_copy.via_branch = branch.map(str::to_owned);
+        sender_copy.via_branch = branch.map(SmolStr::new);
     }
     if alias_key.is_some() {
         sender_copy.alias_key = alias_key;
@@ -122,24 +124,24 @@ fn name(party: &mut Party, tag: &str) {
     if party.is_named(tag) {
         return;
     }
-    if let Some(former) = party.tag.replace(tag.to_owned()) {
+    if let Some(former) = party.tag.replace(tag.into()) {
         party.aliases.push(former);
     }
 }
 
 /// The value by which an offer under another tag is recognised as the same party.
-fn alias_key(role: Role, signal: &Signal) -> Option<String> {
+fn alias_key(role: Role, signal: &Signal) -> Option<SmolStr> {
     if role == Role::Answer {
         return None;
     }
     let sdp = String::from_utf8_lossy(signal.sdp.as_deref()?);
     match signal.identity.alias_key {
         AliasKey::None => None,
-        AliasKey::Sdp => Some(format!("sdp {sdp}")),
+        AliasKey::Sdp => Some(format!("sdp {sdp}").into()),
         AliasKey::Address => {
             let line = |prefix: &str| sdp.lines().find(|line| line.starts_with(prefix)).unwrap_or_default();
             let port = line("m=").split(' ').nth(1).unwrap_or_default();
-            Some(format!("address {} {port}", line("c=").trim_end()))
+            Some(format!("address {} {port}", line("c=").trim_end()).into())
         }
     }
 }

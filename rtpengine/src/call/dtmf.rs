@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use smol_str::SmolStr;
+
 use super::coding;
 use super::dtmf_security::{self, DtmfSecurity};
 use super::engine::Engine;
@@ -22,11 +24,11 @@ use crate::proto::dtmf;
 /// A digit as those who want to know are told about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DtmfReport {
-    pub call_id: String,
-    pub source_tag: String,
-    pub source_label: Option<String>,
+    pub call_id: SmolStr,
+    pub source_tag: SmolStr,
+    pub source_label: Option<SmolStr>,
     /// Of everybody in the call.
-    pub tags: Vec<String>,
+    pub tags: Vec<SmolStr>,
     pub time: SystemTime,
     pub source: IpAddr,
     /// 0–15
@@ -77,8 +79,8 @@ impl Engine {
             match destination.parse() {
                 Ok(destination) => call.dtmf_log = Some(destination),
                 Err(_) => tracing::warn!(
-                    call_id = call.id,
-                    destination,
+                    call_id = %call.id,
+                    %destination,
                     "DTMF-log-dest: an IP address and a port are needed"
                 ),
             }
@@ -188,7 +190,7 @@ impl Engine {
             let wanted = value.unwrap_or(default);
             let allowed = wanted.clamp(DURATIONS_MS.0, DURATIONS_MS.1);
             if allowed != wanted {
-                tracing::warn!(call_id = call.id, wanted, allowed, "play DTMF: {name} out of range");
+                tracing::warn!(call_id = %call.id, wanted, allowed, "play DTMF: {name} out of range");
             }
             Duration::from_millis(allowed.unsigned_abs())
         };

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smol_str::SmolStr;
+
 use super::coding;
 use super::model::Media;
 use crate::media::treatment::{DtmfTreatment, ToneFrames};
@@ -42,9 +44,9 @@ pub struct DtmfSecurity {
 #[derive(Clone, Debug, PartialEq)]
 struct Trigger {
     stage: Stage,
-    begin: String,
+    begin: SmolStr,
     begin_mode: Mode,
-    end: String,
+    end: SmolStr,
     end_mode: Mode,
     end_time: Option<Duration>,
     end_digits: Option<u32>,
@@ -83,13 +85,13 @@ impl DtmfSecurity {
         let milliseconds = |ms: Option<i64>| {
             ms.and_then(|ms| u64::try_from(ms).ok()).filter(|&ms| ms > 0).map(Duration::from_millis)
         };
-        let pattern = |digits: &Option<String>| {
+        let pattern = |digits: &Option<SmolStr>| {
             digits
                 .iter()
                 .flat_map(|text| text.chars())
                 .take(MAX_TRIGGER + 1)
-                .collect::<String>()
-                .to_ascii_uppercase()
+                .map(|digit| digit.to_ascii_uppercase())
+                .collect::<SmolStr>()
         };
         let end_time = milliseconds(options.trigger_end_time_ms);
         let end_digits = options

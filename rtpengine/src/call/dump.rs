@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::engine::Engine;
 use super::model::{Call, Media, PartyId};
 use super::store::lock;
@@ -12,8 +14,8 @@ use super::subscription::MediaRef;
 /// A call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallDump {
-    pub id: String,
-    pub other_ids: Vec<String>,
+    pub id: SmolStr,
+    pub other_ids: Vec<SmolStr>,
     /// Deletion is pending.
     pub deleted: bool,
     pub created: SystemTime,
@@ -28,13 +30,13 @@ pub struct CallDump {
 /// A party.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartyDump {
-    pub tag: String,
+    pub tag: SmolStr,
     pub role: PartyRole,
-    pub label: String,
-    pub branch: String,
+    pub label: SmolStr,
+    pub branch: SmolStr,
     /// Until now, or until the deletion that is pending.
     pub duration: Duration,
-    pub aliases: Vec<String>,
+    pub aliases: Vec<SmolStr>,
     /// Whose media it hears.
     pub hears: Vec<MediaOf>,
     /// Who hears its media.
@@ -53,7 +55,7 @@ pub enum PartyRole {
 /// A media of some party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaOf {
-    pub tag: String,
+    pub tag: SmolStr,
     /// From 1.
     pub index: usize,
 }
@@ -62,10 +64,10 @@ pub struct MediaOf {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaDump {
     pub index: usize,
-    pub media_type: String,
-    pub protocol: Option<String>,
+    pub media_type: SmolStr,
+    pub protocol: Option<SmolStr>,
     /// Name and clock rate of what was received most.
-    pub codec: Option<String>,
+    pub codec: Option<SmolStr>,
     pub streams: Vec<StreamDump>,
 }
 
@@ -157,14 +159,14 @@ impl MediaDump {
             let seen = slot.payload_type.load(Relaxed);
             let formats = &media.remote.as_ref()?.formats;
             let format = formats.iter().find(|format| u32::from(format.payload_type) == seen)?;
-            Some(format!("{}/{}", format.name, format.clock_rate))
+            Some(format_smolstr!("{}/{}", format.name, format.clock_rate))
         });
         let muxed = media.is_rtp() && media.rtcp_mux.active;
         let components = if media.is_rtp() && !muxed { 0..2 } else { 0..1 };
         Some(Self {
             index: media.index?,
             media_type: media.media_type.clone(),
-            protocol: media.transport.as_ref().map(|transport| transport.name().to_owned()),
+            protocol: media.transport.as_ref().map(|transport| transport.name().into()),
             codec,
             streams: components.map(|component| StreamDump::take(media, component)).collect(),
         })

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use smol_str::SmolStr;
+
 use super::alarms::Alarms;
 use super::compile::{TapDirections, plan};
 use super::delete::{self, Deletion};
@@ -58,7 +60,7 @@ pub struct Engine {
     /// Some party has music on hold to play.
     pub(super) music_known: AtomicBool,
     /// 12 hexadecimal digits, random per process (loop protection).
-    pub(super) instance: String,
+    pub(super) instance: SmolStr,
     pub(super) fragments: EarlyFragments,
     /// When something about a call is due.
     pub alarms: Alarms,
@@ -79,7 +81,7 @@ impl Engine {
         Self {
             interfaces: Interfaces::new(&config),
             tap: TapDirections::new(config.recording.direction),
-            instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff),
+            instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff).into(),
             store: CallStore::default(),
             fragments: EarlyFragments::default(),
             music_known: AtomicBool::new(false),
@@ -154,7 +156,7 @@ impl Engine {
     }
 
     /// `list`
-    pub fn list(&self, limit: i64) -> Result<Vec<String>, CommandError> {
+    pub fn list(&self, limit: i64) -> Result<Vec<SmolStr>, CommandError> {
         let limit = usize::try_from(limit).map_err(|_| CommandError::InvalidLimit)?;
         Ok(self.store.ids(limit))
     }
@@ -188,10 +190,10 @@ impl Engine {
         let metadata = signal.identity.metadata.as_deref();
         call.recording.note(&signal.recording, metadata);
         if let Some(metadata) = metadata {
-            call.metadata = Some(metadata.to_owned());
+            call.metadata = Some(metadata.into());
             let party = signal.identity.from_tag.as_deref().and_then(|tag| call.by_tag(tag));
             if let Some(party) = party {
-                call.party_mut(party).metadata = Some(metadata.to_owned());
+                call.party_mut(party).metadata = Some(metadata.into());
             }
         }
         recording::apply(&mut call, &self.recorder, command);

@@ -5,6 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::bundling;
 use super::coding;
 use super::error::CommandError;
@@ -329,7 +331,7 @@ impl Exchange<'_> {
     }
 
     /// Finds the local address of a media; a changed one costs it its ports.
-    fn attach(&self, media: &mut Media, interface: Option<String>, family: Option<AddressFamily>) {
+    fn attach(&self, media: &mut Media, interface: Option<SmolStr>, family: Option<AddressFamily>) {
         let family = family.or(media.family);
         let unchanged = media.attachment.as_ref().is_some_and(|present| {
             interface.as_ref().is_none_or(|name| *name == present.interface)
@@ -415,7 +417,7 @@ impl Exchange<'_> {
     }
 
     /// Gives a media that was not negotiated a pair of ports on an interface; only the first is used.
-    pub fn open_single(&self, media: &mut Media, interface: Option<String>) -> Result<(), CommandError> {
+    pub fn open_single(&self, media: &mut Media, interface: Option<SmolStr>) -> Result<(), CommandError> {
         self.attach(media, interface, self.signal.network.address_family);
         media.ports.reserve(|| self.open(media.attachment.as_ref(), 1))?;
         media.ports.drop_rtcp();
@@ -473,6 +475,6 @@ pub fn family_of(address: IpAddr) -> AddressFamily {
 }
 
 /// The interface that a party's media are on.
-fn interface_of(party: &Party) -> Option<String> {
+fn interface_of(party: &Party) -> Option<SmolStr> {
     party.media.iter().find_map(|media| Some(media.attachment.as_ref()?.interface.clone()))
 }

@@ -22,13 +22,15 @@ use crate::proto::sdp::parse::{ParseOptions, parse};
 use crate::proto::sdp::text;
 use std::sync::atomic::Ordering::Relaxed;
 
+use smol_str::SmolStr;
+
 /// Reply of `offer` and `answer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SdpReply {
     /// Octets, since the body may not be UTF-8.
     pub sdp: Vec<u8>,
     /// Paths of pcap files, when there are any.
-    pub recordings: Vec<String>,
+    pub recordings: Vec<SmolStr>,
 }
 
 impl Engine {
@@ -69,7 +71,7 @@ impl Engine {
             _ => {}
         }
         let mut sdp = self.parse(signal, body)?;
-        let own = |instance: &Option<String>| instance.as_deref() == Some(self.instance.as_str());
+        let own = |instance: &Option<SmolStr>| instance.as_deref() == Some(self.instance.as_str());
         if signal.flags.loop_protect && !sdp.instances.is_empty() && sdp.instances.iter().all(own) {
             return Ok(SdpReply { sdp: body.to_vec(), recordings: Vec::new() });
         }
@@ -176,7 +178,7 @@ impl Engine {
             fragment: signal.flags.fragment,
         };
         parse(&decoded, options).map_err(|error| {
-            tracing::warn!(call_id = signal.identity.call_id, %error, "SDP refused");
+            tracing::warn!(call_id = signal.identity.call_id.as_deref(), %error, "SDP refused");
             if error.is_incomplete() { CommandError::IncompleteSdp } else { CommandError::ParseSdp }
         })
     }
@@ -215,7 +217,7 @@ impl Engine {
         {
             for port in [Some(&ports.rtp), ports.rtcp.as_ref()].into_iter().flatten() {
                 if let Err(error) = port.set_tos(call.tos) {
-                    tracing::warn!(call_id = call.id, %error, tos = call.tos, "cannot set the type of service");
+                    tracing::warn!(call_id = %call.id, %error, tos = call.tos, "cannot set the type of service");
                 }
             }
         }

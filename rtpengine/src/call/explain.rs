@@ -1,5 +1,7 @@
 //! `explain`: why the media of an offer or answer are as they are. Worked out on demand from what the call keeps anyway.
 
+use smol_str::SmolStr;
+
 use super::coding::{self, Side};
 use super::engine::Engine;
 use super::model::{Call, Media, PartyId};
@@ -17,7 +19,7 @@ use crate::proto::sdp::model::MediaFormat;
 pub struct ExplainedMedia {
     /// Position in the SDP, from 1; 0 for a section that the sender was not shown.
     pub index: usize,
-    pub media_type: String,
+    pub media_type: SmolStr,
     /// Codecs of the message's SDP, and those that were added to it.
     pub codecs: Vec<ExplainedCodec>,
     /// What is sent from the one to the other party, and back.
@@ -27,12 +29,12 @@ pub struct ExplainedMedia {
 /// What one party sends to the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExplainedStream {
-    pub from_tag: Option<String>,
-    pub to_tag: Option<String>,
+    pub from_tag: Option<SmolStr>,
+    pub to_tag: Option<SmolStr>,
     /// Why nothing, or not everything, gets through.
     pub restrictions: Vec<&'static str>,
     /// Payload types that the sender may use, and what happens to them.
-    pub payload_types: Vec<(u8, String)>,
+    pub payload_types: Vec<(u8, SmolStr)>,
     /// Why its packets go through user space.
     pub user_space: &'static str,
 }
@@ -47,8 +49,8 @@ pub enum Message {
 /// A party and what its last message has led to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExplainedParty {
-    pub tag: Option<String>,
-    pub partner: Option<String>,
+    pub tag: Option<SmolStr>,
+    pub partner: Option<SmolStr>,
     pub media: Vec<ExplainedMedia>,
 }
 
@@ -141,7 +143,7 @@ fn stream(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) -> Explai
     }
 }
 
-fn payload_types(from: &Media, to: &Media) -> Vec<(u8, String)> {
+fn payload_types(from: &Media, to: &Media) -> Vec<(u8, SmolStr)> {
     if !(from.is_rtp() && to.is_rtp()) {
         return Vec::new();
     }
@@ -167,7 +169,7 @@ fn payload_types(from: &Media, to: &Media) -> Vec<(u8, String)> {
                 Handling::Echo => "goes back to its sender".to_owned(),
                 Handling::Skip => "belongs to another section on the same port".to_owned(),
             };
-            (format.payload_type, text)
+            (format.payload_type, text.into())
         })
         .collect()
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use smol_str::SmolStr;
+
 use super::model::Party;
 use super::store::lock;
 use crate::proto::sdp::model::SessionDescription;
@@ -22,8 +24,8 @@ pub struct EarlyFragments {
 }
 
 struct Waiting {
-    call_id: String,
-    tag: String,
+    call_id: SmolStr,
+    tag: SmolStr,
     fragment: SessionDescription,
     since: Instant,
 }

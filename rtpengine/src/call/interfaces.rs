@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use smol_str::SmolStr;
+
 use crate::config::{Config, InterfaceAlias, InterfaceId, LocalAddress, LogicalInterface};
 use crate::negotiate::ice::{Foundation, Foundations};
 use crate::negotiate::signal::AddressFamily;
@@ -9,7 +11,7 @@ use crate::negotiate::signal::AddressFamily;
 /// The local address a media is attached to, and the interface it was found on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    pub interface: String,
+    pub interface: SmolStr,
     pub local: LocalAddress,
     /// For ICE.
     pub foundation: Foundation,
@@ -92,7 +94,7 @@ impl Interfaces {
         let position = addresses.position(|candidate| std::ptr::eq(candidate, local));
         let id = InterfaceId(position.and_then(|position| u16::try_from(position).ok()).unwrap_or(0));
         let foundation = self.foundations.of(local.address);
-        Attachment { interface: interface.name.clone(), local: *local, foundation, id }
+        Attachment { interface: interface.name.clone().into(), local: *local, foundation, id }
     }
 }
 

@@ -33,7 +33,7 @@ impl Engine {
             recording::end(call, RecordingEnd::Discard);
             return false;
         }
-        tracing::info!(call_id = call.id, "new call");
+        tracing::info!(call_id = %call.id, "new call");
         true
     }
 
@@ -84,7 +84,7 @@ impl Engine {
                     }
                 }
                 Due::Call(reason) => {
-                    tracing::info!(call_id = call.id, ?reason, "closing call");
+                    tracing::info!(call_id = %call.id, ?reason, "closing call");
                     self.end(&mut call, handle, reason);
                 }
             }
@@ -105,7 +105,7 @@ impl Engine {
     pub(super) fn new_call(&self, call_id: &str, created_from: Option<SocketAddr>) -> Call {
         let now = SystemTime::now();
         Call {
-            id: call_id.to_owned(),
+            id: call_id.into(),
             merged: Vec::new(),
             key: CallKey(next_id()),
             worker: self.plane.assign(),
@@ -159,6 +159,6 @@ impl Engine {
             self.store.remove_alias(&merged.id, handle);
             by_key.remove(&merged.key.0);
         }
-        tracing::info!(call_id = call.id, ?reason, "call ended");
+        tracing::info!(call_id = %call.id, ?reason, "call ended");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use codec::PayloadFormat;
+use smol_str::SmolStr;
 
 use super::coding::Coding;
 use super::echo::Routing;
@@ -33,7 +34,7 @@ pub struct PartyId(pub usize);
 
 /// One call.
 pub struct Call {
-    pub id: String,
+    pub id: SmolStr,
     /// Calls that were merged into this one; their ids are still valid.
     pub merged: Vec<MergedCall>,
     pub key: CallKey,
@@ -53,7 +54,7 @@ pub struct Call {
     pub dtmf_log: Option<SocketAddr>,
     /// `start forwarding` of the whole call.
     pub forwarding: bool,
-    pub metadata: Option<String>,
+    pub metadata: Option<SmolStr>,
     /// `TOS` of the last offer.
     pub tos: u8,
     /// Sockets of the call have another value than the configured one.
@@ -80,7 +81,7 @@ pub struct Call {
 /// A call that is part of another one now.
 #[derive(Clone, Debug)]
 pub struct MergedCall {
-    pub id: String,
+    pub id: SmolStr,
     pub key: CallKey,
 }
 
@@ -88,12 +89,12 @@ pub struct MergedCall {
 #[derive(Clone)]
 pub struct Party {
     /// Newest tag; `None` until the party has answered.
-    pub tag: Option<String>,
+    pub tag: Option<SmolStr>,
     /// Earlier tags, all still valid.
-    pub aliases: Vec<String>,
-    pub via_branch: Option<String>,
-    pub label: Option<String>,
-    pub metadata: Option<String>,
+    pub aliases: Vec<SmolStr>,
+    pub via_branch: Option<SmolStr>,
+    pub label: Option<SmolStr>,
+    pub metadata: Option<SmolStr>,
     pub created: SystemTime,
     pub media: Vec<Media>,
     /// The party that its offers and answers are exchanged with.
@@ -103,7 +104,7 @@ pub struct Party {
     /// What was printed to this party.
     pub output: OutputMemory,
     /// `SDP`/`address` alias key of the last offer.
-    pub alias_key: Option<String>,
+    pub alias_key: Option<SmolStr>,
     /// A final (≥ 200) response has been seen.
     pub finally_answered: bool,
     /// Ports are closed; the party stays visible until the call ends.
@@ -141,7 +142,7 @@ pub struct Media {
     pub index: Option<usize>,
     /// Unique in the call, from 1.
     pub number: u32,
-    pub media_type: String,
+    pub media_type: SmolStr,
     /// The profile spoken with this party.
     pub transport: Option<Transport>,
     /// The transport in the party's own last SDP.
@@ -149,7 +150,7 @@ pub struct Media {
     /// What the party's last SDP said; `None` before its first one.
     pub remote: Option<Remote>,
     pub coding: Coding,
-    pub mid: Option<String>,
+    pub mid: Option<SmolStr>,
     pub attachment: Option<Attachment>,
     pub family: Option<AddressFamily>,
     pub ports: PortSets,
@@ -196,7 +197,7 @@ pub struct Remote {
     /// What the party sends (and, unless it is asymmetric, receives).
     pub formats: Arc<[PayloadFormat]>,
     /// The `fmt` tokens of a section that is not RTP.
-    pub other_formats: Vec<String>,
+    pub other_formats: Vec<SmolStr>,
 }
 
 /// One component (RTP or RTCP) of a media.
@@ -330,7 +331,7 @@ impl Media {
         Self {
             index: None,
             number,
-            media_type: media_type.to_owned(),
+            media_type: media_type.into(),
             transport: None,
             received_transport: None,
             remote: None,

@@ -85,7 +85,7 @@ pub fn update(
     let held_itself = match sender.held.clone() {
         // It may have moved, or chosen another codec.
         Some(held) => start(call, sender, held.music.clone(), limits).unwrap_or_else(|error| {
-            tracing::warn!(call_id = call.id, %error, "music on hold ends");
+            tracing::warn!(call_id = %call.id, %error, "music on hold ends");
             stop(sender)
         }),
         None => Change::Nothing,
@@ -114,7 +114,7 @@ fn has_spoken(party: &Party) -> bool {
 
 /// The incoming description says that its sender plays music already.
 fn is_announced(sdp: &SessionDescription, config: &MusicOnHoldConfig) -> bool {
-    config.attribute.as_ref().is_some_and(|name| sdp.attributes.unknown.contains(name))
+    config.attribute.as_ref().is_some_and(|name| sdp.attributes.unknown.iter().any(|line| line == name))
 }
 
 /// All audio of the party is sendonly or inactive.

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
+use smol_str::SmolStr;
+
 use super::coding;
 use super::engine::Engine;
 use super::model::{Call, Media, Party, PartyId};
@@ -46,7 +48,7 @@ pub struct Gauges {
 /// A call in a list of calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLine {
-    pub id: String,
+    pub id: SmolStr,
     /// Deletion is pending.
     pub deleted: bool,
     pub created: SystemTime,

@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use smol_str::SmolStr;
+
 use crate::negotiate::signal::Replace;
 use crate::proto::sdp::model::Origin;
 
@@ -10,14 +12,14 @@ use crate::proto::sdp::model::Origin;
 pub struct OutputMemory {
     last: Option<Printed>,
     /// First non-empty session name.
-    session_name: Option<String>,
+    session_name: Option<SmolStr>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Printed {
     /// As printed first; only the version changes.
     first: Origin,
-    version: String,
+    version: SmolStr,
     /// The whole text with `version` in it.
     text: u64,
 }
@@ -25,12 +27,12 @@ struct Printed {
 impl OutputMemory {
     /// The origin for the next SDP to this party, before the version has been decided: it carries the version
     /// with which the text has to be rendered for [`OutputMemory::settle`].
-    pub fn origin(&self, source: &Origin, advertised: Option<(&str, String)>, replace: &Replace) -> Origin {
+    pub fn origin(&self, source: &Origin, advertised: Option<(&str, SmolStr)>, replace: &Replace) -> Origin {
         let mut origin = source.clone();
         if (replace.origin || replace.origin_full)
             && let Some((family, address)) = advertised
         {
-            origin.family = family.to_owned();
+            origin.family = family.into();
             origin.address = address;
         }
         if let Some(last) = &self.last {
@@ -67,7 +69,7 @@ impl OutputMemory {
 
     /// Compares the rendered text with the last one; `Some(version)` when it has to be rendered again with a
     /// higher version, because something else than the version differs.
-    pub fn newer_version(&self, origin: &Origin, text: &str, replace: &Replace) -> Option<String> {
+    pub fn newer_version(&self, origin: &Origin, text: &str, replace: &Replace) -> Option<SmolStr> {
         if !(replace.sdp_version || replace.origin_full) || replace.force_increment_sdp_version {
             return None;
         }
@@ -80,13 +82,13 @@ impl OutputMemory {
         let first = self.last.take().map_or_else(|| origin.clone(), |last| last.first);
         self.last = Some(Printed { first, version: origin.version.clone(), text: hash(text) });
         if self.session_name.is_none() && !session_name.is_empty() {
-            self.session_name = Some(session_name.to_owned());
+            self.session_name = Some(session_name.into());
         }
     }
 }
 
 /// The decimal number plus one, whatever its length. Not a number: 1.
-fn increment(version: &str) -> String {
+fn increment(version: &str) -> SmolStr {
     if version.is_empty() || !version.bytes().all(|b| b.is_ascii_digit()) {
         return "1".into();
     }

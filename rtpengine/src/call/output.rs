@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::coding;
 use super::dialogue::Role;
 use super::error::CommandError;
@@ -40,7 +42,7 @@ impl Output<'_> {
     ///
     /// # Errors
     /// `Rewrite` when no section at all has a port.
-    pub fn print(&self, receiver: &mut Party) -> Result<String, CommandError> {
+    pub fn print(&self, receiver: &mut Party) -> Result<SmolStr, CommandError> {
         let (media, groups) = self.sections(receiver);
         let has_port = |section: &MediaSectionOut| section.port != 0;
         if !media.iter().any(has_port) && !receiver.media.iter().any(|media| media.ports.current().is_some())
@@ -58,23 +60,23 @@ impl Output<'_> {
         });
         let mut session = SessionOut {
             origin: receiver.output.origin(&source_origin, advertised(receiver), replace),
-            session_name: String::new(),
+            session_name: String::new().into(),
             information: self.sdp.information.clone(),
             uri: self.sdp.uri.clone(),
             email: self.sdp.email.clone(),
             phone: self.sdp.phone.clone(),
             bandwidth: self.sdp.bandwidth,
             timing: self.sdp.timing.clone(),
-            instance: self.signal.flags.loop_protect.then(|| self.instance.to_owned()),
+            instance: self.signal.flags.loop_protect.then(|| self.instance.into()),
             moh_attribute: music_on_hold::attribute(receiver, self.sdp, &self.config.music_on_hold)
-                .map(str::to_owned),
+                .map(SmolStr::new),
             ice_lite: speaks_lite(receiver),
             groups,
             unknown: self.unknown(&self.sdp.attributes.unknown),
             media,
         };
         let name = self.sdp.session_name.as_deref().unwrap_or_default();
-        session.session_name = receiver.output.session_name(name, replace).to_owned();
+        session.session_name = receiver.output.session_name(name, replace).into();
         let edits = sdp_attr::edits(&self.signal.output.sdp_attr);
         let mut text = render(&session, &edits);
         if let Some(version) = receiver.output.newer_version(&session.origin, &text, replace) {
@@ -82,7 +84,7 @@ impl Output<'_> {
             text = render(&session, &edits);
         }
         receiver.output.settle(&session.origin, &session.session_name, &text);
-        Ok(text)
+        Ok(text.into())
     }
 
     /// Sections in the order of the receiver's own description.
@@ -130,7 +132,7 @@ impl Output<'_> {
             format_tokens: match &to.t38 {
                 _ if !is_gateway => described.format_tokens.clone(),
                 Some(_) => vec!["t38".into()],
-                None => coding::printed(to).iter().map(|f| f.format.payload_type.to_string()).collect(),
+                None => coding::printed(to).iter().map(|f| f.format.payload_type.to_smolstr()).collect(),
             },
             information: described.information.clone(),
             address: unspecified(to),
@@ -332,7 +334,7 @@ impl Output<'_> {
         bundle::groups(&members)
     }
 
-    fn unknown(&self, attributes: &[String]) -> Vec<String> {
+    fn unknown(&self, attributes: &[SmolStr]) -> Vec<SmolStr> {
         let consumed = self.config.music_on_hold.attribute.as_deref();
         attributes.iter().filter(|line| Some(line.as_str()) != consumed).cloned().collect()
     }
@@ -362,10 +364,10 @@ fn speaks_lite(party: &Party) -> bool {
 }
 
 /// Family and address for `o=`: those of the first usable media.
-fn advertised(party: &Party) -> Option<(&'static str, String)> {
+fn advertised(party: &Party) -> Option<(&'static str, SmolStr)> {
     let usable = party.media.iter().find(|media| media.ports.current().is_some())?;
     let address = usable.attachment.as_ref()?.local.advertised;
-    Some((if address.is_ipv4() { "IP4" } else { "IP6" }, address.to_string()))
+    Some((if address.is_ipv4() { "IP4" } else { "IP6" }, address.to_smolstr()))
 }
 
 fn unspecified(media: &Media) -> IpAddr {
@@ -377,7 +379,7 @@ fn unspecified(media: &Media) -> IpAddr {
 
 fn left_out(media: &Media) -> MediaSectionOut {
     let formats = media.remote.as_ref().map_or_else(Vec::new, |remote| {
-        let rtp = remote.formats.iter().map(|format| format.payload_type.to_string());
+        let rtp = remote.formats.iter().map(|format| format.payload_type.to_smolstr());
         rtp.chain(remote.other_formats.iter().cloned()).collect()
     });
     MediaSectionOut {

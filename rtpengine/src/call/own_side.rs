@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::SystemTime;
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::interfaces::Interfaces;
 use super::model::Party;
 use crate::negotiate::signal::{AddressFamily, Signal};
@@ -12,7 +14,7 @@ use crate::proto::sdp::model::{
 };
 
 /// Identifiers that the daemon makes up: 64 hexadecimal digits.
-pub fn random_id() -> String {
+pub fn random_id() -> SmolStr {
     rand::random::<[u8; 32]>().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
@@ -40,13 +42,13 @@ pub fn session(name: &str, media: Vec<MediaDescription>) -> SessionDescription {
     SessionDescription {
         origin: Some(Origin {
             username: "-".into(),
-            session_id: (rand::random::<u64>() >> 1).to_string(),
-            version: (rand::random::<u64>() >> 1).to_string(),
+            session_id: (rand::random::<u64>() >> 1).to_smolstr(),
+            version: (rand::random::<u64>() >> 1).to_smolstr(),
             network: "IN".into(),
             family: "IP4".into(),
             address: "0.0.0.0".into(),
         }),
-        session_name: Some(name.to_owned()),
+        session_name: Some(name.into()),
         media,
         ..SessionDescription::default()
     }
@@ -61,12 +63,12 @@ pub fn section(
     address: IpAddr,
 ) -> MediaDescription {
     MediaDescription {
-        media_type: media_type.to_owned(),
+        media_type: media_type.into(),
         // Discard (RFC 863): any port that is not 0 will do.
         port: 9,
         port_count: 1,
         transport,
-        format_tokens: formats.iter().map(|f| f.format.payload_type.to_string()).collect(),
+        format_tokens: formats.iter().map(|f| f.format.payload_type.to_smolstr()).collect(),
         formats,
         information: None,
         connection: Some(Connection { address }),

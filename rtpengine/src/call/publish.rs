@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use smol_str::SmolStr;
+
 use super::dialogue::{Participant, Role};
 use super::engine::{Engine, commit};
 use super::error::CommandError;
@@ -22,10 +24,10 @@ use crate::proto::sdp::text;
 /// Reply of `publish` and `create`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    pub call_id: String,
-    pub from_tag: String,
+    pub call_id: SmolStr,
+    pub from_tag: SmolStr,
     pub sdp: Vec<u8>,
-    pub recordings: Vec<String>,
+    pub recordings: Vec<SmolStr>,
 }
 
 impl Engine {
@@ -160,7 +162,7 @@ impl Engine {
     fn with_party(
         &self,
         signal: &Signal,
-        work: impl Fn(&mut Call, &mut Party) -> Result<String, CommandError>,
+        work: impl Fn(&mut Call, &mut Party) -> Result<SmolStr, CommandError>,
     ) -> Result<Published, CommandError> {
         let identity = &signal.identity;
         let call_id = identity.call_id.clone().unwrap_or_else(random_id);
@@ -199,7 +201,12 @@ impl Engine {
             }
             let recordings = call.recording.pcap_path().into_iter().collect();
             self.install(&call);
-            return Ok(Published { call_id, from_tag, sdp: text::encode(&printed), recordings });
+            return Ok(Published {
+                call_id: call_id.clone(),
+                from_tag: from_tag.clone(),
+                sdp: text::encode(&printed),
+                recordings,
+            });
         }
     }
 

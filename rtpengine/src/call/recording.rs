@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use smol_str::SmolStr;
+
 use super::model::{Call, PartyId};
 use crate::negotiate::signal::{RecordCall, RecordingOptions, Signal};
 use crate::record::{
@@ -44,8 +46,8 @@ impl CallRecording {
     }
 
     /// Paths for `recordings` in replies.
-    pub fn pcap_path(&self) -> Option<String> {
-        Some(self.active.as_ref()?.pcap_path()?.to_string_lossy().into_owned())
+    pub fn pcap_path(&self) -> Option<SmolStr> {
+        Some(self.active.as_ref()?.pcap_path()?.to_string_lossy().into_owned().into())
     }
 
     /// Takes over the texts of a message.
@@ -87,7 +89,7 @@ pub fn apply(call: &mut Call, recorder: &Recorder, command: RecordingCommand) {
     let wanted = recording.on || recording.forwarding;
     if wanted && recording.active.is_none() {
         recording.active = recorder.begin(RecordingStart {
-            call_id: call.id.clone(),
+            call_id: call.id.to_string(),
             created: call.created,
             prefix: None,
             flags: flags(recording),
@@ -129,9 +131,9 @@ pub fn describe(call: &Call) {
         let number = number as u32;
         description.tags.push(RecordedTag {
             number,
-            tag: party.tag.clone().unwrap_or_default(),
-            label: party.label.clone(),
-            metadata: party.metadata.clone(),
+            tag: party.tag.clone().unwrap_or_default().to_string(),
+            label: party.label.as_deref().map(str::to_owned),
+            metadata: party.metadata.as_deref().map(str::to_owned),
         });
         let (slot, slots) = slots(party.recording_slots);
         for media in &party.media {
@@ -176,7 +178,7 @@ pub fn signalled(call: &Call, sender: PartyId, mode: &'static str, before: &[u8]
     active.signalled(RecordedSdp {
         mode,
         tag: sender.0 as u32,
-        label: party.label.clone(),
+        label: party.label.as_deref().map(str::to_owned),
         party_started: party.created,
         before: before.to_vec(),
         after: after.as_bytes().to_vec(),

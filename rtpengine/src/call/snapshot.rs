@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
+use smol_str::SmolStr;
+
 use super::model::{Call, Media, MediaStream, Party, PartyId};
 use crate::media::stats::{SsrcShared, Traffic};
 use crate::negotiate::ice::{Passthrough, Role};
@@ -15,7 +17,7 @@ use crate::proto::sdp::model::Direction;
 pub struct CallSnapshot {
     pub created: SystemTime,
     pub last_signal: Option<SystemTime>,
-    pub metadata: Option<String>,
+    pub metadata: Option<SmolStr>,
     /// Selected parties, with their numbers in the call.
     pub parties: Vec<(usize, PartySnapshot)>,
     pub rtp: TrafficSnapshot,
@@ -28,12 +30,12 @@ pub struct CallSnapshot {
 /// A party.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartySnapshot {
-    pub tag: Option<String>,
-    pub via_branch: Option<String>,
-    pub aliases: Vec<String>,
-    pub label: Option<String>,
+    pub tag: Option<SmolStr>,
+    pub via_branch: Option<SmolStr>,
+    pub aliases: Vec<SmolStr>,
+    pub label: Option<SmolStr>,
     pub created: SystemTime,
-    pub metadata: Option<String>,
+    pub metadata: Option<SmolStr>,
     /// Whom the party hears.
     pub subscriptions: Vec<AssociateSnapshot>,
     /// Who hears the party.
@@ -42,13 +44,13 @@ pub struct PartySnapshot {
     pub recording: Option<(bool, bool)>,
     pub media: Vec<MediaSnapshot>,
     /// Digits that do something: what, which, whether they are still waited for.
-    pub codes: Vec<(&'static str, String, bool)>,
+    pub codes: Vec<(&'static str, SmolStr, bool)>,
 }
 
 /// The other end of an association.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssociateSnapshot {
-    pub tag: Option<String>,
+    pub tag: Option<SmolStr>,
     /// By offer and answer; else by publish/subscribe.
     pub offer_answer: bool,
 }
@@ -57,10 +59,10 @@ pub struct AssociateSnapshot {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaSnapshot {
     pub index: usize,
-    pub media_type: String,
-    pub protocol: Option<String>,
+    pub media_type: SmolStr,
+    pub protocol: Option<SmolStr>,
     /// Name of the codec of the last packets, once media was seen.
-    pub codec: Option<String>,
+    pub codec: Option<SmolStr>,
     pub streams: Vec<StreamSnapshot>,
     pub flags: Vec<&'static str>,
     pub ingress: Vec<SsrcSnapshot>,
@@ -199,7 +201,7 @@ fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
         subscribers: associates(call.sinks_of(id)),
         recording: call.recording.exists().then_some((party.excluded_from_recording, party.forwarding)),
         codes: party.switches.dtmf.as_deref().map_or_else(Vec::new, |security| {
-            security.codes().map(|(kind, digits, active)| (kind, digits.to_owned(), active)).collect()
+            security.codes().map(|(kind, digits, active)| (kind, digits.into(), active)).collect()
         }),
         media: party
             .media
@@ -224,7 +226,7 @@ fn media_snapshot(index: usize, media: &Media, opposite: Option<&Media>) -> Medi
     MediaSnapshot {
         index,
         media_type: media.media_type.clone(),
-        protocol: media.transport.as_ref().map(|transport| transport.name().to_owned()),
+        protocol: media.transport.as_ref().map(|transport| transport.name().into()),
         codec,
         streams: (0..2).map(|component| stream_snapshot(media, component)).collect(),
         flags: media_flags(media, opposite),

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use smol_str::SmolStr;
+
 use super::model::Call;
 
 /// Locks in the table: commands for different calls rarely meet.
@@ -84,11 +86,11 @@ impl CallStore {
     }
 
     /// At most `limit` call-ids, in no particular order.
-    pub fn ids(&self, limit: usize) -> Vec<String> {
+    pub fn ids(&self, limit: usize) -> Vec<SmolStr> {
         let mut ids = Vec::new();
         for shard in &self.shards {
             let shard = lock(shard);
-            ids.extend(shard.keys().take(limit - ids.len()).map(|id| id.to_string()));
+            ids.extend(shard.keys().take(limit - ids.len()).map(SmolStr::new));
             if ids.len() >= limit {
                 break;
             }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::coding::{self, Coding, Negotiated, Side};
 use super::dialogue::{Participant, Role};
 use super::engine::{Engine, commit};
@@ -27,17 +29,17 @@ pub struct Subscribed {
     pub sections: Vec<SubscribedSection>,
     /// Media that are heard; more than sections with flag `mix`.
     pub heard: usize,
-    pub to_tag: String,
+    pub to_tag: SmolStr,
 }
 
 /// Where a section of a subscription comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribedSection {
-    pub tag: String,
-    pub label: Option<String>,
+    pub tag: SmolStr,
+    pub label: Option<SmolStr>,
     /// Position in the source's description, from 1.
     pub index: usize,
-    pub media_type: String,
+    pub media_type: SmolStr,
     /// Direction of the source's section.
     pub mode: &'static str,
 }
@@ -121,7 +123,7 @@ impl Engine {
             let (Some((_, own)), Some(source)) = (&described, call.media(*at)) else { continue };
             media.push(offered_section(source, own, at.position, direction, |attributes| {
                 if flags.siprec {
-                    attributes.label = Some(number.to_string());
+                    attributes.label = Some(number.to_smolstr());
                 }
             }));
             offer.get_or_insert_with(|| SessionDescription {
@@ -233,7 +235,7 @@ fn sources(call: &Call, signal: &Signal, subscriber: Option<PartyId>) -> Result<
 
 /// One section for each media that can be heard; with `mix` one for each media type.
 fn sections(call: &Call, parties: &[PartyId], mix: bool) -> Vec<Section> {
-    let mut sections: Vec<(String, Section)> = Vec::new();
+    let mut sections: Vec<(SmolStr, Section)> = Vec::new();
     for &party in parties {
         for (position, media) in call.party(party).media.iter().enumerate() {
             if media.remote.as_ref().is_none_or(|remote| remote.rejected) || media.ports.current().is_none() {
@@ -375,5 +377,5 @@ fn is_acceptable(coding: &Coding, transcoding: bool) -> bool {
 
 /// Party of a subscription without media of its own yet, for `connect` to an unknown tag.
 pub(super) fn empty_party(tag: &str) -> Party {
-    Party { tag: Some(tag.to_owned()), ..stand_in() }
+    Party { tag: Some(tag.into()), ..stand_in() }
 }

@@ -42,7 +42,7 @@ fn signal(from: &str, to: Option<&str>, sdp: Option<Vec<u8>>) -> Signal {
     let mut signal = Signal { sdp, ..Signal::default() };
     signal.identity.call_id = Some("call".into());
     signal.identity.from_tag = Some(from.into());
-    signal.identity.to_tag = to.map(str::to_owned);
+    signal.identity.to_tag = to.map(Into::into);
     signal
 }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use codec::graph::TranscodePlan;
 use codec::{EncoderOptions, PayloadFormat};
+use smol_str::SmolStr;
 
 use super::coding::{Negotiated, Side};
 use super::engine::Engine;
@@ -25,8 +26,8 @@ use crate::proto::sdp::model::{Direction, SessionDescription, Transport};
 /// Reply of `transform`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transformed {
-    pub call_id: String,
-    pub from_tag: String,
+    pub call_id: SmolStr,
+    pub from_tag: SmolStr,
     /// Where to send what is to be converted.
     pub media: Vec<TransformPort>,
 }
@@ -34,7 +35,7 @@ pub struct Transformed {
 /// The port of one media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransformPort {
-    pub id: String,
+    pub id: SmolStr,
     pub address: SocketAddr,
 }
 
@@ -48,7 +49,11 @@ impl Engine {
         let call_id = identity.call_id.clone().unwrap_or_else(random_id);
         let from_tag = identity.from_tag.clone().unwrap_or_else(random_id);
         if signal.media.is_empty() {
-            return Ok(Transformed { call_id, from_tag, media: Vec::new() });
+            return Ok(Transformed {
+                call_id: call_id.clone(),
+                from_tag: from_tag.clone(),
+                media: Vec::new(),
+            });
         }
         loop {
             let present = self.store.get(&call_id);
@@ -87,13 +92,13 @@ impl Engine {
                 continue;
             }
             self.install(&call);
-            return Ok(Transformed { call_id, from_tag, media: ports });
+            return Ok(Transformed { call_id: call_id.clone(), from_tag: from_tag.clone(), media: ports });
         }
     }
 
     fn transforming_party(&self, call: &Call, signal: &Signal, tag: &str) -> Result<Made, CommandError> {
         let mut party = Party::new(SystemTime::now());
-        party.tag = Some(tag.to_owned());
+        party.tag = Some(tag.into());
         let mut conversions = Vec::with_capacity(signal.media.len());
         let nothing = SessionDescription::default();
         let exchange = self.one_sided(signal, &nothing, call, OwnSide::Sender);
@@ -130,7 +135,7 @@ impl Made {
             let local = media.ports.current().ok_or(CommandError::OutOfPorts)?.rtp.local;
             // As recorded: numbers where the client gave no names, and nothing where it did; media come in its order.
             let id = if entry.id.is_some() { String::new() } else { index.to_string() };
-            Ok(TransformPort { id, address: local })
+            Ok(TransformPort { id: id.into(), address: local })
         };
         self.party.media.iter().zip(&signal.media).enumerate().map(port).collect()
     }
@@ -175,7 +180,7 @@ fn handler(pair: &CodecTransform) -> Result<PayloadHandler, CommandError> {
         Handler::Pass { payload_type: differs.then_some(output.payload_type) }
     } else if registry.decodes(&input) && registry.encodes(&output) {
         let options = EncoderOptions {
-            options: pair.output.options.clone().unwrap_or_default(),
+            options: pair.output.options.clone().unwrap_or_default().to_string(),
             ..EncoderOptions::default()
         };
         Handler::Transcode(TranscodePlan { source: input.clone(), sink: output, options })

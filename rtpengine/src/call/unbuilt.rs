@@ -5,7 +5,10 @@ use crate::negotiate::signal::Signal;
 /// Says what will have no effect.
 pub fn warn(signal: &Signal) {
     for what in without_effect(signal) {
-        tracing::warn!(call_id = signal.identity.call_id, "{what}: not implemented yet, no effect");
+        tracing::warn!(
+            call_id = signal.identity.call_id.as_deref(),
+            "{what}: not implemented yet, no effect"
+        );
     }
 }
 

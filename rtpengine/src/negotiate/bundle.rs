@@ -4,6 +4,8 @@
 //! `require`, `strict`). The section that stands for the group is the *tagged* one; with it all others share ports, ICE and keys
 //! once [`Bundling::carrier`] says so.
 
+use smol_str::SmolStr;
+
 use crate::negotiate::signal::{BundleOptions, OutputOptions};
 use crate::proto::sdp::model::{ExtMap, Group, MediaDescription, SessionDescription};
 use crate::proto::sdp::render::{MediaSectionOut, SectionBody};
@@ -249,8 +251,8 @@ fn set_mid_extension(list: &mut Vec<ExtMap>, id: u16) {
 }
 
 /// A mid for a section that has none: its number, or the next one that is free.
-pub fn generated_mid(index: usize, is_taken: impl Fn(&str) -> bool) -> String {
-    (index..).map(|number| number.to_string()).find(|mid| !is_taken(mid)).unwrap_or_default()
+pub fn generated_mid(index: usize, is_taken: impl Fn(&str) -> bool) -> SmolStr {
+    (index..).map(|number| number.to_string()).find(|mid| !is_taken(mid)).unwrap_or_default().into()
 }
 
 /// `a=group` lines of a party, from its usable sections: position, grouping and mid. The tagged section is named first.
@@ -261,7 +263,7 @@ pub fn groups(members: &[(usize, Bundling, &str)]) -> Vec<Group> {
         if groups.iter().all(|(known, _)| *known != tagged) {
             let (first, others): (Vec<_>, Vec<_>) =
                 of(tagged).partition(|(position, ..)| *position == tagged);
-            let mids = first.into_iter().chain(others).map(|(_, _, mid)| (*mid).to_owned()).collect();
+            let mids = first.into_iter().chain(others).map(|(_, _, mid)| SmolStr::new(mid)).collect();
             groups.push((tagged, Group { semantics: SEMANTICS.into(), mids }));
         }
     }

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use smol_str::SmolStr;
+
 use crate::config::EndpointLearning;
 use crate::proto::sdp::model::RtpProfile;
 
@@ -31,21 +33,21 @@ pub struct Signal {
 /// Who talks (section 2 of the flag reference).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
-    pub call_id: Option<String>,
-    pub from_tag: Option<String>,
-    pub to_tag: Option<String>,
-    pub via_branch: Option<String>,
-    pub label: Option<String>,
-    pub set_label: Option<String>,
-    pub to_label: Option<String>,
+    pub call_id: Option<SmolStr>,
+    pub from_tag: Option<SmolStr>,
+    pub to_tag: Option<SmolStr>,
+    pub via_branch: Option<SmolStr>,
+    pub label: Option<SmolStr>,
+    pub set_label: Option<SmolStr>,
+    pub to_label: Option<SmolStr>,
     pub alias_key: AliasKey,
-    pub metadata: Option<String>,
+    pub metadata: Option<SmolStr>,
     pub xmlrpc_callback: Option<IpAddr>,
     /// `supports: ["load limit"]`
     pub supports_load_limit: bool,
     pub sip_message: Option<SipMessage>,
     pub sip_code: Option<u32>,
-    pub instance: Option<String>,
+    pub instance: Option<SmolStr>,
     /// Who sent the message.
     pub client: Option<SocketAddr>,
 }
@@ -68,9 +70,9 @@ pub enum SipMessage {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkOptions {
     /// `direction[0]`, `from-interface`, and for publish/subscribe/create `interface`.
-    pub interface_from: Option<String>,
+    pub interface_from: Option<SmolStr>,
     /// `direction[1]`, `to-interface`.
-    pub interface_to: Option<String>,
+    pub interface_to: Option<SmolStr>,
     pub inbound_peer: Option<IpAddr>,
     pub outbound_peer: Option<IpAddr>,
     pub address_family: Option<AddressFamily>,
@@ -136,7 +138,7 @@ pub struct SecurityOptions {
     pub ice2: bool,
     pub ice_lite: Option<IceLite>,
     pub dtls: Option<DtlsMode>,
-    pub dtls_fingerprint: Option<String>,
+    pub dtls_fingerprint: Option<SmolStr>,
     pub sdes: SdesOptions,
     pub osrtp_offer: bool,
     pub osrtp_accept: bool,
@@ -182,11 +184,11 @@ pub enum DtlsMode {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SdesOptions {
     pub off: bool,
-    pub only: Vec<String>,
-    pub no: Vec<String>,
+    pub only: Vec<SmolStr>,
+    pub no: Vec<SmolStr>,
     pub nonew: bool,
-    pub order: Vec<String>,
-    pub offerer_preference: Vec<String>,
+    pub order: Vec<SmolStr>,
+    pub offerer_preference: Vec<SmolStr>,
     pub pad: bool,
     pub lifetime: bool,
     pub keep_static: bool,
@@ -246,13 +248,13 @@ pub struct CodecOptions {
 /// `NAME[/clock[/channels[/bitrate[/ptime[/fmtp[/options]]]]]]`; `--` and `..` already replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CodecSpec {
-    pub name: String,
+    pub name: SmolStr,
     pub clock_rate: Option<u32>,
     pub channels: Option<u8>,
     pub bitrate_bps: Option<u32>,
     pub ptime_ms: Option<u16>,
-    pub fmtp: Option<String>,
-    pub options: Option<String>,
+    pub fmtp: Option<SmolStr>,
+    pub options: Option<SmolStr>,
 }
 
 /// What the rendered SDP looks like.
@@ -260,9 +262,9 @@ pub struct CodecSpec {
 pub struct OutputOptions {
     pub sdp_attr: Vec<SdpAttrCommand>,
     pub remove_media: Vec<MediaTypeSelector>,
-    pub extmap_strip: Vec<String>,
+    pub extmap_strip: Vec<SmolStr>,
     pub extmap_strip_all: bool,
-    pub extmap_mask: Vec<String>,
+    pub extmap_mask: Vec<SmolStr>,
     pub extmap_mask_all: bool,
     pub moh: Option<MusicOnHold>,
 }
@@ -277,19 +279,19 @@ pub struct SdpAttrCommand {
 pub enum SdpSection {
     Session,
     /// A media type, lower case.
-    Media(String),
+    Media(SmolStr),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum SdpAttrAction {
-    Add(String),
-    Remove(String),
-    Substitute { from: String, to: String },
+    Add(SmolStr),
+    Remove(SmolStr),
+    Substitute { from: SmolStr, to: SmolStr },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaTypeSelector {
-    Named(String),
+    Named(SmolStr),
     /// Unregistered types.
     Other,
 }
@@ -375,9 +377,9 @@ pub enum AllSelector {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecordingOptions {
     pub record_call: Option<RecordCall>,
-    pub file: Option<String>,
-    pub path: Option<String>,
-    pub pattern: Option<String>,
+    pub file: Option<SmolStr>,
+    pub path: Option<SmolStr>,
+    pub pattern: Option<SmolStr>,
     pub media_slot_offer: Option<i64>,
     pub media_slot_answer: Option<i64>,
     pub media_slots: Option<i64>,
@@ -388,7 +390,7 @@ pub struct RecordingOptions {
     pub discard: bool,
     pub pause: bool,
     /// (which, digits): `start-rec`, `stop-rec`, `pause-rec`, `start-stop-rec`, `pause-resume-rec`, `start-pause-resume-rec`.
-    pub vsc: Vec<(String, String)>,
+    pub vsc: Vec<(SmolStr, SmolStr)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -401,7 +403,7 @@ pub enum RecordCall {
 /// Section 10, playback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlaybackOptions {
-    pub file: Option<String>,
+    pub file: Option<SmolStr>,
     pub blob: Option<Vec<u8>>,
     pub db_id: Option<i64>,
     pub start_pos: Option<i64>,
@@ -424,7 +426,7 @@ impl PlaybackOptions {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum MediaSource {
-    File(String),
+    File(SmolStr),
     Blob(Vec<u8>),
     Database(i64),
 }
@@ -432,19 +434,19 @@ pub enum MediaSource {
 /// Section 10, DTMF.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DtmfOptions {
-    pub security: Option<String>,
-    pub security_trigger: Option<String>,
-    pub security_trigger_end: Option<String>,
-    pub trigger: Option<String>,
-    pub trigger_end: Option<String>,
+    pub security: Option<SmolStr>,
+    pub security_trigger: Option<SmolStr>,
+    pub security_trigger_end: Option<SmolStr>,
+    pub trigger: Option<SmolStr>,
+    pub trigger_end: Option<SmolStr>,
     pub trigger_end_time_ms: Option<i64>,
     pub trigger_end_digits: Option<i64>,
     /// `digit`/`code`, still as given: one character or an integer.
-    pub digit: Option<String>,
+    pub digit: Option<SmolStr>,
     pub frequencies: Vec<i64>,
     pub volume: Option<i64>,
     pub delay_ms: Option<i64>,
-    pub log_destination: Option<String>,
+    pub log_destination: Option<SmolStr>,
     pub duration_ms: Option<i64>,
     pub pause_ms: Option<i64>,
 }
@@ -475,21 +477,21 @@ pub struct DeletionOptions {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
     /// `address` as written; parsed by whoever uses it, so that its error is reported there.
-    pub address: Option<String>,
-    pub from_tags: Vec<String>,
-    pub calls: Vec<String>,
-    pub to_call_id: Option<String>,
-    pub source_tag: Option<String>,
-    pub source_call_id: Option<String>,
+    pub address: Option<SmolStr>,
+    pub from_tags: Vec<SmolStr>,
+    pub calls: Vec<SmolStr>,
+    pub to_call_id: Option<SmolStr>,
+    pub source_tag: Option<SmolStr>,
+    pub source_call_id: Option<SmolStr>,
     /// `tags` of mesh: (from, to…).
-    pub tags: Vec<(String, Vec<String>)>,
+    pub tags: Vec<(SmolStr, Vec<SmolStr>)>,
 }
 
 /// One entry of `media`: a media section to create, or a stream to transform.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MediaEntry {
-    pub id: Option<String>,
-    pub media_type: Option<String>,
+    pub id: Option<SmolStr>,
+    pub media_type: Option<SmolStr>,
     /// Codecs given by name (`create`).
     pub codecs: Vec<CodecSpec>,
     /// Codecs given as pairs (`transform`).
@@ -507,18 +509,18 @@ pub struct CodecTransform {
 /// A payload type with its parameters, as far as given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PayloadTypeEntry {
-    pub codec: Option<String>,
+    pub codec: Option<SmolStr>,
     pub payload_type: Option<u8>,
     pub clock_rate: Option<u32>,
     pub channels: Option<u8>,
-    pub format: Option<String>,
-    pub options: Option<String>,
+    pub format: Option<SmolStr>,
+    pub options: Option<SmolStr>,
 }
 
 /// Where transformed media go; parsed by whoever uses it, so that its error is reported there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Destination {
     pub family: Option<AddressFamily>,
-    pub address: Option<String>,
+    pub address: Option<SmolStr>,
     pub port: Option<u16>,
 }

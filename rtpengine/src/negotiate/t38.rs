@@ -1,6 +1,7 @@
 //! T.38 in SDP (ITU-T T.38 Annex D): when a section becomes a fax gateway, and the attributes of its T.38 side.
 
 use codec::PayloadFormat;
+use smol_str::SmolStr;
 
 use super::signal::T38Options;
 use crate::proto::sdp::model::{MediaDescription, MediaFormat, Transport};
@@ -84,18 +85,18 @@ pub fn default_audio() -> Vec<MediaFormat> {
 
 impl T38Parameters {
     /// What to tell a T.38 side that said this (`T38…` attributes, none before it has spoken).
-    pub fn new(peer: &[String], options: &T38Options) -> Self {
+    pub fn new(peer: &[SmolStr], options: &T38Options) -> Self {
         let value = |name: &str| {
-            let of = |line: &String| {
+            let of = |line: &'_ SmolStr| {
                 let (key, value) = line.split_once(':')?;
-                key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+                key.eq_ignore_ascii_case(name).then(|| SmolStr::new(value.trim()))
             };
             peer.iter().find_map(of)
         };
         let given = options.version.and_then(|version| u32::try_from(version).ok());
         let announced = || value("T38FaxVersion")?.parse().ok();
         // The second spelling is that of the reference.
-        let is_local = |text: String| ["localTCF", "localTFC"].iter().any(|l| l.eq_ignore_ascii_case(&text));
+        let is_local = |text: SmolStr| ["localTCF", "localTFC"].iter().any(|l| l.eq_ignore_ascii_case(&text));
         let correction = value("T38FaxUdpEC").map(|text| text.to_ascii_lowercase());
         Self {
             version: given.or_else(announced).unwrap_or(0),
@@ -113,7 +114,7 @@ impl T38Parameters {
     }
 
     /// The attribute lines, without `a=`.
-    pub fn attributes(&self) -> Vec<String> {
+    pub fn attributes(&self) -> Vec<SmolStr> {
         let rate_management = match self.rate_management {
             RateManagement::TransferredTcf => "transferredTCF",
             RateManagement::LocalTcf => "localTCF",
@@ -124,12 +125,12 @@ impl T38Parameters {
             ErrorCorrection::None => "t38UDPNoEC",
         };
         vec![
-            format!("T38FaxVersion:{}", self.version),
+            format!("T38FaxVersion:{}", self.version).into(),
             "T38MaxBitRate:14400".into(),
-            format!("T38FaxRateManagement:{rate_management}"),
+            format!("T38FaxRateManagement:{rate_management}").into(),
             "T38FaxMaxBuffer:1800".into(),
             "T38FaxMaxDatagram:512".into(),
-            format!("T38FaxUdpEC:{correction}"),
+            format!("T38FaxUdpEC:{correction}").into(),
         ]
     }
 }
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn parameters_follow_the_peer_unless_the_client_says_otherwise() {
-        let peer = |lines: &[&str]| lines.iter().map(|line| line.to_string()).collect::<Vec<_>>();
+        let peer = |lines: &[&str]| lines.iter().map(SmolStr::new).collect::<Vec<_>>();
         let fec = T38Options { fec: true, version: Some(3), ..T38Options::default() };
         let nothing = T38Options::default();
         let cases = [

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use super::value::{Dict, MAX_DEPTH, Value};
+use super::value::{Dict, MAX_DEPTH, Octets, Value};
 
 /// Why bytes are not a bencode dictionary.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -130,7 +130,7 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Int(number) => {
             out.push(b'i');
-            out.extend_from_slice(number.to_string().as_bytes());
+            encode_decimal(number.unsigned_abs(), *number < 0, None, out);
             out.push(b'e');
         }
         Value::Bytes(bytes) => encode_bytes(bytes, out),
@@ -146,21 +146,34 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    // Enough for the twenty digits of the greatest length and the colon.
-    let mut prefix = [0u8; 21];
-    let mut start = prefix.len() - 1;
-    prefix[start] = b':';
-    let mut rest = bytes.len();
+    out.reserve(bytes.len() + 8);
+    encode_decimal(bytes.len() as u64, false, Some(b':'), out);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a sign if there is one, the digits, and what follows them.
+fn encode_decimal(number: u64, is_negative: bool, end: Option<u8>, out: &mut Vec<u8>) {
+    // A sign, the twenty digits of the greatest number, and what follows.
+    let mut text = [0_u8; 22];
+    let mut start = text.len();
+    if let Some(end) = end {
+        start -= 1;
+        text[start] = end;
+    }
+    let mut rest = number;
     loop {
         start -= 1;
-        prefix[start] = b'0' + (rest % 10) as u8;
+        text[start] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    out.extend_from_slice(&prefix[start..]);
-    out.extend_from_slice(bytes);
+    if is_negative {
+        start -= 1;
+        text[start] = b'-';
+    }
+    out.extend_from_slice(&text[start..]);
 }
 
 /// Numbers are not longer, leading zeros included; so that the start of a token is cheap to read again.
@@ -182,7 +195,7 @@ enum Position {
 /// A container that is still open.
 enum Open {
     List(Vec<Value>),
-    Dict { dict: Dict, key: Option<Vec<u8>> },
+    Dict { dict: Dict, key: Option<Octets> },
 }
 
 fn build(reader: &mut Reader<'_>, ending: Ending) -> Result<Dict, BencodeError> {
@@ -211,7 +224,7 @@ fn build(reader: &mut Reader<'_>, ending: Ending) -> Result<Dict, BencodeError> 
                 Some(Open::Dict { dict, .. }) => Value::Dict(dict),
             },
             (Open::Dict { key: key @ None, .. }, Token::Bytes(bytes)) => {
-                *key = Some(bytes.to_vec());
+                *key = Some(Octets::from_slice(bytes));
                 continue;
             }
             (Open::Dict { key: None, .. }, _) => return Err(BencodeError::Unexpected { offset }),
@@ -227,7 +240,7 @@ fn build(reader: &mut Reader<'_>, ending: Ending) -> Result<Dict, BencodeError> 
                 continue;
             }
             (_, Token::Int(number)) => Value::Int(number),
-            (_, Token::Bytes(bytes)) => Value::Bytes(bytes.to_vec()),
+            (_, Token::Bytes(bytes)) => Value::Bytes(Octets::from_slice(bytes)),
         };
         match stack.last_mut().unwrap_or(&mut outermost) {
             Open::List(items) => items.push(finished),
@@ -340,7 +353,7 @@ mod tests {
     use crate::proto::value::tests::any_dict;
 
     fn dict(pairs: &[(&str, Value)]) -> Dict {
-        Dict(pairs.iter().map(|(key, value)| ((*key).to_owned().into(), value.clone())).collect())
+        Dict(pairs.iter().map(|(key, value)| ((*key).into(), value.clone())).collect())
     }
 
     #[test]

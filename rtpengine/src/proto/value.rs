@@ -1,6 +1,10 @@
 //! The tree that ng messages are made of, whether they travel as bencode or as JSON.
 
-use std::borrow::Cow;
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+/// A byte string of a message. Most are names, numbers, tags and addresses: up to 24 octets cost no memory of their own.
+pub type Octets = SmallVec<[u8; 24]>;
 
 /// How many containers may stand inside each other in a message.
 pub const MAX_DEPTH: usize = 32;
@@ -11,16 +15,16 @@ pub enum Value {
     /// An integer.
     Int(i64),
     /// A byte string; mostly text, but SDP bodies and blobs may be anything.
-    Bytes(Vec<u8>),
+    Bytes(Octets),
     /// A list.
     List(Vec<Value>),
     /// Key–value pairs in message order.
     Dict(Dict),
 }
 
-/// A key. Those of replies are literals, which are not copied.
+/// A key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(Cow<'static, [u8]>);
+pub struct Key(Octets);
 
 impl Key {
     /// The octets.
@@ -37,9 +41,9 @@ impl std::ops::Deref for Key {
     }
 }
 
-impl From<&'static str> for Key {
-    fn from(key: &'static str) -> Self {
-        Key(Cow::Borrowed(key.as_bytes()))
+impl From<&str> for Key {
+    fn from(key: &str) -> Self {
+        Key(Octets::from_slice(key.as_bytes()))
     }
 }
 
@@ -51,7 +55,19 @@ impl From<String> for Key {
 
 impl From<Vec<u8>> for Key {
     fn from(key: Vec<u8>) -> Self {
-        Key(Cow::Owned(key))
+        Key(key.into())
+    }
+}
+
+impl From<SmolStr> for Key {
+    fn from(key: SmolStr) -> Self {
+        key.as_str().into()
+    }
+}
+
+impl From<Octets> for Key {
+    fn from(key: Octets) -> Self {
+        Key(key)
     }
 }
 
@@ -113,17 +129,22 @@ impl From<u64> for Value {
 }
 impl From<&str> for Value {
     fn from(v: &str) -> Self {
-        Value::Bytes(v.as_bytes().to_vec())
+        Value::Bytes(Octets::from_slice(v.as_bytes()))
     }
 }
 impl From<String> for Value {
     fn from(v: String) -> Self {
-        Value::Bytes(v.into_bytes())
+        Value::Bytes(v.into_bytes().into())
+    }
+}
+impl From<SmolStr> for Value {
+    fn from(v: SmolStr) -> Self {
+        v.as_str().into()
     }
 }
 impl From<Vec<u8>> for Value {
     fn from(v: Vec<u8>) -> Self {
-        Value::Bytes(v)
+        Value::Bytes(v.into())
     }
 }
 impl From<Vec<Value>> for Value {
@@ -149,7 +170,7 @@ pub(crate) mod tests {
 
     /// Dictionaries of moderate size and depth over the given kind of strings.
     pub(crate) fn any_dict(strings: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Dict> {
-        let leaf = prop_oneof![any::<i64>().prop_map(Value::Int), strings.clone().prop_map(Value::Bytes)];
+        let leaf = prop_oneof![any::<i64>().prop_map(Value::Int), strings.clone().prop_map(Value::from)];
         let keys = strings.clone();
         let value = leaf.prop_recursive(4, 40, 6, move |inner| {
             prop_oneof![

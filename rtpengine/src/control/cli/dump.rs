@@ -133,7 +133,7 @@ mod tests {
                 tag: "ft1".into(),
                 role: PartyRole::Caller,
                 label: "labA".into(),
-                branch: String::new(),
+                branch: String::new().into(),
                 duration: Duration::from_micros(1_530_039),
                 aliases: vec!["a".into(), "b".into()],
                 hears: other(),

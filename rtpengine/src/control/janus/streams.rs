@@ -51,7 +51,7 @@ pub(super) fn entry(feed: u64, answer: &str, wanted: Wanted) -> Value {
     let mut streams = Vec::new();
     for (index, media) in session.media.iter().enumerate() {
         let kind = media.media_type.as_str();
-        let mid = media.attributes.mid.clone().unwrap_or_else(|| index.to_string());
+        let mid = media.attributes.mid.clone().unwrap_or_else(|| index.to_string().into());
         let mut stream = json!({"type": kind, "mindex": index, "mid": mid});
         let codec = media.formats.first().map(|format| format.format.name.to_lowercase());
         match codec.filter(|_| media.port != 0 && wanted.allows(kind)) {

@@ -1,5 +1,7 @@
 //! The answer to `explain`: dictionaries of texts for whoever wonders why a call has the media that it has.
 
+use smol_str::SmolStr;
+
 use crate::call::{ExplainedMedia, ExplainedStream};
 use crate::negotiate::codecs::explain::{ExplainedCodec, Fate};
 use crate::proto::value::{Dict, Value};
@@ -31,7 +33,7 @@ fn stream(stream: &ExplainedStream) -> Value {
     dict.push("from", stream.from_tag.as_deref().unwrap_or_default());
     dict.push("to", stream.to_tag.as_deref().unwrap_or_default());
     dict.push("restrictions", stream.restrictions.iter().map(|&text| text.into()).collect::<Vec<Value>>());
-    let payload_type = |(number, text): &(u8, String)| -> Value {
+    let payload_type = |(number, text): &(u8, SmolStr)| -> Value {
         let mut entry = Dict::new();
         entry.push("payload type", u64::from(*number)).push("what happens", text.as_str());
         entry.into()

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use smol_str::{SmolStr, format_smolstr};
+
 use crate::call::{
     AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
     TrafficSnapshot,
@@ -32,7 +34,7 @@ pub fn encode(call: &CallSnapshot, reporting: SsrcReporting) -> Dict {
     let inline = matches!(reporting, SsrcReporting::Full | SsrcReporting::Inline);
     let mut tags = Dict::new();
     for (number, snapshot) in &call.parties {
-        let key = snapshot.tag.clone().unwrap_or_else(|| format!("<untagged {number}>"));
+        let key = snapshot.tag.clone().unwrap_or_else(|| format_smolstr!("<untagged {number}>"));
         tags.push(key, party(snapshot, inline));
     }
     dict.push("tags", tags);
@@ -81,7 +83,7 @@ fn party(party: &PartySnapshot, inline: bool) -> Dict {
     dict
 }
 
-fn code((kind, digits, active): &(&'static str, String, bool)) -> Value {
+fn code((kind, digits, active): &(&'static str, SmolStr, bool)) -> Value {
     let mut entry = Dict::new();
     entry.push("type", *kind).push("trigger", digits.as_str()).push("active", u64::from(*active));
     entry.into()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::command;
@@ -14,7 +15,7 @@ use crate::proto::value::{Dict, Value};
 #[derive(Clone, Debug, PartialEq)]
 pub struct NgRequest {
     /// One of [`command::COMMANDS`], or `CLI`.
-    pub command: String,
+    pub command: SmolStr,
     /// The keys and flags. Left at defaults for commands that read `body` themselves (`ping`, `list`,
     /// `statistics`, `cli`); `query` fills call-id and tags only.
     pub signal: Signal,
@@ -86,7 +87,7 @@ pub fn decode(mut dict: Dict, peer: SocketAddr, templates: &Templates) -> Result
     if command::find(name).is_none() {
         return Err(RequestError::UnknownCommand);
     }
-    let command = String::from_utf8_lossy(name).into_owned();
+    let command = SmolStr::from(String::from_utf8_lossy(name));
     let signal = match command.as_str() {
         "ping" | "list" | "statistics" | "cli" | "CLI" => Signal::default(),
         "query" => query_keys(&dict),

@@ -169,7 +169,7 @@ async fn received(waiting: oneshot::Receiver<Reply>) -> Option<Reply> {
 
 fn success(reply: &Dict) -> Success {
     match reply.get("result") {
-        Some(Value::Bytes(result)) if result == b"error" => Success::Error,
+        Some(Value::Bytes(result)) if **result == *b"error" => Success::Error,
         _ => Success::Ok,
     }
 }

@@ -161,7 +161,7 @@ fn made_by_us(target: &MediaFormat, source: &PayloadFormat) -> MediaFormat {
             useinbandfec: Some(true),
             ..OpusFmtp::default()
         };
-        made.format.fmtp = ours.to_string();
+        made.format.fmtp = ours.to_string().into();
     }
     made
 }

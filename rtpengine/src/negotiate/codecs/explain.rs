@@ -1,6 +1,7 @@
 //! Why each codec is where it is, worked out from the finished negotiation when somebody asks.
 
 use codec::PayloadFormat;
+use smol_str::SmolStr;
 
 use super::compare::{any_matches, compatible};
 use super::{CodecState, Registry};
@@ -20,11 +21,11 @@ pub struct ExplainedCodec {
 
 impl ExplainedCodec {
     /// As in `a=rtpmap`.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> SmolStr {
         let format = &self.format;
         match format.channels {
-            0 | 1 => format!("{}/{}", format.name, format.clock_rate),
-            channels => format!("{}/{}/{channels}", format.name, format.clock_rate),
+            0 | 1 => format!("{}/{}", format.name, format.clock_rate).into(),
+            channels => format!("{}/{}/{channels}", format.name, format.clock_rate).into(),
         }
     }
 }

@@ -138,7 +138,7 @@ impl CodecState {
         if let Some(spec) = settings {
             options.bitrate_bps = spec.bitrate_bps;
             options.ptime_ms = spec.ptime_ms.or(options.ptime_ms);
-            options.options = spec.options.clone().unwrap_or_default();
+            options.options = spec.options.clone().unwrap_or_default().to_string();
             if let Some(fmtp) = &spec.fmtp {
                 sink.fmtp.clone_from(fmtp);
             }

@@ -308,9 +308,9 @@ fn exact(spec: &CodecSpec, def: Option<&CodecDef>) -> CodecSpec {
 pub(super) fn instance(def: &CodecDef, spec: &CodecSpec) -> PayloadFormat {
     PayloadFormat {
         payload_type: FIRST_DYNAMIC,
-        name: def.name.to_owned(),
+        name: def.name.into(),
         clock_rate: spec.clock_rate.unwrap_or(def.clock_rate),
         channels: spec.channels.unwrap_or(1),
-        fmtp: spec.fmtp.clone().unwrap_or_else(|| def.default_fmtp.to_owned()),
+        fmtp: spec.fmtp.clone().unwrap_or_else(|| def.default_fmtp.into()),
     }
 }

@@ -25,7 +25,7 @@ pub fn propose(specs: &[CodecSpec], media_type: &str, registry: &Registry) -> Ve
         formats.extend(format.filter(|format| usable(format)).map(plain));
     }
     if audio && !formats.iter().any(|f| !registry.is_supplemental(&f.format)) {
-        let default = |name: &str| CodecSpec { name: name.to_owned(), ..CodecSpec::default() };
+        let default = |name: &str| CodecSpec { name: name.into(), ..CodecSpec::default() };
         formats =
             DEFAULT.iter().filter_map(|name| numbered(&default(name), &[], registry).map(plain)).collect();
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn specs(names: &[&str]) -> Vec<CodecSpec> {
-        names.iter().map(|name| CodecSpec { name: (*name).to_owned(), ..CodecSpec::default() }).collect()
+        names.iter().map(|name| CodecSpec { name: (*name).into(), ..CodecSpec::default() }).collect()
     }
 
     fn offer(list: &[(u8, &str, u32)]) -> Vec<MediaFormat> {

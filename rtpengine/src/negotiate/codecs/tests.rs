@@ -21,7 +21,13 @@ fn formats(text: &str) -> Vec<MediaFormat> {
         let clock_rate = map.next().unwrap().parse().unwrap();
         let channels = map.next().map_or(1, |n| n.parse().unwrap());
         MediaFormat {
-            format: PayloadFormat { payload_type, name, clock_rate, channels, fmtp },
+            format: PayloadFormat {
+                payload_type,
+                name: name.into(),
+                clock_rate,
+                channels,
+                fmtp: fmtp.into(),
+            },
             feedback: vec![],
         }
     };
@@ -33,7 +39,7 @@ fn numbers(formats: &[MediaFormat]) -> Vec<u8> {
 }
 
 fn specs(names: &[&str]) -> Vec<CodecSpec> {
-    names.iter().map(|name| CodecSpec { name: (*name).to_owned(), ..CodecSpec::default() }).collect()
+    names.iter().map(|name| CodecSpec { name: (*name).into(), ..CodecSpec::default() }).collect()
 }
 
 fn exchange(offered: &str, options: &CodecOptions, answered: &str) -> AnsweredCodecs {
@@ -194,8 +200,13 @@ mod properties {
             let mut formats: Vec<MediaFormat> = Vec::new();
             for (payload_type, name, clock_rate, channels, fmtp) in list {
                 if !numbers(&formats).contains(&payload_type) {
-                    let format =
-                        PayloadFormat { payload_type, name: name.to_owned(), clock_rate, channels, fmtp };
+                    let format = PayloadFormat {
+                        payload_type,
+                        name: name.into(),
+                        clock_rate,
+                        channels,
+                        fmtp: fmtp.into(),
+                    };
                     formats.push(MediaFormat { format, feedback: vec![] });
                 }
             }
@@ -213,7 +224,7 @@ mod properties {
         );
         prop::collection::vec(one, 0..4).prop_map(|list| {
             let spec = |(name, clock_rate, channels): (&str, _, _)| CodecSpec {
-                name: name.to_owned(),
+                name: name.into(),
                 clock_rate,
                 channels,
                 ..CodecSpec::default()

@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
+use smol_str::ToSmolStr;
+
 use crate::proto::ice::{CandidateKind, Component, RemoteCandidate, ice_characters_of, priority};
 use crate::proto::sdp::model::Candidate;
 
@@ -18,7 +20,7 @@ impl RemoteCandidate {
             return None;
         }
         Some(Self {
-            foundation: candidate.foundation.clone(),
+            foundation: candidate.foundation.to_string(),
             component: match candidate.component {
                 1 => Component::Rtp,
                 2 => Component::Rtcp,
@@ -98,12 +100,12 @@ pub fn local_candidates(endpoints: &[LocalEndpoint], ranking: Ranking<'_>) -> Ve
             };
             let address = endpoint.address.to_string();
             lines.push(Candidate {
-                foundation: endpoint.foundation.to_string(),
+                foundation: endpoint.foundation.to_smolstr(),
                 component: component as u32,
                 transport: "UDP".into(),
                 priority: priority(first.0, first.1.saturating_sub(number), component).into(),
-                related: (kind != CandidateKind::Host).then(|| (address.clone(), port)),
-                address,
+                related: (kind != CandidateKind::Host).then(|| (address.clone().into(), port)),
+                address: address.into(),
                 port,
                 kind: kind.name().into(),
             });

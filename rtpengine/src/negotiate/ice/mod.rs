@@ -216,14 +216,14 @@ impl Ice {
         let trickle = peer_trickles || asked.is_some_and(|options| options.ice_trickle);
         let mut options = Vec::new();
         if trickle {
-            options.push("trickle".to_owned());
+            options.push("trickle".into());
         }
         if asked.is_some_and(|options| options.ice2) {
-            options.push("ice2".to_owned());
+            options.push("ice2".into());
         }
         Some(IceOut {
-            ufrag: local.ufrag().to_owned(),
-            pwd: local.password().to_owned(),
+            ufrag: local.ufrag().into(),
+            pwd: local.password().into(),
             options,
             candidates,
             remote_candidates: Vec::new(),

@@ -68,5 +68,5 @@ fn credentials(media: &MediaDescription, session: &SessionDescription) -> Option
     let ufrag = media.ice_ufrag(session)?;
     let password = media.ice_pwd(session).unwrap_or_default();
     let sensible = (1..=MAX_CREDENTIAL).contains(&ufrag.len()) && password.len() <= MAX_CREDENTIAL;
-    sensible.then(|| RemoteCredentials { ufrag: ufrag.to_owned(), password: password.to_owned() })
+    sensible.then(|| RemoteCredentials { ufrag: ufrag.into(), password: password.into() })
 }

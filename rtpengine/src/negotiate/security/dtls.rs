@@ -1,6 +1,7 @@
 //! Signalling of DTLS-SRTP (RFC 5763, RFC 8842): roles, fingerprints, association identifiers.
 
 use rand::RngCore;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::keying::{DtlsKeying, DtlsRole};
 use crate::proto::dtls::Certificate;
@@ -28,7 +29,7 @@ pub(super) struct Dtls {
 struct Remote {
     setup: Setup,
     fingerprint: Fingerprint,
-    tls_id: Option<String>,
+    tls_id: Option<SmolStr>,
 }
 
 /// What a section says about DTLS.
@@ -46,7 +47,7 @@ impl Dtls {
             Described { setup: Some(setup), fingerprint: Some(fingerprint), tls_id }
                 if setup != Setup::HoldConn =>
             {
-                let tls_id = tls_id.map(str::to_owned);
+                let tls_id = tls_id.map(SmolStr::new);
                 Some(Remote { setup, fingerprint: fingerprint.clone(), tls_id })
             }
             _ => None,
@@ -130,8 +131,8 @@ impl Dtls {
     }
 
     /// 32 hexadecimal digits.
-    pub fn tls_id(&self) -> Option<String> {
-        self.tls_id.map(|id| format!("{id:032x}"))
+    pub fn tls_id(&self) -> Option<SmolStr> {
+        self.tls_id.map(|id| format_smolstr!("{id:032x}"))
     }
 
     /// For the data plane; before the party's answer as well, since it may be faster on the media path.

@@ -19,6 +19,7 @@ mod osrtp;
 mod sdes;
 
 use rand::RngCore;
+use smol_str::SmolStr;
 
 use self::dtls::{Described, Dtls};
 use self::sdes::Sdes;
@@ -95,7 +96,7 @@ pub struct Lines {
     /// `a=fingerprint`
     pub fingerprint: Option<Fingerprint>,
     /// `a=tls-id`
-    pub tls_id: Option<String>,
+    pub tls_id: Option<SmolStr>,
 }
 
 /// What becomes of the answerer's packets on their way to the offerer.

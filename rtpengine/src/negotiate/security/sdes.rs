@@ -1,6 +1,7 @@
 //! Keys in the SDP (RFC 4568): which `a=crypto` lines a party gets, and what was agreed on.
 
 use rand::RngCore;
+use smol_str::SmolStr;
 
 use super::Packets;
 use crate::negotiate::signal::SdesOptions;
@@ -162,7 +163,7 @@ impl Sdes {
 
 /// `only-` beats `no-`.
 fn is_allowed(options: &SdesOptions, suite: &Suite) -> bool {
-    let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(suite.name));
+    let named = |names: &[SmolStr]| names.iter().any(|name| name.eq_ignore_ascii_case(suite.name));
     if options.only.is_empty() { !named(&options.no) } else { named(&options.only) }
 }
 
@@ -177,7 +178,7 @@ fn same_line<'l>(list: &'l [Crypto], line: &Crypto) -> Option<&'l Crypto> {
 }
 
 /// Moves the named suites to the front, in the order of the names. Returns whether there was any.
-fn move_to_front(list: &mut [Crypto], names: &[String]) -> bool {
+fn move_to_front(list: &mut [Crypto], names: &[SmolStr]) -> bool {
     let mut front = 0;
     for name in names {
         let named = |line: &Crypto| line.suite.name.eq_ignore_ascii_case(name);

@@ -265,7 +265,7 @@ fn a_new_fingerprint_or_tls_id_is_a_new_association_with_a_new_identifier() {
         pair.offer(&options(|_| ()), "UDP/TLS/RTP/SAVP", &attributes, AVP);
         let lines = pair.answer(&options(|_| ()), AVP, &[], "UDP/TLS/RTP/SAVP");
         let Keying::Dtls(keying) = pair.caller.keying() else { panic!() };
-        seen.push((keying.association, lines.tls_id.expect("tls-id")));
+        seen.push((keying.association, lines.tls_id.expect("tls-id").to_string()));
     }
     assert_eq!(seen.iter().map(|(association, _)| *association).collect::<Vec<_>>(), [0, 0, 1, 2]);
     assert_eq!(seen[0].1, seen[1].1);
@@ -307,8 +307,8 @@ fn refused_opportunistic_keys_leave_both_sides_plain() {
     assert_ne!(pair.caller.keying(), &Keying::Plain);
 }
 
-fn suites() -> impl Strategy<Value = Vec<String>> {
-    let name = prop::sample::select(SUITES.iter().map(|suite| suite.name.to_owned()).collect::<Vec<_>>());
+fn suites() -> impl Strategy<Value = Vec<smol_str::SmolStr>> {
+    let name = prop::sample::select(SUITES.iter().map(|suite| suite.name.into()).collect::<Vec<_>>());
     prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(name, 0..4)]
 }
 

@@ -2,11 +2,12 @@
 
 use codec::PayloadFormat;
 use codec::fmtp::OpusFmtp;
+use smol_str::{SmolStr, ToSmolStr};
 
 /// The text of `a=fmtp`; empty when no line is to be printed.
-pub fn printed(format: &PayloadFormat) -> String {
+pub fn printed(format: &PayloadFormat) -> SmolStr {
     if format.name.eq_ignore_ascii_case("opus") {
-        OpusFmtp::parse(&format.fmtp).to_string()
+        OpusFmtp::parse(&format.fmtp).to_smolstr()
     } else {
         format.fmtp.clone()
     }

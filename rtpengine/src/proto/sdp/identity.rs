@@ -1,6 +1,7 @@
 //! parse∘render on every recorded description.
 
 use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::corpus::corpus_directory;
 use super::model::{Attributes, MediaDescription, SessionDescription};
@@ -78,7 +79,7 @@ fn for_each_recorded(mut each: impl FnMut(&str, &Value)) {
 }
 
 /// Placeholders of the recording become values of their kind and length.
-fn concrete(body: &str) -> String {
+fn concrete(body: &str) -> SmolStr {
     let mut out = String::new();
     let mut rest = body;
     while let Some(start) = rest.find('{') {
@@ -103,7 +104,7 @@ fn concrete(body: &str) -> String {
         }
         rest = &rest[end + 1..];
     }
-    out + rest
+    (out + rest).into()
 }
 
 /// The description as the daemon itself would print these values.
@@ -172,7 +173,7 @@ fn generated(media: &MediaDescription) -> GeneratedSection {
     let mut formats = media.formats.clone();
     for format in &mut formats {
         if !is_printed(format.format.payload_type) {
-            format.format.name.clear();
+            format.format.name = SmolStr::default();
         }
     }
     GeneratedSection {

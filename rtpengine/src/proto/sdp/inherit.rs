@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use smol_str::SmolStr;
+
 use super::model::{Connection, Direction, ExtMap, Fingerprint, MediaDescription, SessionDescription, Setup};
 
 impl MediaDescription {
@@ -74,7 +76,7 @@ impl MediaDescription {
     }
 
     /// `a=ice-options`
-    pub fn ice_options<'s>(&'s self, session: &'s SessionDescription) -> &'s [String] {
+    pub fn ice_options<'s>(&'s self, session: &'s SessionDescription) -> &'s [SmolStr] {
         let own = &self.attributes.ice_options;
         if own.is_empty() { &session.attributes.ice_options } else { own }
     }

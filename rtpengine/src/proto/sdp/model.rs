@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use smol_str::SmolStr;
+
 pub use super::attribute::crypto::{KeySalt, Suite};
 pub use super::attribute::fingerprint::FingerprintHash;
 
@@ -11,27 +13,27 @@ pub struct SessionDescription {
     /// `o=`, of the first session.
     pub origin: Option<Origin>,
     /// `s=` text; `None` when the line is missing.
-    pub session_name: Option<String>,
+    pub session_name: Option<SmolStr>,
     /// `i=`
-    pub information: Option<String>,
+    pub information: Option<SmolStr>,
     /// `u=`
-    pub uri: Option<String>,
+    pub uri: Option<SmolStr>,
     /// `e=`
-    pub email: Option<String>,
+    pub email: Option<SmolStr>,
     /// `p=`
-    pub phone: Option<String>,
+    pub phone: Option<SmolStr>,
     /// Session-level `c=`.
     pub connection: Option<Connection>,
     /// Session-level `b=`.
     pub bandwidth: Bandwidth,
     /// `t=` text of the first line.
-    pub timing: Option<String>,
+    pub timing: Option<SmolStr>,
     /// Session-level attributes that media without their own inherit.
     pub attributes: Attributes,
     /// `a=group:` lines.
     pub groups: Vec<Group>,
     /// `a=rtpengine:` instance ids, one per session (loop protection).
-    pub instances: Vec<Option<String>>,
+    pub instances: Vec<Option<SmolStr>>,
     /// Media sections in order.
     pub media: Vec<MediaDescription>,
 }
@@ -40,17 +42,17 @@ pub struct SessionDescription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// User name.
-    pub username: String,
+    pub username: SmolStr,
     /// Session id (any length, digits not checked).
-    pub session_id: String,
+    pub session_id: SmolStr,
     /// Session version (any length).
-    pub version: String,
+    pub version: SmolStr,
     /// `IN`.
-    pub network: String,
+    pub network: SmolStr,
     /// `IP4` or `IP6`.
-    pub family: String,
+    pub family: SmolStr,
     /// Address or host name.
-    pub address: String,
+    pub address: SmolStr,
 }
 
 /// `c=IN IP4 <address>`; multicast suffixes are dropped.
@@ -79,16 +81,16 @@ pub struct Bandwidth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// `BUNDLE`, `LS` …
-    pub semantics: String,
+    pub semantics: SmolStr,
     /// Identification tags.
-    pub mids: Vec<String>,
+    pub mids: Vec<SmolStr>,
 }
 
 /// One `m=` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaDescription {
     /// `audio`, `video`, `image`, `message`, `application`, `text` or anything else, as spelled.
-    pub media_type: String,
+    pub media_type: SmolStr,
     /// Port; 0 = rejected.
     pub port: u16,
     /// Number of ports (`/n`), 1 when not given; 1–10.
@@ -96,12 +98,12 @@ pub struct MediaDescription {
     /// Transport.
     pub transport: Transport,
     /// The `fmt` tokens as written.
-    pub format_tokens: Vec<String>,
+    pub format_tokens: Vec<SmolStr>,
     /// For RTP transports: the payload types with rtpmap/fmtp/rtcp-fb merged, in `m=` order. Static numbers
     /// without rtpmap have their registered name; unknown ones have an empty name.
     pub formats: Vec<MediaFormat>,
     /// `i=`
-    pub information: Option<String>,
+    pub information: Option<SmolStr>,
     /// Media-level `c=`.
     pub connection: Option<Connection>,
     /// Media-level `b=`.
@@ -109,7 +111,7 @@ pub struct MediaDescription {
     /// Typed and unknown attributes.
     pub attributes: Attributes,
     /// All attribute lines as written (without `a=`), for sections that are copied verbatim.
-    pub attribute_lines: Vec<String>,
+    pub attribute_lines: Vec<SmolStr>,
     /// The other half of a legacy OSRTP pair, when negotiation has joined two sections into this one; the parser leaves it empty.
     pub other_half: Option<OtherHalf>,
 }
@@ -120,7 +122,7 @@ pub struct OtherHalf {
     /// Transport.
     pub transport: Transport,
     /// The `fmt` tokens as written.
-    pub format_tokens: Vec<String>,
+    pub format_tokens: Vec<SmolStr>,
     /// It stands in front of the section that was kept.
     pub is_first: bool,
 }
@@ -131,7 +133,7 @@ pub struct MediaFormat {
     /// Codec, clock, channels and fmtp.
     pub format: codec::PayloadFormat,
     /// `a=rtcp-fb:<pt> …` values in input order, without the payload type.
-    pub feedback: Vec<String>,
+    pub feedback: Vec<SmolStr>,
 }
 
 /// The `proto` field of `m=`.
@@ -142,7 +144,7 @@ pub enum Transport {
     /// `udptl` (T.38).
     Udptl,
     /// Anything else, as written.
-    Other(String),
+    Other(SmolStr),
 }
 
 /// RTP profiles.
@@ -217,28 +219,28 @@ pub struct ExtMap {
     /// 1–14 or 16–255.
     pub id: u16,
     /// URI.
-    pub uri: String,
+    pub uri: SmolStr,
 }
 
 /// `a=candidate` (RFC 8839), parsed as far as it is valid; unusable ones (TCP, host names) are kept as text only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Foundation.
-    pub foundation: String,
+    pub foundation: SmolStr,
     /// 1 = RTP, 2 = RTCP.
     pub component: u32,
     /// `UDP`, `TCP` …, as written.
-    pub transport: String,
+    pub transport: SmolStr,
     /// Priority.
     pub priority: u64,
     /// Connection address as text.
-    pub address: String,
+    pub address: SmolStr,
     /// Port.
     pub port: u16,
     /// `host`, `srflx`, `prflx`, `relay`.
-    pub kind: String,
+    pub kind: SmolStr,
     /// Related address and port.
-    pub related: Option<(String, u16)>,
+    pub related: Option<(SmolStr, u16)>,
 }
 
 /// `a=rtcp:<port> [IN IP4 <address>]` (RFC 3605).
@@ -256,9 +258,9 @@ pub struct Attributes {
     /// Direction; if several are present recvonly wins over sendonly over inactive over sendrecv.
     pub direction: Option<Direction>,
     /// `a=mid`
-    pub mid: Option<String>,
+    pub mid: Option<SmolStr>,
     /// `a=label`
-    pub label: Option<String>,
+    pub label: Option<SmolStr>,
     /// `a=bundle-only`
     pub bundle_only: bool,
     /// `a=rtcp`
@@ -272,17 +274,17 @@ pub struct Attributes {
     /// `a=fingerprint`, first valid one
     pub fingerprint: Option<Fingerprint>,
     /// `a=tls-id`
-    pub tls_id: Option<String>,
+    pub tls_id: Option<SmolStr>,
     /// `a=ptime`, ms
     pub ptime_ms: Option<u16>,
     /// `a=maxptime`, ms
     pub maxptime_ms: Option<u16>,
     /// `a=ice-ufrag`
-    pub ice_ufrag: Option<String>,
+    pub ice_ufrag: Option<SmolStr>,
     /// `a=ice-pwd`
-    pub ice_pwd: Option<String>,
+    pub ice_pwd: Option<SmolStr>,
     /// `a=ice-options` words
-    pub ice_options: Vec<String>,
+    pub ice_options: Vec<SmolStr>,
     /// `a=ice-lite`
     pub ice_lite: bool,
     /// `a=end-of-candidates`
@@ -295,9 +297,9 @@ pub struct Attributes {
     pub extmap_allow_mixed: bool,
     /// Attributes that are passed on as text (without `a=`), in input order. `rtcp-fb:*` is among them. The
     /// attribute named by option `moh-attr-name` is too; the caller removes it.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<SmolStr>,
     /// Like `unknown`, with the direction attributes left in their places (flag `original-sendrecv`).
-    pub unknown_with_direction: Vec<String>,
+    pub unknown_with_direction: Vec<SmolStr>,
     /// T.38 attributes (`T38…`), consumed when a section is generated.
-    pub t38: Vec<String>,
+    pub t38: Vec<SmolStr>,
 }

@@ -45,7 +45,7 @@ impl Transport {
         if let Some(profile) = RtpProfile::from_name(name) {
             return Transport::Rtp(profile);
         }
-        if name.eq_ignore_ascii_case("udptl") { Transport::Udptl } else { Transport::Other(name.to_owned()) }
+        if name.eq_ignore_ascii_case("udptl") { Transport::Udptl } else { Transport::Other(name.into()) }
     }
 
     /// The canonical spelling; unknown ones as written.

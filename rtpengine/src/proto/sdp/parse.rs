@@ -3,6 +3,7 @@
 //! Lines that cannot be read fail the whole body; attributes that cannot be read are dropped one by one. Cost is linear
 //! in the length of the body, and numbers of lines and sections are bounded.
 
+use smol_str::{SmolStr, ToSmolStr};
 use thiserror::Error;
 
 use super::attribute::simple::ip_address;
@@ -70,7 +71,7 @@ pub enum SdpError {
         /// Index of the section, from 0.
         media: usize,
         /// What stood there.
-        token: String,
+        token: SmolStr,
     },
 }
 
@@ -168,7 +169,7 @@ impl Parser {
         }
         if let Some(slot) = self.text_line(letter) {
             // A line that counts once.
-            slot.get_or_insert_with(|| value.to_owned());
+            slot.get_or_insert_with(|| value.into());
             return Ok(());
         }
         match letter {
@@ -190,7 +191,7 @@ impl Parser {
     }
 
     /// Where the text of a line without structure goes.
-    fn text_line(&mut self, letter: char) -> Option<&mut Option<String>> {
+    fn text_line(&mut self, letter: char) -> Option<&mut Option<SmolStr>> {
         match (letter, &mut self.media) {
             ('i', Some(open)) => Some(&mut open.description.information),
             ('i', None) => Some(&mut self.session.information),
@@ -218,7 +219,7 @@ impl Parser {
         if std::mem::replace(&mut self.origin_seen, true) {
             return None;
         }
-        let mut words = value.split_ascii_whitespace().map(str::to_owned);
+        let mut words = value.split_ascii_whitespace().map(SmolStr::new);
         let origin = Origin {
             username: words.next()?,
             session_id: words.next()?,
@@ -255,7 +256,7 @@ impl Parser {
     fn attribute(&mut self, value: &str) {
         match &mut self.media {
             Some(open) => {
-                open.description.attribute_lines.push(value.to_owned());
+                open.description.attribute_lines.push(value.into());
                 open.collector.add(Level::Media, value);
             }
             None => self.collector.add(Level::Session, value),
@@ -357,11 +358,11 @@ fn parse_media(value: &str) -> Option<MediaDescription> {
         None => (port, 1),
     };
     Some(MediaDescription {
-        media_type,
+        media_type: media_type.into(),
         port: port.parse().ok()?,
         port_count: count,
         transport: Transport::from_name(words.next().filter(|word| is_token(word))?),
-        format_tokens: words.map(str::to_owned).collect(),
+        format_tokens: words.map(SmolStr::new).collect(),
         formats: Vec::new(),
         information: None,
         connection: None,
@@ -384,7 +385,7 @@ fn payload_types(description: &MediaDescription, media: usize) -> Result<Vec<u8>
         match token.parse().ok().filter(|payload_type| *payload_type <= 127) {
             Some(payload_type) => types.push(payload_type),
             None if description.port == 0 => {}
-            None => return Err(SdpError::PayloadType { media, token: token.clone() }),
+            None => return Err(SdpError::PayloadType { media, token: token.to_smolstr() }),
         }
     }
     Ok(types)

@@ -1,5 +1,7 @@
 //! Codec lists, ptime (sections 4 and 7 of the flag reference).
 
+use smol_str::SmolStr;
+
 use super::read::{dictionary, each_string, unescape};
 use super::{CommandKind, Decoder, Key, ignored};
 use crate::negotiate::signal::{CodecOptions, CodecSpec};
@@ -117,13 +119,13 @@ pub(super) fn parse(text: &str) -> Option<CodecSpec> {
     // With a clock, channels default to one: `opus/48000` is mono.
     let channels = next().and_then(|part| part.parse().ok()).or(clock_rate.map(|_| 1));
     Some(CodecSpec {
-        name,
+        name: name.into(),
         clock_rate,
         channels,
         bitrate_bps: next().and_then(|part| part.parse().ok()),
         ptime_ms: next().and_then(|part| part.parse().ok()),
-        fmtp: next().map(str::to_owned),
-        options: next().map(str::to_owned),
+        fmtp: next().map(SmolStr::new),
+        options: next().map(SmolStr::new),
     })
 }
 

@@ -1,5 +1,7 @@
 //! DTMF blocking, replacement and playing (section 10 of the flag reference).
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::read::{choose_value, each_string, set_int, set_text, text};
 use super::{Decoder, Key};
 use crate::proto::value::Value;
@@ -54,16 +56,16 @@ pub(super) const SECURITY: &[(&[&str], &str)] = &[
     (&["off"], "off"),
 ];
 
-fn set_security(target: &mut Option<String>, value: &Value) {
+fn set_security(target: &mut Option<SmolStr>, value: &Value) {
     if let Some(mode) = choose_value("DTMF-security", value, SECURITY) {
-        *target = Some(mode.to_owned());
+        *target = Some(mode.into());
     }
 }
 
 /// Digits alone may have been written as a number.
-fn set_digits(target: &mut Option<String>, value: &Value) {
+fn set_digits(target: &mut Option<SmolStr>, value: &Value) {
     let digits = match value {
-        Value::Int(number) => Some(number.to_string()),
+        Value::Int(number) => Some(number.to_smolstr()),
         value => text(value),
     };
     if digits.is_some() {

@@ -23,7 +23,7 @@ pub(super) const KEYS: &[Key] = &[
         let templates = d.templates;
         match templates.get(&name) {
             Some(template) => d.flag_string(template),
-            None => tracing::info!(name, "unknown signalling template ignored"),
+            None => tracing::info!(%name, "unknown signalling template ignored"),
         }
     }),
 ];
@@ -59,9 +59,9 @@ impl Decoder<'_> {
     fn direction_word(&mut self, name: &str, count: &mut usize) {
         let network = &mut self.signal.network;
         match *count {
-            0 => network.interface_from = Some(name.to_owned()),
-            1 => network.interface_to = Some(name.to_owned()),
-            _ => tracing::info!(name, "third direction in flag string ignored"),
+            0 => network.interface_from = Some(name.into()),
+            1 => network.interface_to = Some(name.into()),
+            _ => tracing::info!(%name, "third direction in flag string ignored"),
         }
         *count += 1;
     }
@@ -151,8 +151,8 @@ impl<'a> Parser<'a> {
         let element = |item| match item {
             Item::Word(word) => Value::from(word),
             Item::Nameless(value) => value,
-            Item::Pair(key, Value::Bytes(bytes)) => Value::Bytes([key.as_bytes(), b"=", &bytes].concat()),
-            Item::Pair(key, value) => Value::Dict(Dict(vec![(key.to_owned().into(), value)])),
+            Item::Pair(key, Value::Bytes(bytes)) => [key.as_bytes(), b"=", &bytes].concat().into(),
+            Item::Pair(key, value) => Value::Dict(Dict(vec![(key.into(), value)])),
         };
         Value::List(items.into_iter().map(element).collect())
     }
@@ -182,9 +182,7 @@ mod tests {
     }
 
     fn dict(pairs: &[(&str, Value)]) -> Value {
-        Value::Dict(Dict(
-            pairs.iter().map(|(key, value)| ((*key).to_owned().into(), value.clone())).collect(),
-        ))
+        Value::Dict(Dict(pairs.iter().map(|(key, value)| ((*key).into(), value.clone())).collect()))
     }
 
     #[test]

@@ -122,7 +122,7 @@ type PrefixSetter = fn(&mut Decoder<'_>, &str) -> bool;
 const PREFIXES: &[(&str, PrefixSetter)] = &[
     ("endpoint-learning-", |d, rest| known(network::endpoint_learning, d, rest)),
     ("from-tags-", |d, rest| {
-        d.signal.selection.from_tags.push(rest.to_owned());
+        d.signal.selection.from_tags.push(rest.into());
         true
     }),
     ("OSRTP-", |d, rest| known(security::osrtp, d, rest)),

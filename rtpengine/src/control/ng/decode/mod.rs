@@ -107,7 +107,9 @@ impl<'a> Decoder<'a> {
     pub(super) fn dictionary(&mut self, dict: &mut Dict) -> Result<(), RequestError> {
         for (key, value) in &mut dict.0 {
             match (key.as_slice(), value) {
-                (b"sdp" | b"SDP", Value::Bytes(body)) => self.signal.sdp = Some(std::mem::take(body)),
+                (b"sdp" | b"SDP", Value::Bytes(body)) => {
+                    self.signal.sdp = Some(std::mem::take(body).into_vec())
+                }
                 (key, value) => self.key(key, value),
             }
             if let Some(failure) = self.failure {

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use smol_str::SmolStr;
+
 use super::ignored;
 use crate::negotiate::signal::AddressFamily;
 use crate::proto::value::{Dict, Value};
 
 /// A string. Octets that are not UTF-8 are mapped one by one to U+0000…U+00FF, so that different ones stay
 /// different.
-pub(in super::super) fn text(value: &Value) -> Option<String> {
-    value.as_bytes().map(|bytes| bytes_as_text(bytes).into_owned())
+pub(in super::super) fn text(value: &Value) -> Option<SmolStr> {
+    value.as_bytes().map(|bytes| SmolStr::from(bytes_as_text(bytes)))
 }
 
 fn bytes_as_text(bytes: &[u8]) -> Cow<'_, str> {
@@ -21,7 +23,7 @@ fn bytes_as_text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// Sets a text; values of other types count as absent.
-pub(super) fn set_text(target: &mut Option<String>, value: &Value) {
+pub(super) fn set_text(target: &mut Option<SmolStr>, value: &Value) {
     if let Some(text) = text(value) {
         *target = Some(text);
     }
@@ -69,9 +71,9 @@ pub(super) fn each_string(value: &Value, mut take: impl FnMut(&str)) {
 }
 
 /// The strings of a list; a single string is split at commas.
-pub(super) fn strings(value: &Value) -> Vec<String> {
+pub(super) fn strings(value: &Value) -> Vec<SmolStr> {
     let mut strings = Vec::new();
-    each_string(value, |text| strings.push(text.to_owned()));
+    each_string(value, |text| strings.push(text.into()));
     strings
 }
 
@@ -114,8 +116,8 @@ pub(super) fn dictionary<'a>(key: &str, value: &'a Value) -> Option<&'a Dict> {
 }
 
 /// In flags, `--` stands for `=` and `..` for a blank.
-pub(super) fn unescape(text: &str) -> String {
-    text.replace("--", "=").replace("..", " ")
+pub(super) fn unescape(text: &str) -> SmolStr {
+    text.replace("--", "=").replace("..", " ").into()
 }
 
 /// Word lists of `on` and `off` in their many spellings.

@@ -111,9 +111,10 @@ fn star_code(decoder: &mut Decoder<'_>, purpose: &str, value: &Value) {
         value => match text(value) {
             Some(digits) => digits,
             None => return,
-        },
+        }
+        .to_string(),
     };
     let codes = &mut decoder.signal.recording.vsc;
     codes.retain(|(known, _)| known != purpose);
-    codes.push((purpose.to_owned(), digits));
+    codes.push((purpose.into(), digits.into()));
 }

@@ -38,7 +38,7 @@ pub(super) fn flag(decoder: &mut Decoder<'_>, rest: &str) -> bool {
 fn section(name: &str) -> Option<SdpSection> {
     match name {
         "none" | "global" => Some(SdpSection::Session),
-        name if MEDIA_TYPES.contains(&name) => Some(SdpSection::Media(name.to_owned())),
+        name if MEDIA_TYPES.contains(&name) => Some(SdpSection::Media(name.into())),
         _ => None,
     }
 }
@@ -80,10 +80,10 @@ fn substitution(item: &Value) -> Option<SdpAttrAction> {
 
 fn action(command: &str, text: &str) -> Option<SdpAttrAction> {
     match command {
-        "add" => Some(SdpAttrAction::Add(text.to_owned())),
-        "remove" => Some(SdpAttrAction::Remove(text.to_owned())),
+        "add" => Some(SdpAttrAction::Add(text.into())),
+        "remove" => Some(SdpAttrAction::Remove(text.into())),
         _ => text
             .split_once('>')
-            .map(|(from, to)| SdpAttrAction::Substitute { from: from.to_owned(), to: to.to_owned() }),
+            .map(|(from, to)| SdpAttrAction::Substitute { from: from.into(), to: to.into() }),
     }
 }

@@ -57,7 +57,7 @@ fn remove_media(decoder: &mut Decoder<'_>, value: &Value) {
     for name in types.iter().filter_map(text) {
         let selector = match name.as_str() {
             "other" => MediaTypeSelector::Other,
-            name if MEDIA_TYPES.contains(&name) => MediaTypeSelector::Named(name.to_owned()),
+            name if MEDIA_TYPES.contains(&name) => MediaTypeSelector::Named(name.into()),
             _ => return decoder.fail(RequestError::UnsupportedSection),
         };
         decoder.signal.output.remove_media.push(selector);
@@ -78,7 +78,7 @@ fn extmap(decoder: &mut Decoder<'_>, value: &Value) {
         };
         each_string(names, |name| match name {
             "all" => *all = true,
-            name => list.push(name.to_owned()),
+            name => list.push(name.into()),
         });
     }
 }

@@ -1,5 +1,7 @@
 //! Transport, ICE, DTLS, SDES, OSRTP, rtcp-mux and bundling (section 6 of the flag reference).
 
+use smol_str::SmolStr;
+
 use super::read::{choose, choose_value, each_string, set_text, text};
 use super::{Apply, Decoder, Key, ignored};
 use crate::negotiate::signal::{
@@ -146,11 +148,11 @@ pub(super) fn transport(name: &str) -> Option<TransportOverride> {
 /// A word of the `SDES` list, or what follows the flag prefix `SDES-`.
 pub(super) fn sdes(decoder: &mut Decoder<'_>, word: &str) {
     let sdes = &mut decoder.signal.security.sdes;
-    let suites = |list: &str| list.split(';').filter(|suite| !suite.is_empty()).map(str::to_owned).collect();
+    let suites = |list: &str| list.split(';').filter(|suite| !suite.is_empty()).map(SmolStr::new).collect();
     if let Some(suite) = word.strip_prefix("only-") {
-        sdes.only.push(suite.to_owned());
+        sdes.only.push(suite.into());
     } else if let Some(suite) = word.strip_prefix("no-") {
-        sdes.no.push(suite.to_owned());
+        sdes.no.push(suite.into());
     } else if let Some(list) = word.strip_prefix("order:") {
         sdes.order = suites(list);
     } else if let Some(list) = word.strip_prefix("offerer_pref:") {

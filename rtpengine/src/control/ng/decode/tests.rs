@@ -293,7 +293,7 @@ fn prefixed_flags() {
     );
     let sdes = &signal.security.sdes;
     assert!(sdes.off && sdes.unencrypted_srtp == Some(true));
-    assert_eq!((&sdes.no[..], &sdes.only[..]), (&["A".to_owned()][..], &["B".to_owned()][..]));
+    assert_eq!((&sdes.no[..], &sdes.only[..]), (&["A".into()][..], &["B".into()][..]));
     assert_eq!((sdes.order.join(" "), sdes.offerer_preference.join(" ")), ("A B".into(), "C".into()));
     assert!(signal.security.osrtp_accept_legacy && !signal.security.osrtp_accept);
     assert!(signal.replace.origin_full && signal.security.rtcp_mux.demux && signal.security.bundle.strict);
@@ -336,10 +336,7 @@ fn sdp_output_keys() {
     assert_eq!(output.sdp_attr.len(), 3);
     assert_eq!(output.remove_media, [MediaTypeSelector::Named("video".into()), MediaTypeSelector::Other]);
     assert!(output.extmap_strip_all && !output.extmap_mask_all);
-    assert_eq!(
-        (output.extmap_strip, output.extmap_mask),
-        (vec!["a".to_owned()], vec!["b".into(), "c".into()])
-    );
+    assert_eq!((output.extmap_strip, output.extmap_mask), (vec!["a".into()], vec!["b".into(), "c".into()]));
     let moh = output.moh.expect("music on hold");
     assert_eq!(moh.source, Some(crate::negotiate::signal::MediaSource::Blob(b"x".to_vec())));
     assert!(moh.zero_connection && moh.mode == crate::negotiate::signal::MohMode::Reflect);
@@ -468,7 +465,7 @@ fn playback_recording_and_dtmf_keys() {
     assert_eq!(signal.playback.blob.as_deref(), Some(&b"hi"[..]));
     assert_eq!(signal.playback.repeat_times, Some(3));
     assert!(signal.recording.pause);
-    assert_eq!(signal.recording.vsc, [("start-rec".to_owned(), "8".to_owned())]);
+    assert_eq!(signal.recording.vsc, [("start-rec".into(), "8".into())]);
     assert_eq!(signal.dtmf.frequencies, [400, 500]);
     assert_eq!((signal.dtmf.digit.as_deref(), signal.dtmf.security.as_deref()), (Some("5"), Some("DTMF")));
     assert_eq!(

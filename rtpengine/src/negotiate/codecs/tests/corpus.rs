@@ -48,13 +48,13 @@ fn spec(text: &str) -> CodecSpec {
     let mut parts = text.splitn(7, '/').map(|part| Some(part).filter(|p| !p.is_empty()));
     let mut part = || parts.next().flatten();
     CodecSpec {
-        name: part().unwrap_or_default().to_owned(),
+        name: part().unwrap_or_default().into(),
         clock_rate: part().and_then(|p| p.parse().ok()),
         channels: part().and_then(|p| p.parse().ok()),
         bitrate_bps: part().and_then(|p| p.parse().ok()),
         ptime_ms: part().and_then(|p| p.parse().ok()),
-        fmtp: part().map(str::to_owned),
-        options: part().map(str::to_owned),
+        fmtp: part().map(Into::into),
+        options: part().map(Into::into),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `a=candidate` (RFC 8839 §5.1).
 
+use smol_str::SmolStr;
+
 use std::fmt;
 
 use crate::proto::sdp::model::Candidate;
@@ -8,23 +10,23 @@ use crate::proto::sdp::model::Candidate;
 pub(crate) fn parse(text: &str) -> Option<Candidate> {
     let mut words = text.split_ascii_whitespace();
     let mut candidate = Candidate {
-        foundation: words.next()?.to_owned(),
+        foundation: words.next()?.into(),
         component: words.next()?.parse().ok()?,
-        transport: words.next()?.to_owned(),
+        transport: words.next()?.into(),
         priority: words.next()?.parse().ok()?,
-        address: words.next()?.to_owned(),
+        address: words.next()?.into(),
         port: words.next()?.parse().ok()?,
-        kind: String::new(),
+        kind: String::new().into(),
         related: None,
     };
     if words.next()? != "typ" {
         return None;
     }
-    candidate.kind = words.next()?.to_owned();
+    candidate.kind = words.next()?.into();
     let (mut address, mut port) = (None, None);
     while let (Some(key), Some(value)) = (words.next(), words.next()) {
         match key {
-            "raddr" => address = Some(value.to_owned()),
+            "raddr" => address = Some(SmolStr::new(value)),
             "rport" => port = value.parse().ok(),
             _ => {}
         }

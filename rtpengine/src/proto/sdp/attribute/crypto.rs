@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rand::RngCore;
+use smol_str::SmolStr;
 
 use crate::proto::sdp::model::Crypto;
 
@@ -193,7 +194,7 @@ fn parse_mki(text: &str) -> Option<(Vec<u8>, u8)> {
 }
 
 /// Big-endian octets as a decimal number.
-fn decimal(octets: &[u8]) -> String {
+fn decimal(octets: &[u8]) -> SmolStr {
     let mut number = octets.to_vec();
     let mut digits = Vec::new();
     loop {
@@ -205,7 +206,7 @@ fn decimal(octets: &[u8]) -> String {
         }
         digits.push(char::from_digit(remainder, 10).unwrap_or('0'));
         if number.iter().all(|octet| *octet == 0) {
-            return digits.iter().rev().collect();
+            return digits.iter().rev().copied().collect();
         }
     }
 }
@@ -221,7 +222,7 @@ pub struct KeyStyle {
 
 impl Crypto {
     /// The attribute value after the tag: `<suite> inline:…[ parameters]`.
-    pub fn to_text(&self, style: KeyStyle) -> String {
+    pub fn to_text(&self, style: KeyStyle) -> SmolStr {
         let key = if style.pad {
             base64::engine::general_purpose::STANDARD.encode(self.key_salt.octets())
         } else {
@@ -243,7 +244,7 @@ impl Crypto {
                 text.push_str(name);
             }
         }
-        text
+        text.into()
     }
 }
 

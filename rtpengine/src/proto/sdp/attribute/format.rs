@@ -1,15 +1,16 @@
 //! `rtpmap`, `fmtp` and `rtcp-fb` lines, merged with the payload types of the `m=` line.
 
 use codec::{PayloadFormat, def};
+use smol_str::SmolStr;
 
 use crate::proto::sdp::model::MediaFormat;
 
 /// What the attribute lines say about one payload type.
 #[derive(Clone, Debug, Default)]
 struct Lines {
-    map: Option<(String, u32, u8)>,
-    fmtp: Option<String>,
-    feedback: Vec<String>,
+    map: Option<(SmolStr, u32, u8)>,
+    fmtp: Option<SmolStr>,
+    feedback: Vec<SmolStr>,
 }
 
 /// The lines of one media section, by payload type (0–127, so every look-up is constant).
@@ -29,19 +30,19 @@ impl FormatLines {
             return;
         }
         let channels = parts.next().and_then(|n| n.trim().parse().ok()).filter(|n| *n != 0).unwrap_or(1);
-        lines.map = Some((name.to_owned(), clock_rate, channels));
+        lines.map = Some((name.into(), clock_rate, channels));
     }
 
     /// `<pt> <parameters>`.
     pub fn fmtp(&mut self, text: &str) {
         let Some((lines, parameters)) = self.entry(text) else { return };
-        lines.fmtp.get_or_insert_with(|| parameters.to_owned());
+        lines.fmtp.get_or_insert_with(|| parameters.into());
     }
 
     /// `<pt> <feedback>`.
     pub fn feedback(&mut self, text: &str) {
         let Some((lines, feedback)) = self.entry(text) else { return };
-        lines.feedback.push(feedback.to_owned());
+        lines.feedback.push(feedback.into());
     }
 
     /// The formats of the `m=` line in its order; a number that stands there twice counts once.
@@ -60,8 +61,8 @@ impl FormatLines {
             let Lines { map, fmtp, feedback } = std::mem::take(lines);
             let (name, clock_rate, channels) = map.unwrap_or_else(|| {
                 let known = def::static_payload_type(payload_type);
-                known.map_or((String::new(), 0, 1), |(name, clock, channels)| {
-                    (name.to_owned(), clock, channels)
+                known.map_or((String::new().into(), 0, 1), |(name, clock, channels)| {
+                    (name.into(), clock, channels)
                 })
             });
             let format =

@@ -6,6 +6,8 @@ pub(crate) mod fingerprint;
 pub(crate) mod format;
 pub(crate) mod simple;
 
+use smol_str::SmolStr;
+
 use super::model::{Attributes, Direction, Group};
 use format::FormatLines;
 
@@ -21,7 +23,7 @@ pub(crate) enum Level {
 pub(crate) struct Collector {
     pub attributes: Attributes,
     pub groups: Vec<Group>,
-    pub instance: Option<String>,
+    pub instance: Option<SmolStr>,
     pub formats: FormatLines,
 }
 
@@ -36,7 +38,7 @@ impl Collector {
         let attributes = &mut self.attributes;
         match name {
             "sendrecv" | "sendonly" | "recvonly" | "inactive" => {
-                attributes.unknown_with_direction.push(line.to_owned());
+                attributes.unknown_with_direction.push(line.into());
                 self.direction(name);
             }
             "mid" => set(&mut attributes.mid, simple::token(text)),
@@ -53,7 +55,7 @@ impl Collector {
             "ice-ufrag" => set(&mut attributes.ice_ufrag, simple::token(text)),
             "ice-pwd" => set(&mut attributes.ice_pwd, simple::token(text)),
             "ice-options" => {
-                attributes.ice_options.extend(text.split_ascii_whitespace().map(str::to_owned));
+                attributes.ice_options.extend(text.split_ascii_whitespace().map(SmolStr::new));
             }
             "ice-lite" => attributes.ice_lite = true,
             "ice-mismatch" | "remote-candidates" => {}
@@ -67,14 +69,14 @@ impl Collector {
             "fmtp" => self.formats.fmtp(text),
             "rtcp-fb" if text.starts_with('*') => self.unknown(line),
             "rtcp-fb" => self.formats.feedback(text),
-            _ if level == Level::Media && name.starts_with("T38") => attributes.t38.push(line.to_owned()),
+            _ if level == Level::Media && name.starts_with("T38") => attributes.t38.push(line.into()),
             _ => self.unknown(line),
         }
     }
 
     fn unknown(&mut self, line: &str) {
-        self.attributes.unknown.push(line.to_owned());
-        self.attributes.unknown_with_direction.push(line.to_owned());
+        self.attributes.unknown.push(line.into());
+        self.attributes.unknown_with_direction.push(line.into());
     }
 
     /// recvonly wins over sendonly over inactive over sendrecv, whatever their order.

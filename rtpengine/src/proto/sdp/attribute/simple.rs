@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use smol_str::SmolStr;
+
 use crate::proto::sdp::model::{ExtMap, Group, RtcpAttribute, Setup};
 
 /// A value that is kept as text; `None` when it is empty.
-pub(super) fn token(text: &str) -> Option<String> {
+pub(super) fn token(text: &str) -> Option<SmolStr> {
     let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// `a=rtcp:<port> [IN IP4|IP6 <address>]` (RFC 3605).
@@ -48,12 +50,12 @@ pub(super) fn extmap(text: &str) -> Option<ExtMap> {
     let id = words.next()?;
     let id: u16 = id.split_once('/').map_or(id, |(id, _)| id).parse().ok()?;
     let uri = words.next()?.to_owned();
-    matches!(id, 1..=14 | 16..=255).then_some(ExtMap { id, uri })
+    matches!(id, 1..=14 | 16..=255).then_some(ExtMap { id, uri: uri.into() })
 }
 
 /// `a=group:<semantics> <mid>…` (RFC 5888).
 pub(super) fn group(text: &str) -> Option<Group> {
-    let mut words = text.split_ascii_whitespace().map(str::to_owned);
+    let mut words = text.split_ascii_whitespace().map(SmolStr::new);
     Some(Group { semantics: words.next()?, mids: words.collect() })
 }
 

@@ -116,7 +116,7 @@ fn several_sessions_are_joined_and_do_not_leak_into_each_other() {
     assert_eq!(session.origin.as_ref().unwrap().username, "desk");
     assert_eq!(session.session_name.as_deref(), Some("two"));
     assert_eq!(session.attributes.unknown, ["X-1", "X-2"]);
-    assert_eq!(session.instances, [Some("one".to_owned()), None]);
+    assert_eq!(session.instances, [Some("one".into()), None]);
     assert_eq!(session.media[0].connection_address(&session), "192.0.2.11".parse().ok());
     assert_eq!(session.media[0].direction(&session), Direction::SendOnly);
     assert_eq!(session.media[1].direction(&session), Direction::SendRecv);

@@ -2,33 +2,40 @@
 
 use std::collections::HashMap;
 
+use smol_str::SmolStr;
+
 /// Changes for the attributes of one section kind. Keys are compared without case.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SectionEdits {
     /// Lower-case text → what to do with the line; `None` drops it.
-    changes: HashMap<String, Option<String>>,
-    additions: Vec<String>,
+    changes: HashMap<SmolStr, Option<SmolStr>>,
+    additions: Vec<SmolStr>,
 }
 
 impl SectionEdits {
     /// Drops matching lines.
     pub fn remove(&mut self, text: &str) {
-        self.changes.insert(without_prefix(text).to_ascii_lowercase(), None);
+        self.changes.insert(without_prefix(text).to_ascii_lowercase().into(), None);
     }
 
     /// Replaces matching lines; a removal of the same text wins, else the first replacement.
     pub fn substitute(&mut self, from: &str, to: &str) {
         let key = without_prefix(from).to_ascii_lowercase();
-        self.changes.entry(key).or_insert_with(|| Some(without_prefix(to).to_owned()));
+        self.changes.entry(key.into()).or_insert_with(|| Some(without_prefix(to).into()));
     }
 
     /// Prints a line at the end of the section; a leading `a=` is not doubled.
     pub fn add(&mut self, text: &str) {
-        self.additions.push(without_prefix(text).to_owned());
+        self.additions.push(without_prefix(text).into());
     }
 
-    pub(super) fn additions(&self) -> &[String] {
+    pub(super) fn additions(&self) -> &[SmolStr] {
         &self.additions
+    }
+
+    /// Nothing is removed or replaced.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
     }
 
     /// What becomes of a generated line: it is compared at every stage of its making, that is its name, then up to each blank, then whole.
@@ -52,7 +59,7 @@ impl SectionEdits {
     }
 
     fn apply<'l>(&'l self, line: &'l str, mut stages: impl Iterator<Item = &'l str>) -> Option<&'l str> {
-        let change = stages.find_map(|stage| self.changes.get(&stage.to_ascii_lowercase()));
+        let change = stages.find_map(|stage| self.changes.get(stage.to_ascii_lowercase().as_str()));
         change.map_or(Some(line), |replacement| replacement.as_deref())
     }
 }
@@ -65,7 +72,7 @@ fn without_prefix(text: &str) -> &str {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AttributeEdits {
     session: SectionEdits,
-    media: HashMap<String, SectionEdits>,
+    media: HashMap<SmolStr, SectionEdits>,
     none: SectionEdits,
 }
 
@@ -77,7 +84,7 @@ impl AttributeEdits {
 
     /// Changes of the sections of a media type.
     pub fn media_mut(&mut self, media_type: &str) -> &mut SectionEdits {
-        self.media.entry(media_type.to_ascii_lowercase()).or_default()
+        self.media.entry(media_type.to_ascii_lowercase().into()).or_default()
     }
 
     pub(super) fn session(&self) -> &SectionEdits {
@@ -85,7 +92,10 @@ impl AttributeEdits {
     }
 
     pub(super) fn media(&self, media_type: &str) -> &SectionEdits {
-        self.media.get(&media_type.to_ascii_lowercase()).unwrap_or(&self.none)
+        if self.media.is_empty() {
+            return &self.none;
+        }
+        self.media.get(media_type.to_ascii_lowercase().as_str()).unwrap_or(&self.none)
     }
 }
 

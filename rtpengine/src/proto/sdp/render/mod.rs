@@ -12,6 +12,8 @@ mod section;
 
 use std::net::IpAddr;
 
+use smol_str::SmolStr;
+
 pub use super::attribute::crypto::KeyStyle;
 use super::model::{
     Bandwidth, Candidate, Crypto, Direction, ExtMap, Fingerprint, Group, MediaFormat, Origin, RtcpAttribute,
@@ -26,29 +28,29 @@ pub struct SessionOut {
     /// `o=`
     pub origin: Origin,
     /// `s=`; may be empty.
-    pub session_name: String,
+    pub session_name: SmolStr,
     /// `i=`
-    pub information: Option<String>,
+    pub information: Option<SmolStr>,
     /// `u=`
-    pub uri: Option<String>,
+    pub uri: Option<SmolStr>,
     /// `e=`
-    pub email: Option<String>,
+    pub email: Option<SmolStr>,
     /// `p=`
-    pub phone: Option<String>,
+    pub phone: Option<SmolStr>,
     /// `b=` lines.
     pub bandwidth: Bandwidth,
     /// `t=`; `0 0` when `None`.
-    pub timing: Option<String>,
+    pub timing: Option<SmolStr>,
     /// `a=rtpengine:<id>` (loop protection).
-    pub instance: Option<String>,
+    pub instance: Option<SmolStr>,
     /// The bare attribute that announces music on hold (its name).
-    pub moh_attribute: Option<String>,
+    pub moh_attribute: Option<SmolStr>,
     /// `a=ice-lite`
     pub ice_lite: bool,
     /// `a=group:` lines.
     pub groups: Vec<Group>,
     /// Attributes that are passed on, in order, without `a=`.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<SmolStr>,
     /// Media sections in order.
     pub media: Vec<MediaSectionOut>,
 }
@@ -57,23 +59,23 @@ pub struct SessionOut {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaSectionOut {
     /// `audio`, `video` …
-    pub media_type: String,
+    pub media_type: SmolStr,
     /// The port in `m=`; 0 for rejected ones and for all but the first of a strict bundle.
     pub port: u16,
     /// Transport, printed canonically.
     pub transport: Transport,
     /// The `fmt` list. When empty, the payload types of [`GeneratedSection::formats`] are printed.
-    pub format_tokens: Vec<String>,
+    pub format_tokens: Vec<SmolStr>,
     /// `i=`
-    pub information: Option<String>,
+    pub information: Option<SmolStr>,
     /// `c=`
     pub address: IpAddr,
     /// `b=` lines.
     pub bandwidth: Bandwidth,
     /// `a=mid` (not for verbatim sections, whose attributes have it).
-    pub mid: Option<String>,
+    pub mid: Option<SmolStr>,
     /// `a=label` (same).
-    pub label: Option<String>,
+    pub label: Option<SmolStr>,
     /// `a=bundle-only` (same).
     pub bundle_only: bool,
     /// What follows.
@@ -103,7 +105,7 @@ pub struct GeneratedSection {
     /// `a=extmap` lines.
     pub extmap: Vec<ExtMap>,
     /// Attributes that are passed on (with flag `original-sendrecv`: the list that has the directions), or the generated T.38 ones.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<SmolStr>,
     /// Direction; `None` with `original-sendrecv`.
     pub direction: Option<Direction>,
     /// `a=rtcp`; the address only with flag `full-rtcp-attribute`.
@@ -119,7 +121,7 @@ pub struct GeneratedSection {
     /// `a=fingerprint`
     pub fingerprint: Option<Fingerprint>,
     /// `a=tls-id`
-    pub tls_id: Option<String>,
+    pub tls_id: Option<SmolStr>,
     /// `a=ptime`
     pub ptime_ms: Option<u16>,
     /// `a=maxptime`
@@ -132,11 +134,11 @@ pub struct GeneratedSection {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IceOut {
     /// `a=ice-ufrag`
-    pub ufrag: String,
+    pub ufrag: SmolStr,
     /// `a=ice-pwd`
-    pub pwd: String,
+    pub pwd: SmolStr,
     /// `a=ice-options` words: `trickle`, `ice2`.
-    pub options: Vec<String>,
+    pub options: Vec<SmolStr>,
     /// `a=candidate` lines.
     pub candidates: Vec<Candidate>,
     /// `a=remote-candidates`: (component, address, port).
@@ -150,7 +152,7 @@ pub struct IceOut {
 pub struct VerbatimSection {
     /// The source's attribute lines in order ([`super::model::MediaDescription::attribute_lines`]). `end-of-candidates` among them is
     /// printed last.
-    pub attribute_lines: Vec<String>,
+    pub attribute_lines: Vec<SmolStr>,
     /// Own candidates, after the copied lines.
     pub candidates: Vec<Candidate>,
 }
@@ -169,7 +171,7 @@ pub fn render(session: &SessionOut, edits: &AttributeEdits) -> String {
 
 fn write_session(writer: &mut Writer, session: &SessionOut) {
     writer.line('v', "0");
-    writer.line('o', &session.origin.to_string());
+    writer.show('o', &session.origin);
     writer.line('s', &session.session_name);
     let texts =
         [('i', &session.information), ('u', &session.uri), ('e', &session.email), ('p', &session.phone)];
@@ -186,22 +188,15 @@ fn write_session(writer: &mut Writer, session: &SessionOut) {
     }
     writer.flag("ice-lite", session.ice_lite);
     for Group { semantics, mids } in &session.groups {
-        let mids: String = mids.iter().map(|mid| format!(" {mid}")).collect();
-        writer.generated(&format!("group:{semantics}{mids}"));
+        let mids: String = mids.iter().flat_map(|mid| [" ", mid.as_str()]).collect();
+        writer.generated(format_args!("group:{semantics}{mids}"));
     }
     session.unknown.iter().for_each(|line| writer.passed_on(line));
     writer.additions();
 }
 
 fn write_media(writer: &mut Writer, media: &MediaSectionOut) {
-    let formats = match &media.body {
-        SectionBody::Generated(section) if media.format_tokens.is_empty() => {
-            section.formats.iter().map(|f| f.format.payload_type.to_string()).collect()
-        }
-        _ => media.format_tokens.clone(),
-    };
-    let line = format!("{} {} {} {}", media.media_type, media.port, media.transport, formats.join(" "));
-    writer.line('m', line.trim_end());
+    writer.media_line(media);
     if media.body == SectionBody::Bare {
         return;
     }
@@ -231,7 +226,7 @@ fn write_identity(writer: &mut Writer, media: &MediaSectionOut) {
 fn write_verbatim(writer: &mut Writer, section: &VerbatimSection) {
     const END: &str = "end-of-candidates";
     section.attribute_lines.iter().filter(|line| *line != END).for_each(|line| writer.passed_on(line));
-    section.candidates.iter().for_each(|candidate| writer.generated(&format!("candidate:{candidate}")));
+    section.candidates.iter().for_each(|candidate| writer.generated(format_args!("candidate:{candidate}")));
     writer.flag(END, section.attribute_lines.iter().any(|line| line == END));
 }
 
@@ -241,7 +236,7 @@ fn write_generated(writer: &mut Writer, section: &GeneratedSection) {
         writer.flag("extmap-allow-mixed", section.extmap_allow_mixed);
     }
     for ExtMap { id, uri } in &section.extmap {
-        writer.generated(&format!("extmap:{id} {uri}"));
+        writer.generated(format_args!("extmap:{id} {uri}"));
     }
     section.unknown.iter().for_each(|line| writer.passed_on(line));
     if let Some(direction) = section.direction {
@@ -252,15 +247,15 @@ fn write_generated(writer: &mut Writer, section: &GeneratedSection) {
     }
     writer.flag("rtcp-mux", section.rtcp_mux);
     for crypto in &section.crypto {
-        writer.generated(&format!("crypto:{} {}", crypto.tag, crypto.to_text(section.key_style)));
+        writer.generated(format_args!("crypto:{} {}", crypto.tag, crypto.to_text(section.key_style)));
     }
     writer.value("setup", section.setup.map(Setup::name));
     if let Some(fingerprint) = &section.fingerprint {
-        writer.generated(&format!("fingerprint:{fingerprint}"));
+        writer.generated(format_args!("fingerprint:{fingerprint}"));
     }
     writer.value("tls-id", section.tls_id.as_deref());
-    writer.value("ptime", section.ptime_ms.map(|ms| ms.to_string()).as_deref());
-    writer.value("maxptime", section.maxptime_ms.map(|ms| ms.to_string()).as_deref());
+    writer.value("ptime", section.ptime_ms);
+    writer.value("maxptime", section.maxptime_ms);
     if let Some(ice) = &section.ice {
         write_ice(writer, ice);
     }
@@ -270,10 +265,10 @@ fn write_ice(writer: &mut Writer, ice: &IceOut) {
     writer.value("ice-ufrag", Some(&ice.ufrag));
     writer.value("ice-pwd", Some(&ice.pwd));
     if !ice.options.is_empty() {
-        writer.value("ice-options", Some(&ice.options.join(" ")));
+        writer.value("ice-options", Some(ice.options.join(" ")));
     }
     for candidate in &ice.candidates {
-        writer.generated(&format!("candidate:{candidate}"));
+        writer.generated(format_args!("candidate:{candidate}"));
     }
     if !ice.remote_candidates.is_empty() {
         let list: Vec<_> = ice
@@ -281,7 +276,7 @@ fn write_ice(writer: &mut Writer, ice: &IceOut) {
             .iter()
             .map(|(component, address, port)| format!("{component} {address} {port}"))
             .collect();
-        writer.value("remote-candidates", Some(&list.join(" ")));
+        writer.value("remote-candidates", Some(list.join(" ")));
     }
     writer.flag("end-of-candidates", ice.end_of_candidates);
 }

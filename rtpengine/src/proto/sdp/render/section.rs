@@ -1,9 +1,9 @@
 //! Writes the lines of one section; every attribute goes through the edits.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-use super::SectionEdits;
+use super::{MediaSectionOut, SectionBody, SectionEdits};
 use crate::proto::sdp::fmtp;
 use crate::proto::sdp::model::{Bandwidth, Fingerprint, MediaFormat, Origin, RtcpAttribute};
 
@@ -26,8 +26,34 @@ impl<'w> Writer<'w> {
         self.out.push_str("\r\n");
     }
 
+    /// The same for what can be shown.
+    pub fn show(&mut self, letter: char, text: impl fmt::Display) {
+        // A string takes whatever is written.
+        let _ = write!(self.out, "{letter}={text}\r\n");
+    }
+
     pub fn connection(&mut self, address: IpAddr) {
-        self.line('c', &network_address(address));
+        self.show('c', NetworkAddress(address));
+    }
+
+    /// `m=`
+    pub fn media_line(&mut self, media: &MediaSectionOut) {
+        // A string takes whatever is written.
+        let _ = write!(self.out, "m={} {} {}", media.media_type, media.port, media.transport);
+        match &media.body {
+            SectionBody::Generated(section) if media.format_tokens.is_empty() => {
+                for MediaFormat { format, .. } in &section.formats {
+                    let _ = write!(self.out, " {}", format.payload_type);
+                }
+            }
+            _ => {
+                for token in &media.format_tokens {
+                    self.out.push(' ');
+                    self.out.push_str(token);
+                }
+            }
+        }
+        self.out.push_str("\r\n");
     }
 
     /// Printed also when the value is 0.
@@ -40,14 +66,17 @@ impl<'w> Writer<'w> {
             ("TIAS", bandwidth.transport_independent),
         ] {
             if let Some(value) = value {
-                self.line('b', &format!("{kind}:{value}"));
+                self.show('b', format_args!("{kind}:{value}"));
             }
         }
     }
 
     /// An attribute that the daemon makes.
-    pub fn generated(&mut self, line: &str) {
-        if let Some(line) = self.edits.generated(line) {
+    pub fn generated(&mut self, line: impl fmt::Display) {
+        if self.edits.is_empty() {
+            return self.show('a', line);
+        }
+        if let Some(line) = self.edits.generated(&line.to_string()) {
             self.line('a', line);
         }
     }
@@ -60,9 +89,9 @@ impl<'w> Writer<'w> {
     }
 
     /// `a=<name>:<value>`, if there is a value.
-    pub fn value(&mut self, name: &str, value: Option<&str>) {
+    pub fn value(&mut self, name: &str, value: Option<impl fmt::Display>) {
         if let Some(value) = value {
-            self.generated(&format!("{name}:{value}"));
+            self.generated(format_args!("{name}:{value}"));
         }
     }
 
@@ -75,8 +104,8 @@ impl<'w> Writer<'w> {
 
     pub fn rtcp(&mut self, rtcp: &RtcpAttribute) {
         match rtcp.address {
-            Some(address) => self.generated(&format!("rtcp:{} {}", rtcp.port, network_address(address))),
-            None => self.generated(&format!("rtcp:{}", rtcp.port)),
+            Some(address) => self.generated(format_args!("rtcp:{} {}", rtcp.port, NetworkAddress(address))),
+            None => self.generated(format_args!("rtcp:{}", rtcp.port)),
         }
     }
 
@@ -85,15 +114,14 @@ impl<'w> Writer<'w> {
         let MediaFormat { format, feedback } = format;
         let number = format.payload_type;
         if !format.name.is_empty() {
-            let channels = if format.channels > 1 { format!("/{}", format.channels) } else { String::new() };
-            self.generated(&format!("rtpmap:{number} {}/{}{channels}", format.name, format.clock_rate));
+            self.generated(format_args!("rtpmap:{number} {format}"));
         }
         let parameters = fmtp::printed(format);
         if !parameters.is_empty() {
-            self.generated(&format!("fmtp:{number} {parameters}"));
+            self.generated(format_args!("fmtp:{number} {parameters}"));
         }
         for line in feedback {
-            self.generated(&format!("rtcp-fb:{number} {line}"));
+            self.generated(format_args!("rtcp-fb:{number} {line}"));
         }
     }
 
@@ -104,9 +132,13 @@ impl<'w> Writer<'w> {
     }
 }
 
-fn network_address(address: IpAddr) -> String {
-    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    format!("IN {family} {address}")
+/// `IN IP4 192.0.2.1`
+struct NetworkAddress(IpAddr);
+
+impl fmt::Display for NetworkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IN {} {}", if self.0.is_ipv4() { "IP4" } else { "IP6" }, self.0)
+    }
 }
 
 impl fmt::Display for Origin {
