@@ -11,7 +11,7 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509NameBuilder, X509Ref};
 
 use crate::proto::sdp::model::{Fingerprint, FingerprintHash};
 
@@ -129,7 +129,7 @@ impl fmt::Debug for Certificate {
 ///
 /// # Errors
 /// When the library does not have the hash.
-pub fn fingerprint(certificate: &X509, hash: FingerprintHash) -> Result<Fingerprint, ErrorStack> {
+pub fn fingerprint(certificate: &X509Ref, hash: FingerprintHash) -> Result<Fingerprint, ErrorStack> {
     let digest = match hash {
         FingerprintHash::Sha1 => MessageDigest::sha1(),
         FingerprintHash::Sha224 => MessageDigest::sha224(),
