@@ -20,7 +20,7 @@ use rtpengine::config::Config;
 use rtpengine::control::ng::{Answer, Commands, Responder, Templates};
 use rtpengine::control::operations::Operations;
 use rtpengine::media::{MediaPlane, port_pool::PortPool, tap};
-use rtpengine::proto::dtls::Certificate;
+use rtpengine::proto::dtls::Identity;
 use rtpengine::record::Recorder;
 
 const WARM_UP: usize = 2_000;
@@ -137,8 +137,7 @@ fn daemon() -> (f64, f64) {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
-        certificate: Certificate::generate(config.dtls_certificate, &config.software_id, SystemTime::now())
-            .expect("a certificate"),
+        identity: Identity::generate(&config.dtls, &config.software_id, SystemTime::now()).expect("a certificate"),
         config: config.clone(),
     }));
     let operations = Arc::new(Operations::new(engine.clone(), None));

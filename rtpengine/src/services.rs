@@ -25,7 +25,7 @@ use crate::control::{cli_listener::CliListeners, console::Console};
 use crate::media::event::MediaEvent;
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
-use crate::proto::dtls::{Certificate, CertificateError};
+use crate::proto::dtls::{Identity, IdentityError};
 use crate::record::{RecordError, Recorder};
 
 /// Most threads of the control plane beside those of ng over UDP: one for each TCP listener, since commands are carried out in
@@ -60,7 +60,7 @@ pub enum ServiceError {
     #[error("cannot start the control threads: {0}")]
     Runtime(io::Error),
     #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Identity(#[from] IdentityError),
     #[error(transparent)]
     Recorder(#[from] RecordError),
     #[error("{0}")]
@@ -73,8 +73,7 @@ impl Services {
     /// Starts everything; on return the ng ports answer. Operators may change the levels of `log`.
     pub fn start(config: Config, log: LogHandle) -> Result<Self, ServiceError> {
         let config = Arc::new(config);
-        let certificate =
-            Certificate::generate(config.dtls_certificate, &config.software_id, SystemTime::now())?;
+        let identity = Identity::generate(&config.dtls, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
         let (producers, consumers) = (0..config.num_threads).map(|_| tap::ring(ring)).unzip();
         let recorder = Recorder::start(&config.recording, consumers)?;
@@ -87,7 +86,7 @@ impl Services {
             pool,
             plane: plane.clone(),
             recorder: recorder.clone(),
-            certificate,
+            identity,
         }));
         let listeners = config.control.listen_tcp_ng.len();
         let runtime = runtime::Builder::new_multi_thread()

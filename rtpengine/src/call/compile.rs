@@ -13,7 +13,7 @@ use super::subscription::Subscription;
 use super::switches;
 use crate::config::RecordDirection;
 use crate::media::plan::{
-    CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard,
+    CallPlan, DtlsPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard,
 };
 use crate::negotiate::ice::Passthrough;
 use crate::negotiate::security::Keying;
@@ -153,7 +153,13 @@ fn stream_security(media: &Media) -> StreamSecurity {
     match media.keying() {
         Keying::Plain => StreamSecurity::Plain,
         Keying::Sdes { receive, send } => StreamSecurity::Srtp { receive: key(receive), send: key(send) },
-        Keying::Dtls(_) | Keying::Blocked => StreamSecurity::Srtp { receive: None, send: None },
+        Keying::Dtls(keying) => StreamSecurity::Dtls(Arc::new(DtlsPlan {
+            role: keying.role,
+            peer: keying.fingerprint.clone(),
+            association: keying.association,
+            identity: Arc::clone(&keying.identity),
+        })),
+        Keying::Blocked => StreamSecurity::Srtp { receive: None, send: None },
     }
 }
 

@@ -25,7 +25,7 @@ use crate::media::MediaPlane;
 use crate::media::plan::CallKey;
 use crate::media::port_pool::PortPool;
 use crate::negotiate::signal::Signal;
-use crate::proto::dtls::Certificate;
+use crate::proto::dtls::Identity;
 use crate::record::Recorder;
 use crate::statistics::Statistics;
 
@@ -38,7 +38,8 @@ pub struct Services {
     pub pool: Arc<PortPool>,
     pub plane: MediaPlane,
     pub recorder: Recorder,
-    pub certificate: Certificate,
+    /// Who we are in DTLS.
+    pub identity: Identity,
 }
 
 /// All calls and the commands on them. Shared by the doors.
@@ -49,8 +50,8 @@ pub struct Engine {
     pub(super) pool: Arc<PortPool>,
     pub(super) plane: MediaPlane,
     pub(super) recorder: Recorder,
-    /// Ours, in all DTLS associations.
-    pub(super) certificate: Certificate,
+    /// Ours, in new DTLS associations.
+    pub(super) identity: Arc<Identity>,
     pub(super) interfaces: Interfaces,
     pub(super) store: CallStore,
     /// Calls of another instance among those in the store.
@@ -77,7 +78,7 @@ pub enum Deleted {
 
 impl Engine {
     pub fn new(services: Services) -> Self {
-        let Services { config, pool, plane, recorder, certificate } = services;
+        let Services { config, pool, plane, recorder, identity } = services;
         Self {
             interfaces: Interfaces::new(&config),
             tap: TapDirections::new(config.recording.direction),
@@ -94,7 +95,7 @@ impl Engine {
             pool,
             plane,
             recorder,
-            certificate,
+            identity: Arc::new(identity),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::media::port_pool::PortPool;
 use crate::negotiate::security::{Packets, Policy, Section};
 use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
 use crate::negotiate::t38::{self, Gateway, T38Parameters};
-use crate::proto::dtls::Certificate;
+use crate::proto::dtls::Identity;
 use crate::proto::sdp::model::{MediaDescription, SessionDescription, Transport};
 
 /// What an exchange needs beside the parties.
@@ -30,7 +30,7 @@ pub struct Exchange<'a> {
     pub pool: &'a Arc<PortPool>,
     pub signal: &'a Signal,
     pub sdp: &'a SessionDescription,
-    pub certificate: &'a Certificate,
+    pub identity: &'a Arc<Identity>,
     /// Number for the next new media of the call.
     pub next_media_number: u32,
     /// The side that is the daemon itself.
@@ -265,7 +265,7 @@ impl Exchange<'_> {
         if described.port == 0 {
             return;
         }
-        let policy = Policy::new(self.signal, self.config.dtls_passive, self.certificate);
+        let policy = Policy::new(self.signal, self.config.dtls_passive, self.identity);
         let section = Section::new(described, self.sdp);
         from.security.receive_offer(&section, &policy);
         to.security.prepare_offer(to.rtp_profile(), Some(&section), &policy, &mut rand::rng());
@@ -275,7 +275,7 @@ impl Exchange<'_> {
         if described.port == 0 {
             return;
         }
-        let policy = Policy::new(self.signal, self.config.dtls_passive, self.certificate);
+        let policy = Policy::new(self.signal, self.config.dtls_passive, self.identity);
         from.security.receive_answer(&Section::new(described, self.sdp));
         let packets =
             if coding::passes_unchanged(from, to) { Packets::Unchanged } else { Packets::Rewritten };

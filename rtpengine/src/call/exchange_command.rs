@@ -96,7 +96,7 @@ impl Engine {
             pool: &self.pool,
             signal,
             sdp: &sdp,
-            certificate: &self.certificate,
+            identity: &self.identity,
             next_media_number: call.next_media_number,
             own_side: OwnSide::Neither,
         };

@@ -233,7 +233,7 @@ impl Engine {
             pool: &self.pool,
             signal,
             sdp,
-            certificate: &self.certificate,
+            identity: &self.identity,
             next_media_number: call.next_media_number,
             own_side,
         }

@@ -11,7 +11,7 @@ use crate::config::{Config, RecordDirection};
 use crate::media::MediaPlane;
 use crate::media::port_pool::PortPool;
 use crate::negotiate::signal::Signal;
-use crate::proto::dtls::Certificate;
+use crate::proto::dtls::Identity;
 use crate::record::Recorder;
 
 /// An engine whose media range has room for `pairs` pairs of ports.
@@ -25,8 +25,7 @@ fn engine(first_port: u16, pairs: u16) -> Engine {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
-        certificate: Certificate::generate(config.dtls_certificate, "test", SystemTime::now())
-            .expect("certificate"),
+        identity: Identity::generate(&config.dtls, "test", SystemTime::now()).expect("certificate"),
         config: Arc::new(config),
     })
 }

@@ -15,7 +15,7 @@ use super::{
     Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion,
     RecordDirection, RecordingConfig, RecordingMethod, SsrcReporting, check, parameters,
 };
-use crate::proto::dtls::{CertificateKey, CertificateOptions, SignatureHash};
+use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
 /// What the user started the program for.
 #[derive(Debug)]
@@ -117,7 +117,11 @@ fn build(
         },
         sip_source: settings.flag("sip-source"),
         dtls_passive: settings.flag("dtls-passive"),
-        dtls_certificate: dtls_certificate(settings),
+        dtls: DtlsSettings {
+            certificate: dtls_certificate(settings),
+            ciphers: settings.text("dtls-ciphers").unwrap_or_default(),
+            mtu: u16::try_from(settings.int("dtls-mtu")).unwrap_or(u16::MAX),
+        },
         software_id: software_id(settings.text("software-id")),
         reject_invalid_sdp: settings.flag("reject-invalid-sdp"),
         ignore_transport_words: settings.flag("ignore-transport-words"),

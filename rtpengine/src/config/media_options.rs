@@ -94,9 +94,8 @@ pub(super) const DTLS: &[OptionSpec] = &[
         .default("SHA-256")
         .words_any_case(&["SHA-256", "SHA256", "SHA-1", "SHA1"]),
     O::text("dtls-ciphers", "STRING", "Cipher list")
-        .default("DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK")
-        .not_yet(),
-    O::int("dtls-mtu", "Largest packet").default("1200").at_least(576).not_yet(),
+        .default("DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK"),
+    O::int("dtls-mtu", "Largest packet").default("1200").at_least(576),
 ];
 
 pub(super) const RECORDING: &[OptionSpec] = &[

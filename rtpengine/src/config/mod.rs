@@ -23,7 +23,7 @@ pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 
-use crate::proto::dtls::CertificateOptions;
+use crate::proto::dtls::Settings as DtlsSettings;
 
 /// Everything that the rest of the daemon may know about its configuration. Immutable after start.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,8 +70,8 @@ pub struct Config {
     pub sip_source: bool,
     /// Be the passive side of DTLS when both are possible.
     pub dtls_passive: bool,
-    /// `dtls-cert-cipher`, `dtls-rsa-key-size`, `dtls-signature`
-    pub dtls_certificate: CertificateOptions,
+    /// The other options of DTLS.
+    pub dtls: DtlsSettings,
     /// Text of `s=` and user agent.
     pub software_id: String,
     /// An SDP body that ends in an empty line is an error.
@@ -286,7 +286,7 @@ impl Config {
             endpoint_learning: EndpointLearning::Heuristic,
             sip_source: false,
             dtls_passive: false,
-            dtls_certificate: CertificateOptions::default(),
+            dtls: DtlsSettings::default(),
             software_id: concat!("rtpengine-", env!("CARGO_PKG_VERSION")).replace('.', "-"),
             reject_invalid_sdp: false,
             ignore_transport_words: false,

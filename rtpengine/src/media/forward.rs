@@ -14,6 +14,7 @@ use codec::rtp::{self, RtpPacket};
 
 use super::apart::{self, KeyUse, mask_ssrc};
 use super::classify::{PacketKind, classify};
+use super::dtls::Gate;
 use super::filter;
 use super::learn::Verdict;
 use super::plan::{DropReason, Expect};
@@ -47,6 +48,8 @@ pub struct Output {
     pub sealed: Sealed,
     pub schedule: Schedule,
     pub tap: Option<tap::Producer>,
+    /// The way to the handshake thread.
+    pub dtls: Gate,
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
@@ -121,6 +124,12 @@ fn accept(
     let received = datagram.len();
     let mut accepted = match expected(stream.expect, datagram) {
         Ok(accepted) => accepted,
+        Err(DropReason::NotNegotiated) if classify(datagram) == PacketKind::Dtls => {
+            return match output.shake_hands(stream, source, datagram) {
+                Ok(()) => Accepted::Refused,
+                Err(reason) => refuse(stream, reason),
+            };
+        }
         Err(reason) => return refuse(stream, reason),
     };
     if stream.secured {

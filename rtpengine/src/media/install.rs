@@ -63,6 +63,7 @@ impl Worker {
             .filter_map(|(_, slot)| self.streams.get_mut(*slot)?.keys()?.rtcp_position())
             .collect();
         for wanted in &plan.streams {
+            let mut moved = false;
             let slot = call.slot(wanted.id).and_then(|slot| {
                 let stream = self.streams.get_mut(slot)?;
                 // The same stream on another port is another stream.
@@ -74,11 +75,13 @@ impl Worker {
                 // Keys belong to the party and not to the port: its packets go on where they were.
                 if let Some(old) = call.slot(wanted.id).and_then(|slot| self.streams.get_mut(slot)) {
                     stream.inherit_keys(old, wanted);
+                    moved = true;
                 }
                 self.open(stream)
             });
             let Some(slot) = slot else { continue };
             streams.push((wanted.id, slot));
+            self.shake_hands(slot, wanted, moved);
             if let Some(stream) = self.streams.get_mut(slot) {
                 stream.tap = plan.tap.filter(|_| wanted.recorded);
                 if let Some(keys) = stream.keys() {
@@ -186,6 +189,9 @@ impl Worker {
 
     fn close(&mut self, slot: u32) {
         if let Some(stream) = self.streams.remove(slot) {
+            if stream.dtls.is_some() {
+                self.output.dtls.close(stream.id);
+            }
             // Control may hold the socket open for longer; it must not wake us any more. Where nobody does, closing it ends that.
             if Arc::strong_count(&stream.socket) > 1 {
                 let _ = self.poll.remove(stream.socket.socket.as_raw_fd());

@@ -100,6 +100,22 @@ impl Learner {
             }
     }
 
+    /// Only one source will do, whatever comes.
+    pub fn is_pinned(&self) -> bool {
+        matches!(self.phase, Phase::Fixed) && self.rules.strict_source
+    }
+
+    /// The party has shown its certificate from `source`. Returns what [`Self::observe`] would.
+    pub fn authenticated(&mut self, source: SocketAddr) -> Verdict {
+        match self.phase {
+            Phase::Fixed => {
+                self.heard = true;
+                Verdict::Changed
+            }
+            _ => self.commit(source),
+        }
+    }
+
     /// A valid packet came from `source`. The confirmed source is one comparison.
     #[inline]
     pub fn observe(&mut self, now: Instant, source: SocketAddr) -> Verdict {

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
+use super::dtls::Keyed;
 use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan};
 use super::poll::Wake;
 use super::treatment::InjectionPlan;
@@ -21,6 +22,8 @@ pub enum Command {
     StartPlayer(CallKey, PlayerPlan),
     StopPlayer(CallKey, PlayerId),
     Inject(CallKey, InjectionPlan),
+    /// From the handshake thread.
+    Keyed(Box<Keyed>),
     Shutdown,
 }
 

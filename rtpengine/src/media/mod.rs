@@ -11,6 +11,7 @@
 
 mod apart;
 pub mod classify;
+mod dtls;
 pub mod dtmf;
 pub mod event;
 mod filter;
@@ -50,6 +51,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::config::Config;
+use dtls::HandshakeThread;
 use mailbox::{Command, Mailbox};
 use totals::{PlaneTotals, WorkerTotals};
 use worker::{Worker, WorkerShared};
@@ -67,6 +69,7 @@ struct Inner {
     /// Which calls each worker has. Held for a map operation only.
     assigned: Mutex<Assigned>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    handshakes: Mutex<Option<HandshakeThread>>,
 }
 
 /// How long control waits for a worker to let go of a call.
@@ -95,13 +98,20 @@ impl MediaPlane {
         let (mut mailboxes, mut threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let interfaces = config.local_addresses().count();
         let totals: Vec<_> = (0..count).map(|_| Arc::new(WorkerTotals::new(interfaces))).collect();
-        for (index, counters) in totals.iter().enumerate() {
+        let mut inboxes = Vec::with_capacity(count);
+        for _ in 0..count {
             let (mailbox, inbox) = mailbox::mailbox()?;
+            mailboxes.push(mailbox);
+            inboxes.push(inbox);
+        }
+        let (handshakes, gates) = HandshakeThread::start(mailboxes.clone())?;
+        for (index, (counters, (inbox, gate))) in totals.iter().zip(inboxes.into_iter().zip(gates)).enumerate() {
             let iterations = config.max_recv_iters as usize;
             let counters = Arc::clone(counters);
             let worker = Worker::new(
                 inbox,
                 taps.next(),
+                gate,
                 events.clone(),
                 Arc::clone(&shared),
                 Arc::clone(&counters),
@@ -114,11 +124,10 @@ impl MediaPlane {
                 }
                 worker.run();
             })?;
-            mailboxes.push(mailbox);
             threads.push(thread);
         }
         let assigned = Mutex::new(Assigned { load: vec![0; count], calls: HashMap::new() });
-        let inner = Inner { mailboxes, shared, totals, assigned, threads: Mutex::new(threads) };
+        let inner = Inner { mailboxes, shared, totals, assigned, threads: Mutex::new(threads), handshakes: Mutex::new(Some(handshakes)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -238,6 +247,8 @@ impl Inner {
             // A worker that panicked has said so on the way; there is nothing left to wait for.
             let _ = thread.join();
         }
+        let handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        handshakes.into_iter().for_each(HandshakeThread::stop);
     }
 }
 

@@ -10,6 +10,8 @@ use super::port_pool::LocalPort;
 use super::stats::StreamShared;
 use super::treatment::Treatment;
 use crate::config::{EndpointLearning, InterfaceId};
+use crate::proto::dtls::{Identity, Role};
+use crate::proto::sdp::model::Fingerprint;
 use crate::proto::srtp::MasterKey;
 
 /// A call inside the data plane; unique for the life of the process.
@@ -121,13 +123,28 @@ pub enum StreamSecurity {
     Plain,
     /// SRTP and SRTCP. A direction whose key is `None` is closed: nothing clear is accepted or sent instead.
     Srtp { receive: Option<Arc<MasterKey>>, send: Option<Arc<MasterKey>> },
+    /// SRTP and SRTCP with the keys of a handshake on the stream (RFC 5764). Until it is done the stream goes on with the keys that
+    /// it had; without any it is closed.
+    Dtls(Arc<DtlsPlan>),
+}
+
+/// A DTLS association with one party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsPlan {
+    pub role: Role,
+    /// The party's certificate. `None`: not known yet, the handshake may go on but gives no keys.
+    pub peer: Option<Fingerprint>,
+    /// Another number is another association.
+    pub association: u32,
+    /// Our certificate.
+    pub identity: Arc<Identity>,
 }
 
 impl StreamSecurity {
     /// The key under which packets come in.
     pub fn receive(&self) -> Option<&Arc<MasterKey>> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Dtls(_) => None,
             Self::Srtp { receive, .. } => receive.as_ref(),
         }
     }
@@ -218,11 +235,11 @@ pub enum DropReason {
     PayloadType,
     /// The send system call failed.
     SendFailed,
-    /// STUN or DTLS on a stream that has neither.
+    /// STUN or DTLS on a stream that does not have it.
     NotNegotiated,
     /// The codec cannot be opened, or the peer changes codecs or SSRCs more often than is followed.
     Codec,
-    /// SRTP: wrong tag, or an SSRC beyond those that one key serves.
+    /// SRTP: wrong tag, or an SSRC beyond those that one key serves. DTLS: another certificate than the signalled one.
     NotAuthentic,
     /// SRTP: the packet was received before, or is too old to tell; or one with its number was sent before.
     Replayed,
@@ -230,11 +247,15 @@ pub enum DropReason {
     NoKey,
     /// A DTMF digit held back by command, or what is sent beside one that is being added.
     Dtmf,
+    /// More from one source, or to one port, than it may be sent before it is known to be the party's.
+    OverBudget,
+    /// DTLS: does not belong to a handshake that is going on, or made it fail.
+    Handshake,
 }
 
 impl DropReason {
     /// Number of reasons.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 16;
 }
 
 /// Which packets a worker copies into its tap ring.

@@ -76,13 +76,19 @@ impl<T> Keyed<T> {
 impl Security {
     /// Takes the keys of a plan; plain streams keep what they had for the case that it comes back.
     pub fn update(&mut self, plan: &StreamSecurity) {
+        // The keys of a handshake come when it is done.
         let StreamSecurity::Srtp { receive, send } = plan else { return };
-        if self.receive.change(receive.as_ref(), Unprotector::new) {
+        self.change(receive.as_ref(), send.as_ref());
+    }
+
+    /// Goes over to these keys.
+    pub fn change(&mut self, receive: Option<&Arc<MasterKey>>, send: Option<&Arc<MasterKey>>) {
+        if self.receive.change(receive, Unprotector::new) {
             let [current, previous] = [&self.receive.current, &self.receive.previous];
             self.in_transition =
                 previous.is_some() && current.as_ref().is_some_and(|keys| keys.state.authenticates_rtp());
         }
-        self.send.change(send.as_ref(), Protector::new);
+        self.send.change(send, Protector::new);
     }
 
     /// Verifies and decrypts in place; returns the length of the clear packet.

@@ -119,6 +119,10 @@ pub struct StreamShared {
     pub rtcp_ingress: Traffic,
     /// Packets that arrived on this stream and did not go on, by reason.
     pub drops: [Counter; DropReason::COUNT],
+    /// The same for datagrams that the worker passed on to the handshake thread; only that one writes here.
+    pub handshake_drops: [Counter; DropReason::COUNT],
+    /// 0: no DTLS association is established; else the number of its suite in [`crate::proto::srtp::SUITES`], counted from 1.
+    pub dtls_suite: AtomicU32,
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
     pub ingress_ssrc: [SsrcShared; SSRC_SLOTS],

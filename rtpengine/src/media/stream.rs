@@ -1,9 +1,11 @@
 //! The streams of a worker: a slab of everything that a packet's way needs about its local port.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
 use super::learn::{Learner, PeerRules};
 use super::pierce::Pierce;
@@ -16,6 +18,7 @@ use super::short::ShortPackets;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
 use crate::config::InterfaceId;
+use crate::proto::dtls::SrtpKeys;
 
 /// One local port at work. What every packet touches is in front.
 pub struct Stream {
@@ -47,6 +50,8 @@ pub struct Stream {
     pub clock_rates: Vec<(u8, u32)>,
     /// Keys; also those of a stream that is no longer secured.
     pub security: Option<Box<Security>>,
+    /// The association that gives the keys.
+    pub dtls: Option<Box<Handshake>>,
     /// Where the party sends events.
     pub dtmf: Option<Box<Detector>>,
     pub pierce: Option<Box<Pierce>>,
@@ -78,6 +83,7 @@ impl Stream {
             socket: Arc::clone(&plan.socket),
             clock_rates: clock_rates(plan),
             security: None,
+            dtls: None,
             dtmf: None,
             pierce: None,
             short: None,
@@ -104,6 +110,7 @@ impl Stream {
     /// Goes on with the keys of the stream that this one replaces.
     pub fn inherit_keys(&mut self, old: &mut Stream, plan: &StreamPlan) {
         self.security = old.security.take();
+        self.dtls = old.dtls.take();
         self.secure(&plan.security);
     }
 
@@ -135,10 +142,22 @@ impl Stream {
     }
 
     fn secure(&mut self, plan: &StreamSecurity) {
-        self.secured = self.expect != Expect::Datagrams && matches!(plan, StreamSecurity::Srtp { .. });
+        self.secured = self.expect != Expect::Datagrams && !matches!(plan, StreamSecurity::Plain);
         if self.secured {
             self.security.get_or_insert_default().update(plan);
         }
+    }
+
+    /// Goes over to the keys of a handshake.
+    pub fn take_keys(&mut self, keys: &SrtpKeys) {
+        if self.secured {
+            self.security.get_or_insert_default().change(Some(&keys.receive), Some(&keys.send));
+        }
+    }
+
+    /// Where the party is, if it may be sent to at present.
+    pub fn reachable_peer(&self) -> Option<SocketAddr> {
+        self.learner.peer().filter(|_| !self.awaits_peer)
     }
 
     /// The keys of a secured stream, to look at.
@@ -153,7 +172,7 @@ impl Stream {
 
     /// Makes what packets are sent to, and what control reads, follow the learner.
     pub fn publish_peer(&mut self) {
-        self.destination = self.learner.peer().filter(|_| !self.awaits_peer).map(Destination::new);
+        self.destination = self.reachable_peer().map(Destination::new);
         // Where something is done about a peer that is not heard, its first packet is looked at.
         let settled = self.learner.is_confirmed() && !self.awaits_peer && self.pierce.is_none();
         self.shared.confirmed.store(settled.into(), Relaxed);

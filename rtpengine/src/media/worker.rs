@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
+use super::dtls::Gate;
 use super::event::MediaEvent;
 use super::forward::{EARLY, Now, Output, handle_batch};
 use super::install::Calls;
@@ -84,6 +85,7 @@ impl Worker {
     pub fn new(
         inbox: Inbox,
         tap: Option<tap::Producer>,
+        dtls: Gate,
         events: mpsc::Sender<MediaEvent>,
         shared: Arc<WorkerShared>,
         totals: Arc<WorkerTotals>,
@@ -96,6 +98,7 @@ impl Worker {
             sealed: Sealed::new(),
             schedule: Schedule::new(),
             tap,
+            dtls,
             now: now(),
             totals,
         };
@@ -195,6 +198,7 @@ impl Worker {
                 if let (Some(peer), Some(stream)) = (learned, self.streams.get(slot)) {
                     let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
                     self.tell(event);
+                    self.tell_path(slot);
                 }
                 self.tell_digits(slot);
             }
@@ -238,6 +242,7 @@ impl Worker {
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),
                 Command::Inject(call, plan) => self.inject(call, plan),
+                Command::Keyed(keyed) => self.keyed(*keyed),
                 Command::Shutdown => return false,
             }
         }

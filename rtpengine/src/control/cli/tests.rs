@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::control::operations::Operations;
 use crate::media::MediaPlane;
 use crate::media::port_pool::PortPool;
-use crate::proto::dtls::Certificate;
+use crate::proto::dtls::Identity;
 use crate::record::Recorder;
 
 fn operations() -> Operations {
@@ -21,8 +21,7 @@ fn operations() -> Operations {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
-        certificate: Certificate::generate(config.dtls_certificate, "test", std::time::SystemTime::now())
-            .expect("certificate"),
+        identity: Identity::generate(&config.dtls, "test", std::time::SystemTime::now()).expect("certificate"),
         config: Arc::new(config),
     });
     Operations::new(Arc::new(engine), None)

@@ -1,10 +1,12 @@
 //! Signalling of DTLS-SRTP (RFC 5763, RFC 8842): roles, fingerprints, association identifiers.
 
+use std::sync::Arc;
+
 use rand::RngCore;
 use smol_str::{SmolStr, format_smolstr};
 
-use super::keying::{DtlsKeying, DtlsRole};
-use crate::proto::dtls::Certificate;
+use super::keying::{DtlsKeying, DtlsRole, Keying};
+use crate::proto::dtls::Identity;
 use crate::proto::sdp::model::{Fingerprint, FingerprintHash, Setup};
 
 /// One party's side.
@@ -17,6 +19,8 @@ pub(super) struct Dtls {
     /// Hash of our fingerprint; stays what it was at first.
     hash: Option<FingerprintHash>,
     fingerprint: Option<Fingerprint>,
+    /// What has that fingerprint.
+    identity: Option<Arc<Identity>>,
     /// `a=tls-id` of ours.
     tls_id: Option<u128>,
     /// Wait for the party's ClientHello if it leaves us the choice.
@@ -95,17 +99,17 @@ impl Dtls {
     pub fn prepare_offer(
         &mut self,
         hash: Option<FingerprintHash>,
-        certificate: &Certificate,
+        identity: &Arc<Identity>,
         rng: &mut impl RngCore,
     ) {
         if let Some(hash) = hash {
             self.hash.get_or_insert(hash);
         }
-        self.prepare(certificate, rng);
+        self.prepare(identity, rng);
     }
 
     /// Makes ready what the answer to the party's offer says.
-    pub fn prepare_answer(&mut self, certificate: &Certificate, rng: &mut impl RngCore) {
+    pub fn prepare_answer(&mut self, identity: &Arc<Identity>, rng: &mut impl RngCore) {
         let role = match self.remote.as_ref().map(|remote| remote.setup) {
             Some(Setup::Active) => DtlsRole::Passive,
             Some(Setup::Passive) => DtlsRole::Active,
@@ -114,7 +118,7 @@ impl Dtls {
             _ => self.role.unwrap_or(DtlsRole::Active),
         };
         self.take_role(role);
-        self.prepare(certificate, rng);
+        self.prepare(identity, rng);
     }
 
     /// `reset`: roles are chosen anew.
@@ -136,12 +140,15 @@ impl Dtls {
     }
 
     /// For the data plane; before the party's answer as well, since it may be faster on the media path.
-    pub fn keying(&self) -> DtlsKeying {
-        DtlsKeying {
+    pub fn keying(&self) -> Keying {
+        // Without one the party was told nothing.
+        let Some(identity) = &self.identity else { return Keying::Blocked };
+        Keying::Dtls(DtlsKeying {
             role: self.role.unwrap_or(DtlsRole::Passive),
             fingerprint: self.remote.as_ref().map(|remote| remote.fingerprint.clone()),
             association: self.association,
-        }
+            identity: Arc::clone(identity),
+        })
     }
 
     fn take_role(&mut self, role: DtlsRole) {
@@ -150,10 +157,16 @@ impl Dtls {
         }
     }
 
-    fn prepare(&mut self, certificate: &Certificate, rng: &mut impl RngCore) {
+    fn prepare(&mut self, identity: &Arc<Identity>, rng: &mut impl RngCore) {
         let hash = *self.hash.get_or_insert_default();
-        if self.fingerprint.as_ref().is_none_or(|present| present.hash != hash) {
-            self.fingerprint = Some(certificate.fingerprint(hash).clone());
+        // A new association may show a new certificate; while one lasts it keeps what the party was told.
+        let identity = match &mut self.identity {
+            Some(present) if self.tls_id.is_some() => present,
+            present => present.insert(Arc::clone(identity)),
+        };
+        let fingerprint = identity.certificate().fingerprint(hash);
+        if self.fingerprint.as_ref() != Some(fingerprint) {
+            self.fingerprint = Some(fingerprint.clone());
         }
         self.tls_id.get_or_insert_with(|| u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
     }

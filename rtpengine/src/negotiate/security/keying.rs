@@ -1,5 +1,9 @@
 //! What negotiation tells the data plane about the packets of one party's media.
 
+use std::sync::Arc;
+
+use crate::proto::dtls::Identity;
+pub use crate::proto::dtls::Role as DtlsRole;
 use crate::proto::sdp::model::{Crypto, Fingerprint};
 
 /// What to do with the packets from and to one party.
@@ -31,13 +35,6 @@ pub struct DtlsKeying {
     pub fingerprint: Option<Fingerprint>,
     /// A new number means a new association: keys and DTLS state are thrown away, the handshake starts over.
     pub association: u32,
-}
-
-/// Who sends the ClientHello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DtlsRole {
-    /// We do.
-    Active,
-    /// The party does.
-    Passive,
+    /// The certificate whose fingerprint the party was told.
+    pub identity: Arc<Identity>,
 }

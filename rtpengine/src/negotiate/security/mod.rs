@@ -18,13 +18,15 @@ mod keying;
 mod osrtp;
 mod sdes;
 
+use std::sync::Arc;
+
 use rand::RngCore;
 use smol_str::SmolStr;
 
 use self::dtls::{Described, Dtls};
 use self::sdes::Sdes;
 use super::signal::{DtlsMode, SecurityOptions, Signal};
-use crate::proto::dtls::Certificate;
+use crate::proto::dtls::Identity;
 use crate::proto::sdp::model::{
     Crypto, Fingerprint, FingerprintHash, MediaDescription, OtherHalf, RtpProfile, SessionDescription, Setup,
     Suite,
@@ -41,12 +43,13 @@ pub struct Policy<'a> {
     pub reset: bool,
     /// Option `dtls-passive`.
     pub dtls_passive: bool,
-    pub certificate: &'a Certificate,
+    /// Who we are in new DTLS associations.
+    pub identity: &'a Arc<Identity>,
 }
 
 impl<'a> Policy<'a> {
-    pub fn new(signal: &'a Signal, dtls_passive: bool, certificate: &'a Certificate) -> Self {
-        Self { options: &signal.security, reset: signal.flags.reset, dtls_passive, certificate }
+    pub fn new(signal: &'a Signal, dtls_passive: bool, identity: &'a Arc<Identity>) -> Self {
+        Self { options: &signal.security, reset: signal.flags.reset, dtls_passive, identity }
     }
 }
 
@@ -195,13 +198,13 @@ impl MediaSecurity {
             }
             if self.dtls.on {
                 let hash = options.dtls_fingerprint.as_deref().and_then(FingerprintHash::from_name);
-                self.dtls.prepare_offer(hash, policy.certificate, rng);
+                self.dtls.prepare_offer(hash, policy.identity, rng);
             }
         }
         if !self.settled {
             self.keying = match (self.srtp, self.dtls.on) {
                 (false, _) => Keying::Plain,
-                (true, true) => Keying::Dtls(self.dtls.keying()),
+                (true, true) => self.dtls.keying(),
                 (true, false) => Keying::Blocked,
             };
         }
@@ -218,7 +221,7 @@ impl MediaSecurity {
         self.told = Told::Nothing;
         self.keying = match (self.srtp, self.dtls.on, self.sdes.agreed()) {
             (false, ..) => Keying::Plain,
-            (true, true, _) => Keying::Dtls(self.dtls.keying()),
+            (true, true, _) => self.dtls.keying(),
             (true, false, agreed) => agreed_keys(agreed),
         };
     }
@@ -248,8 +251,8 @@ impl MediaSecurity {
         let sdes_first = self.prefer_sdes || options.dtls == Some(DtlsMode::Off);
         if self.dtls.on && !(sdes_first && self.sdes.is_received()) {
             self.sdes.give_up();
-            self.dtls.prepare_answer(policy.certificate, rng);
-            self.keying = Keying::Dtls(self.dtls.keying());
+            self.dtls.prepare_answer(policy.identity, rng);
+            self.keying = self.dtls.keying();
         } else {
             self.dtls.on = false;
             let choice = answerer

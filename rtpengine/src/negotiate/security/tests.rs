@@ -9,12 +9,12 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::negotiate::signal::SdesOptions;
-use crate::proto::dtls::CertificateOptions;
+use crate::proto::dtls::Settings;
 use crate::proto::sdp::model::KeySalt;
 use crate::proto::sdp::{ParseOptions, SUITES, parse};
 
-static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(|| {
-    Certificate::generate(CertificateOptions::default(), "test", SystemTime::now()).expect("certificate")
+static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| {
+    Arc::new(Identity::generate(&Settings::default(), "test", SystemTime::now()).expect("certificate"))
 });
 
 const FINGERPRINT: &str = "a=fingerprint:sha-1 2B:97:4B:A4:B4:6A:6A:D2:12:25:7B:FB:18:70:4C:6F:D0:E5:A5:44";
@@ -93,7 +93,7 @@ fn passes_unchanged(from: &MediaSecurity, to: &MediaSecurity) -> bool {
 }
 
 fn policy(options: &SecurityOptions) -> Policy<'_> {
-    Policy { options, reset: false, dtls_passive: false, certificate: &CERTIFICATE }
+    Policy { options, reset: false, dtls_passive: false, identity: &IDENTITY }
 }
 
 fn options(set: impl FnOnce(&mut SecurityOptions)) -> SecurityOptions {
@@ -276,7 +276,8 @@ fn a_new_fingerprint_or_tls_id_is_a_new_association_with_a_new_identifier() {
 fn dtls_may_begin_before_the_answer_but_without_a_verified_peer() {
     let mut pair = Pair::new();
     pair.offer(&options(|_| ()), AVP, &[], "UDP/TLS/RTP/SAVPF");
-    let early = DtlsKeying { role: DtlsRole::Passive, fingerprint: None, association: 0 };
+    let identity = IDENTITY.clone();
+    let early = DtlsKeying { role: DtlsRole::Passive, fingerprint: None, association: 0, identity };
     assert_eq!(pair.callee.keying(), &Keying::Dtls(early));
     pair.answer(&options(|_| ()), "UDP/TLS/RTP/SAVPF", &[FINGERPRINT, "a=setup:active"], AVP);
     let Keying::Dtls(keying) = pair.callee.keying() else { panic!() };

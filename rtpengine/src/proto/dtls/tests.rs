@@ -8,8 +8,8 @@ use crate::proto::sdp::model::{Fingerprint, FingerprintHash};
 use crate::proto::srtp::Suite;
 
 fn identity_with(options: CertificateOptions, settings: &Settings) -> Identity {
-    let certificate = Certificate::generate(options, "unit test", SystemTime::now()).unwrap();
-    Identity::new(certificate, settings).unwrap()
+    let settings = Settings { certificate: options, ..settings.clone() };
+    Identity::generate(&settings, "unit test", SystemTime::now()).unwrap()
 }
 
 static IDENTITIES: LazyLock<[Identity; 2]> =

@@ -1,0 +1,210 @@
+//! The worker's end: what it tells the handshake thread, and what it lets through to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use super::super::plan::{CallKey, DropReason, DtlsPlan, StreamId};
+use super::super::poll::Wake;
+use super::super::port_pool::LocalPort;
+use super::super::receive::DATAGRAM;
+use super::super::stats::StreamShared;
+use super::budget::Budget;
+
+/// Datagrams that may wait for the thread, from each worker.
+pub const WAITING: usize = 128;
+/// Datagrams in a row, and in a second, from the peer of a stream: a handshake with a long chain over a network that doubles.
+const KNOWN: (u32, u32) = (64, 100);
+/// From all other sources together.
+const STRANGERS: (u32, u32) = (16, 16);
+/// From strangers to all streams of a worker.
+const ALL_STRANGERS: (u32, u32) = (500, 1000);
+
+/// What makes a source credible, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// Nothing.
+    Stranger,
+    /// Its address was signalled, but not its port.
+    SameHost,
+    /// It was signalled, or authentic packets came from there.
+    Peer,
+    /// Somebody there has answered us.
+    Validated,
+}
+
+/// What the thread is told without loss.
+pub enum Order {
+    /// Shake hands, or go on with other rules.
+    Open(Box<Opening>),
+    /// The party is here now.
+    Path(StreamId, Option<SocketAddr>),
+    Close(StreamId),
+    Shutdown,
+}
+
+/// A stream that needs keys.
+pub struct Opening {
+    pub stream: StreamId,
+    pub call: CallKey,
+    pub worker: usize,
+    pub socket: Arc<LocalPort>,
+    pub shared: Arc<StreamShared>,
+    pub plan: Arc<DtlsPlan>,
+    /// Where the party is.
+    pub peer: Option<SocketAddr>,
+}
+
+/// What arrived on a stream.
+pub struct Datagram {
+    pub stream: StreamId,
+    pub source: SocketAddr,
+    pub trust: Trust,
+    length: usize,
+    octets: [u8; DATAGRAM],
+}
+
+impl Datagram {
+    pub fn octets(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
+}
+
+/// Wakes the thread.
+pub struct Bell {
+    pub wake: Wake,
+    /// It is awake, or about to be.
+    pub rung: AtomicBool,
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.wake.wake();
+        }
+    }
+}
+
+/// A worker's way to the handshake thread.
+pub struct Gate {
+    pub(super) worker: usize,
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) datagrams: rtrb::Producer<Datagram>,
+    pub(super) bell: Arc<Bell>,
+    pub(super) strangers: Budget,
+}
+
+/// What a worker knows of the association of a stream.
+pub struct Handshake {
+    pub plan: Arc<DtlsPlan>,
+    /// Where the thread believes the party to be.
+    peer: Option<SocketAddr>,
+    /// Keys have come.
+    pub keyed: bool,
+    known: Budget,
+    strangers: Budget,
+}
+
+impl Handshake {
+    /// The plan asks for something else.
+    fn differs(&self, plan: &DtlsPlan) -> bool {
+        !Arc::ptr_eq(&self.plan.identity, &plan.identity)
+            || self.plan.peer != plan.peer
+            || self.differs_in_association(plan)
+    }
+
+    fn differs_in_association(&self, plan: &DtlsPlan) -> bool {
+        (self.plan.role, self.plan.association) != (plan.role, plan.association)
+    }
+}
+
+impl Gate {
+    pub(super) fn new(worker: usize, orders: mpsc::Sender<Order>, bell: Arc<Bell>) -> (Self, rtrb::Consumer<Datagram>) {
+        let (datagrams, consumer) = rtrb::RingBuffer::new(WAITING);
+        let strangers = Budget::new(Instant::now(), ALL_STRANGERS.0, ALL_STRANGERS.1);
+        (Self { worker, orders, datagrams, bell, strangers }, consumer)
+    }
+
+    /// Shakes hands for a stream as its plan says. `handshake` is what there was before, `moved` says that the stream has another socket.
+    pub fn open(
+        &self,
+        now: Instant,
+        handshake: Option<Box<Handshake>>,
+        moved: bool,
+        mut opening: Opening,
+    ) -> Box<Handshake> {
+        opening.worker = self.worker;
+        let (plan, peer) = (Arc::clone(&opening.plan), opening.peer);
+        let handshake = match handshake {
+            Some(same) if !moved && !same.differs(&plan) => {
+                let mut same = same;
+                self.path(&mut same, opening.stream, peer);
+                return same;
+            }
+            Some(mut before) => {
+                before.keyed &= !before.differs_in_association(&plan);
+                (before.plan, before.peer) = (plan, peer);
+                before
+            }
+            None => Box::new(Handshake {
+                plan,
+                peer,
+                keyed: false,
+                known: Budget::new(now, KNOWN.0, KNOWN.1),
+                strangers: Budget::new(now, STRANGERS.0, STRANGERS.1),
+            }),
+        };
+        self.tell(Order::Open(Box::new(opening)));
+        handshake
+    }
+
+    /// The party of a stream is somewhere else.
+    pub fn path(&self, handshake: &mut Handshake, stream: StreamId, peer: Option<SocketAddr>) {
+        if handshake.peer != peer {
+            handshake.peer = peer;
+            self.tell(Order::Path(stream, peer));
+        }
+    }
+
+    /// Forgets the association of a stream.
+    pub fn close(&self, stream: StreamId) {
+        self.tell(Order::Close(stream));
+    }
+
+    /// Passes a datagram on, if its source has not sent too many.
+    ///
+    /// # Errors
+    /// When it has, or the thread has too much to do.
+    pub fn hand_over(
+        &mut self,
+        now: Instant,
+        handshake: &mut Handshake,
+        stream: StreamId,
+        (source, trust): (SocketAddr, Trust),
+        octets: &[u8],
+    ) -> Result<(), DropReason> {
+        let within = if trust >= Trust::Peer {
+            handshake.known.take(now)
+        } else {
+            handshake.strangers.take(now) && self.strangers.take(now)
+        };
+        if !within {
+            return Err(DropReason::OverBudget);
+        }
+        let chunk = self.datagrams.write_chunk_uninit(1).map_err(|_| DropReason::OverBudget)?;
+        let length = octets.len().min(DATAGRAM);
+        let mut datagram = Datagram { stream, source, trust, length, octets: [0; DATAGRAM] };
+        datagram.octets[..length].copy_from_slice(&octets[..length]);
+        chunk.fill_from_iter(std::iter::once(datagram));
+        self.bell.ring();
+        Ok(())
+    }
+
+    fn tell(&self, order: Order) {
+        // The thread is gone only when the daemon stops.
+        let _ = self.orders.send(order);
+        self.bell.ring();
+    }
+}

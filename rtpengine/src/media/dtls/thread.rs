@@ -1,0 +1,212 @@
+//! The thread: orders, datagrams, timers.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::super::mailbox::{Command, Mailbox};
+use super::super::plan::{CallKey, StreamId};
+use super::super::poll::{Poll, Wake};
+use super::super::port_pool::LocalPort;
+use super::super::stats::StreamShared;
+use super::associations::{Agreed, Associations};
+use super::gate::{Bell, Datagram, Gate, Opening, Order};
+use super::keyed::Keyed;
+
+/// Datagrams of one worker in a row, so that the others' turn comes.
+const IN_A_ROW: usize = 16;
+
+/// Handle to the thread.
+pub struct HandshakeThread {
+    orders: mpsc::Sender<Order>,
+    bell: Arc<Bell>,
+    thread: JoinHandle<()>,
+}
+
+impl HandshakeThread {
+    /// Starts the thread for the workers with these mailboxes, each of which gets a gate.
+    pub fn start(mailboxes: Vec<Mailbox>) -> io::Result<(Self, Vec<Gate>)> {
+        let (orders, receiver) = mpsc::channel();
+        let bell = Arc::new(Bell { wake: Wake::new()?, rung: false.into() });
+        let poll = Poll::new()?;
+        poll.add(bell.wake.fd(), 0)?;
+        let (gates, rings) = (0..mailboxes.len())
+            .map(|worker| Gate::new(worker, orders.clone(), Arc::clone(&bell)))
+            .unzip();
+        let shaker = Shaker {
+            poll,
+            bell: Arc::clone(&bell),
+            orders: receiver,
+            rings,
+            mailboxes,
+            streams: HashMap::new(),
+            timers: BinaryHeap::new(),
+        };
+        let thread = std::thread::Builder::new().name("dtls".into()).spawn(move || shaker.run())?;
+        Ok((Self { orders, bell, thread }, gates))
+    }
+
+    /// Ends the thread and waits for it.
+    pub fn stop(self) {
+        let _ = self.orders.send(Order::Shutdown);
+        self.bell.ring();
+        // A panic has been reported where it happened.
+        let _ = self.thread.join();
+    }
+}
+
+struct Shaker {
+    poll: Poll,
+    bell: Arc<Bell>,
+    orders: mpsc::Receiver<Order>,
+    rings: Vec<rtrb::Consumer<Datagram>>,
+    mailboxes: Vec<Mailbox>,
+    streams: HashMap<StreamId, Stream>,
+    /// Some are out of date: a stream is looked at again when its time has come.
+    timers: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+struct Stream {
+    call: CallKey,
+    worker: usize,
+    socket: Arc<LocalPort>,
+    shared: Arc<StreamShared>,
+    associations: Associations,
+    /// The earliest entry among the timers.
+    timer: Option<Instant>,
+}
+
+enum Next {
+    GoOn,
+    Stop,
+}
+
+impl Shaker {
+    fn run(mut self) {
+        loop {
+            let busy = self.rings.iter().any(|ring| !ring.is_empty());
+            let next = self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
+            self.poll.wait(if busy { Some(std::time::Duration::ZERO) } else { next });
+            // What is sent from now on rings again; what was sent before is seen below.
+            self.bell.rung.store(false, Ordering::SeqCst);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            if matches!(self.take_orders(), Next::Stop) {
+                return;
+            }
+            for worker in 0..self.rings.len() {
+                for _ in 0..IN_A_ROW {
+                    let Some(Ok(datagram)) = self.rings.get_mut(worker).map(rtrb::Consumer::pop) else { break };
+                    // The order that opens a stream was given before its first datagram.
+                    if !self.streams.contains_key(&datagram.stream) && matches!(self.take_orders(), Next::Stop) {
+                        return;
+                    }
+                    self.receive(&datagram);
+                }
+            }
+            self.due();
+        }
+    }
+
+    fn take_orders(&mut self) -> Next {
+        let now = Instant::now();
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Open(opening) => self.open(now, *opening),
+                Order::Path(id, peer) => {
+                    if let Some(stream) = self.streams.get_mut(&id) {
+                        stream.associations.set_peer(now, peer, &mut sender(&stream.socket));
+                        self.wind(id);
+                    }
+                }
+                Order::Close(id) => drop(self.streams.remove(&id)),
+                Order::Shutdown => return Next::Stop,
+            }
+        }
+        Next::GoOn
+    }
+
+    fn open(&mut self, now: Instant, opening: Opening) {
+        let Opening { stream: id, call, worker, socket, shared, plan, peer } = opening;
+        let agreed = match self.streams.get_mut(&id) {
+            Some(stream) => {
+                (stream.call, stream.worker, stream.socket, stream.shared) = (call, worker, socket, shared);
+                stream.associations.update(now, plan, peer, &mut sender(&stream.socket))
+            }
+            None => {
+                let associations = Associations::new(now, plan, peer, &mut sender(&socket));
+                self.streams.insert(id, Stream { call, worker, socket, shared, associations, timer: None });
+                None
+            }
+        };
+        self.hand_out(id, agreed);
+        self.wind(id);
+    }
+
+    fn receive(&mut self, datagram: &Datagram) {
+        let now = Instant::now();
+        let id = datagram.stream;
+        // Else the stream has gone meanwhile.
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let from = (datagram.source, datagram.trust);
+        let octets = datagram.octets();
+        let outcome =
+            stream.associations.handle_datagram(now, from, octets, &mut sender(&stream.socket));
+        match outcome {
+            Ok(agreed) => self.hand_out(id, agreed),
+            Err(reason) => {
+                tracing::debug!(local = %stream.socket.local, source = %datagram.source, ?reason, "DTLS datagram refused");
+                stream.shared.handshake_drops[reason as usize].add(1);
+            }
+        }
+        self.wind(id);
+    }
+
+    fn due(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((at, id))) = self.timers.peek().filter(|Reverse((at, _))| *at <= now) {
+            self.timers.pop();
+            let id = StreamId(id);
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            if stream.timer != Some(at) {
+                continue;
+            }
+            stream.timer = None;
+            stream.associations.handle_timeout(now, &mut sender(&stream.socket));
+            self.wind(id);
+        }
+    }
+
+    /// Looks after the timer of a stream.
+    fn wind(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(deadline) = stream.associations.deadline() else { return };
+        // An earlier entry does no harm: the stream is asked again then.
+        if stream.timer.is_none_or(|timer| deadline < timer) {
+            stream.timer = Some(deadline);
+            self.timers.push(Reverse((deadline, id.0)));
+        }
+    }
+
+    fn hand_out(&self, id: StreamId, agreed: Option<Agreed>) {
+        let (Some(Agreed { source, association, keys }), Some(stream)) = (agreed, self.streams.get(&id)) else {
+            return;
+        };
+        tracing::debug!(local = %stream.socket.local, %source, suite = keys.receive.suite().name, "DTLS association established");
+        if let Some(mailbox) = self.mailboxes.get(stream.worker) {
+            let keyed = Keyed { call: stream.call, stream: id, association, source, keys };
+            mailbox.send(Command::Keyed(Box::new(keyed)));
+        }
+    }
+}
+
+fn sender(socket: &LocalPort) -> impl FnMut(SocketAddr, &[u8]) + '_ {
+    move |to, datagram| {
+        // What the system refuses is lost, as on the network: it is repeated.
+        let _ = socket.socket.send_to(datagram, to);
+    }
+}
