@@ -137,7 +137,8 @@ fn daemon() -> (f64, f64) {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
-        identity: Identity::generate(&config.dtls, &config.software_id, SystemTime::now()).expect("a certificate"),
+        identity: Identity::generate(&config.dtls, &config.software_id, SystemTime::now())
+            .expect("a certificate"),
         config: config.clone(),
     }));
     let operations = Arc::new(Operations::new(engine.clone(), None));

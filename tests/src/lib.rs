@@ -10,6 +10,7 @@ pub mod call;
 pub mod conformance;
 pub mod daemon;
 pub mod differential;
+pub mod dtls;
 pub mod files;
 pub mod http;
 pub mod ng;

@@ -105,7 +105,9 @@ impl MediaPlane {
             inboxes.push(inbox);
         }
         let (handshakes, gates) = HandshakeThread::start(mailboxes.clone())?;
-        for (index, (counters, (inbox, gate))) in totals.iter().zip(inboxes.into_iter().zip(gates)).enumerate() {
+        for (index, (counters, (inbox, gate))) in
+            totals.iter().zip(inboxes.into_iter().zip(gates)).enumerate()
+        {
             let iterations = config.max_recv_iters as usize;
             let counters = Arc::clone(counters);
             let worker = Worker::new(
@@ -127,7 +129,14 @@ impl MediaPlane {
             threads.push(thread);
         }
         let assigned = Mutex::new(Assigned { load: vec![0; count], calls: HashMap::new() });
-        let inner = Inner { mailboxes, shared, totals, assigned, threads: Mutex::new(threads), handshakes: Mutex::new(Some(handshakes)) };
+        let inner = Inner {
+            mailboxes,
+            shared,
+            totals,
+            assigned,
+            threads: Mutex::new(threads),
+            handshakes: Mutex::new(Some(handshakes)),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -21,7 +21,8 @@ fn operations() -> Operations {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
-        identity: Identity::generate(&config.dtls, "test", std::time::SystemTime::now()).expect("certificate"),
+        identity: Identity::generate(&config.dtls, "test", std::time::SystemTime::now())
+            .expect("certificate"),
         config: Arc::new(config),
     });
     Operations::new(Arc::new(engine), None)

@@ -142,7 +142,11 @@ impl Associations {
             let index = self.attempts.iter().position(|attempt| attempt.source == source);
             let index = index.ok_or(DropReason::WrongSource)?;
             // A ClientHello is not what a client gets.
-            return if random.is_some() { Err(DropReason::Handshake) } else { self.feed(now, index, octets, send) };
+            return if random.is_some() {
+                Err(DropReason::Handshake)
+            } else {
+                self.feed(now, index, octets, send)
+            };
         }
         let index = match (self.attempt_of(source, random), random) {
             (Some(index), _) => index,
@@ -226,8 +230,7 @@ impl Associations {
             self.attempts.remove(index);
         }
         // Who seems to begin again must prove to be there even on a path that was validated: it may be somebody else.
-        let again =
-            self.settled.is_some() || self.attempts.iter().any(|attempt| attempt.source == source);
+        let again = self.settled.is_some() || self.attempts.iter().any(|attempt| attempt.source == source);
         let path = if trust == Trust::Validated && !again {
             Path::Validated
         } else {

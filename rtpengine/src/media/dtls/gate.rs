@@ -121,7 +121,11 @@ impl Handshake {
 }
 
 impl Gate {
-    pub(super) fn new(worker: usize, orders: mpsc::Sender<Order>, bell: Arc<Bell>) -> (Self, rtrb::Consumer<Datagram>) {
+    pub(super) fn new(
+        worker: usize,
+        orders: mpsc::Sender<Order>,
+        bell: Arc<Bell>,
+    ) -> (Self, rtrb::Consumer<Datagram>) {
         let (datagrams, consumer) = rtrb::RingBuffer::new(WAITING);
         let strangers = Budget::new(Instant::now(), ALL_STRANGERS.0, ALL_STRANGERS.1);
         (Self { worker, orders, datagrams, bell, strangers }, consumer)

@@ -104,10 +104,8 @@ impl Output {
         };
         let handshake = stream.dtls.as_mut().ok_or(DropReason::NotNegotiated)?;
         // Before the party is known by its certificate it may come from anywhere, as far as the rules for its source allow.
-        if stream.learner.is_pinned() || handshake.keyed {
-            if stream.learner.refuses(source) {
-                return Err(DropReason::WrongSource);
-            }
+        if (stream.learner.is_pinned() || handshake.keyed) && stream.learner.refuses(source) {
+            return Err(DropReason::WrongSource);
         }
         self.dtls.hand_over(self.now.instant, handshake, stream.id, (source, trust), octets)
     }

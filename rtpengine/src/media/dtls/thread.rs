@@ -35,9 +35,8 @@ impl HandshakeThread {
         let bell = Arc::new(Bell { wake: Wake::new()?, rung: false.into() });
         let poll = Poll::new()?;
         poll.add(bell.wake.fd(), 0)?;
-        let (gates, rings) = (0..mailboxes.len())
-            .map(|worker| Gate::new(worker, orders.clone(), Arc::clone(&bell)))
-            .unzip();
+        let (gates, rings) =
+            (0..mailboxes.len()).map(|worker| Gate::new(worker, orders.clone(), Arc::clone(&bell))).unzip();
         let shaker = Shaker {
             poll,
             bell: Arc::clone(&bell),
@@ -90,7 +89,8 @@ impl Shaker {
     fn run(mut self) {
         loop {
             let busy = self.rings.iter().any(|ring| !ring.is_empty());
-            let next = self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
+            let next =
+                self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
             self.poll.wait(if busy { Some(std::time::Duration::ZERO) } else { next });
             // What is sent from now on rings again; what was sent before is seen below.
             self.bell.rung.store(false, Ordering::SeqCst);
@@ -100,9 +100,13 @@ impl Shaker {
             }
             for worker in 0..self.rings.len() {
                 for _ in 0..IN_A_ROW {
-                    let Some(Ok(datagram)) = self.rings.get_mut(worker).map(rtrb::Consumer::pop) else { break };
+                    let Some(Ok(datagram)) = self.rings.get_mut(worker).map(rtrb::Consumer::pop) else {
+                        break;
+                    };
                     // The order that opens a stream was given before its first datagram.
-                    if !self.streams.contains_key(&datagram.stream) && matches!(self.take_orders(), Next::Stop) {
+                    if !self.streams.contains_key(&datagram.stream)
+                        && matches!(self.take_orders(), Next::Stop)
+                    {
                         return;
                     }
                     self.receive(&datagram);
@@ -154,8 +158,7 @@ impl Shaker {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let from = (datagram.source, datagram.trust);
         let octets = datagram.octets();
-        let outcome =
-            stream.associations.handle_datagram(now, from, octets, &mut sender(&stream.socket));
+        let outcome = stream.associations.handle_datagram(now, from, octets, &mut sender(&stream.socket));
         match outcome {
             Ok(agreed) => self.hand_out(id, agreed),
             Err(reason) => {
@@ -193,7 +196,8 @@ impl Shaker {
     }
 
     fn hand_out(&self, id: StreamId, agreed: Option<Agreed>) {
-        let (Some(Agreed { source, association, keys }), Some(stream)) = (agreed, self.streams.get(&id)) else {
+        let (Some(Agreed { source, association, keys }), Some(stream)) = (agreed, self.streams.get(&id))
+        else {
             return;
         };
         tracing::debug!(local = %stream.socket.local, %source, suite = keys.receive.suite().name, "DTLS association established");

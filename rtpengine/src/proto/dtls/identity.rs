@@ -31,7 +31,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { certificate: CertificateOptions::default(), ciphers: "DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK".into(), mtu: 1200 }
+        Self {
+            certificate: CertificateOptions::default(),
+            ciphers: "DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK".into(),
+            mtu: 1200,
+        }
     }
 }
 

@@ -1,0 +1,212 @@
+//! DTLS-SRTP of the test's parties, on OpenSSL's own API over a UDP socket that may carry other packets beside.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use openssl::asn1::Asn1Time;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslOptions, SslStream, SslVerifyMode};
+use openssl::x509::{X509, X509NameBuilder};
+
+use crate::srtp::{Endpoint, Key};
+
+/// Protection profiles in OpenSSL's names with those of SDES.
+pub const PROFILES: [(&str, &str); 4] = [
+    ("SRTP_AEAD_AES_256_GCM", "AEAD_AES_256_GCM"),
+    ("SRTP_AEAD_AES_128_GCM", "AEAD_AES_128_GCM"),
+    ("SRTP_AES128_CM_SHA1_80", "AES_CM_128_HMAC_SHA1_80"),
+    ("SRTP_AES128_CM_SHA1_32", "AES_CM_128_HMAC_SHA1_32"),
+];
+
+/// A party's certificate.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+/// Who sends the ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The party does.
+    Client,
+    /// The daemon does.
+    Server,
+}
+
+/// A party's end of an association.
+#[derive(Debug)]
+pub struct Association {
+    /// The keys that came of it.
+    pub srtp: Endpoint,
+    /// The certificate that the daemon showed, as in SDP with SHA-256.
+    pub shown: String,
+    /// Octets sent before the handshake was done.
+    pub sent: usize,
+    /// Octets received before the handshake was done.
+    pub received: usize,
+    stream: SslStream<Wire>,
+}
+
+#[derive(Debug)]
+struct Wire {
+    socket: UdpSocket,
+    to: SocketAddr,
+    sent: usize,
+    received: usize,
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (length, _) = self.socket.recv_from(buffer)?;
+        // Media are lost meanwhile.
+        if !matches!(buffer.first(), Some(20..=63)) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.received += length;
+        Ok(length)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
+        self.sent += datagram.len();
+        self.socket.send_to(datagram, self.to)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Identity {
+    /// A new one, self-signed, with a key on P-256.
+    pub fn new() -> Self {
+        let make = || -> Result<Self, openssl::error::ErrorStack> {
+            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+            let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
+            let mut name = X509NameBuilder::new()?;
+            name.append_entry_by_nid(Nid::COMMONNAME, "party")?;
+            let name = name.build();
+            let mut builder = X509::builder()?;
+            builder.set_version(2)?;
+            builder.set_subject_name(&name)?;
+            builder.set_issuer_name(&name)?;
+            let (before, after) = (Asn1Time::days_from_now(0)?, Asn1Time::days_from_now(30)?);
+            builder.set_not_before(&before)?;
+            builder.set_not_after(&after)?;
+            builder.set_pubkey(&key)?;
+            builder.sign(&key, MessageDigest::sha256())?;
+            Ok(Self { certificate: builder.build(), key })
+        };
+        make().expect("a certificate")
+    }
+
+    /// The value of a fingerprint attribute.
+    pub fn fingerprint(&self, hash: &str) -> String {
+        let digest = MessageDigest::from_name(&hash.replace('-', "")).expect("a hash");
+        format!("{hash} {}", hexadecimal(&self.certificate.digest(digest).expect("a digest")))
+    }
+
+    /// The octets of that fingerprint.
+    pub fn digest(&self, digest: MessageDigest) -> Vec<u8> {
+        self.certificate.digest(digest).expect("a digest").to_vec()
+    }
+
+    /// Shakes hands on this socket.
+    ///
+    /// # Errors
+    /// What went wrong, a time-out among it.
+    pub fn shake(
+        &self,
+        socket: &UdpSocket,
+        to: SocketAddr,
+        role: Role,
+        profiles: &str,
+        limit: Duration,
+    ) -> Result<Association, String> {
+        let text = |error: openssl::error::ErrorStack| error.to_string();
+        let mut context = SslContextBuilder::new(SslMethod::dtls()).map_err(text)?;
+        context.set_options(SslOptions::NO_QUERY_MTU);
+        context.set_certificate(&self.certificate).map_err(text)?;
+        context.set_private_key(&self.key).map_err(text)?;
+        // The daemon must show a certificate; which one the caller compares.
+        context.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_, _| true);
+        context.set_tlsext_use_srtp(profiles).map_err(text)?;
+        let mut ssl = Ssl::new(&context.build()).map_err(text)?;
+        ssl.set_mtu(1100).map_err(text)?;
+        match role {
+            Role::Client => ssl.set_connect_state(),
+            Role::Server => ssl.set_accept_state(),
+        }
+        let own = socket.try_clone().map_err(|error| error.to_string())?;
+        let before = socket.read_timeout().map_err(|error| error.to_string())?;
+        let wait = |time| own.set_read_timeout(time).map_err(|error| error.to_string());
+        // OpenSSL repeats its flights when it is asked again.
+        wait(Some(Duration::from_millis(20)))?;
+        let wire =
+            Wire { socket: socket.try_clone().map_err(|error| error.to_string())?, to, sent: 0, received: 0 };
+        let mut stream = SslStream::new(ssl, wire).map_err(text)?;
+        let end = Instant::now() + limit;
+        let done = loop {
+            match stream.do_handshake() {
+                Ok(()) => break Ok(()),
+                Err(error) if error.code() == openssl::ssl::ErrorCode::WANT_READ => {}
+                Err(error) => break Err(error.to_string()),
+            }
+            if Instant::now() > end {
+                break Err("the handshake takes too long".into());
+            }
+        };
+        wait(before)?;
+        done?;
+        let selected = stream.ssl().selected_srtp_profile().ok_or("no SRTP profile")?.name().to_owned();
+        let suite = PROFILES.iter().find(|(name, _)| *name == selected).map(|(_, suite)| *suite);
+        let suite = suite.ok_or_else(|| format!("profile {selected}"))?;
+        let shown = stream.ssl().peer_certificate().ok_or("no certificate")?;
+        let shown = hexadecimal(&shown.digest(MessageDigest::sha256()).map_err(text)?);
+        let (client, server) = keys(&stream, suite)?;
+        let srtp = match role {
+            Role::Client => Endpoint::new(client, server),
+            Role::Server => Endpoint::new(server, client),
+        };
+        let (sent, received) = (stream.get_ref().sent, stream.get_ref().received);
+        Ok(Association { srtp, shown: format!("sha-256 {shown}"), sent, received, stream })
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Association {
+    /// Tells the daemon that it is over.
+    pub fn close(&mut self) {
+        let _ = self.stream.shutdown();
+    }
+}
+
+/// RFC 5764 §4.2: client key, server key, client salt, server salt.
+fn keys(stream: &SslStream<Wire>, suite: &str) -> Result<(Key, Key), String> {
+    let key = if suite.contains("256") { 32 } else { 16 };
+    let salt = if suite.starts_with("AEAD") { 12 } else { 14 };
+    let mut octets = vec![0; 2 * (key + salt)];
+    stream
+        .ssl()
+        .export_keying_material(&mut octets, "EXTRACTOR-dtls_srtp", None)
+        .map_err(|error| error.to_string())?;
+    let of = |which: usize| {
+        Key::new(suite, &[&octets[which * key..][..key], &octets[2 * key + which * salt..][..salt]].concat())
+    };
+    Ok((of(0), of(1)))
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":")
+}
