@@ -74,7 +74,7 @@ impl Exchange<'_> {
             self.retype(from, &described.media_type);
             self.retype(to, gateway.map_or(described.media_type.as_str(), |gateway| gateway.answerer_type()));
             self.take_remote(from, described)?;
-            from.family = own_family(from).or(from.family);
+            take_own_family(from);
             self.transport_of_offer(from, to, described);
             fax::offer(from, to, described, gateway, self.signal, kept);
             self.keys_of_offer(from, to, described);
@@ -131,7 +131,7 @@ impl Exchange<'_> {
             self.attach(from, interface.clone(), None);
             self.attach(to, None, family);
             // What the answerer was offered stays; the next offer to it takes the family of its own address.
-            from.family = own_family(from).or(from.family);
+            take_own_family(from);
             self.ports_of_answer(from, to, described)?;
         }
         bundling::share(sender);
@@ -346,6 +346,9 @@ impl Exchange<'_> {
         let name = interface.or_else(|| media.attachment.as_ref().map(|present| present.interface.clone()));
         let found = self.interfaces.attach(name.as_deref(), media.family);
         if found.as_ref().map(|a| a.local) != media.attachment.as_ref().map(|a| a.local) {
+            if media.ports.current().is_some() {
+                media.ice.ports_changed(&mut rand::rng());
+            }
             media.ports.clear();
         }
         media.attachment = found;
@@ -463,10 +466,13 @@ impl Exchange<'_> {
     }
 }
 
-/// The family of the address that a party gave for a media; a zero address tells none.
-fn own_family(media: &Media) -> Option<AddressFamily> {
-    let remote = media.remote.as_ref().filter(|remote| !remote.rejected && !remote.zero_address)?;
-    Some(family_of(remote.rtp.ip()))
+/// A media gets the family of the address that its party gave; a zero address tells none. Running ICE has a way already, and would
+/// lose it with the ports.
+fn take_own_family(media: &mut Media) {
+    let usable = |remote: &&Remote| !remote.rejected && !remote.zero_address;
+    if let Some(remote) = media.remote.as_ref().filter(usable).filter(|_| !media.ice.is_running()) {
+        media.family = Some(family_of(remote.rtp.ip()));
+    }
 }
 
 /// The family of an address.

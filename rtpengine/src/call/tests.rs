@@ -16,8 +16,13 @@ use crate::record::Recorder;
 
 /// An engine whose media range has room for `pairs` pairs of ports.
 fn engine(first_port: u16, pairs: u16) -> Engine {
+    engine_with(first_port, pairs, |_| {})
+}
+
+fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config)) -> Engine {
     let loopback = [127, 0, 0, 1].into();
     let mut config = Config::for_address(loopback, [203, 0, 113, 1].into());
+    configure(&mut config);
     (config.port_min, config.port_max) = (first_port, first_port + 2 * pairs - 1);
     let (events, _) = tokio::sync::mpsc::channel(16);
     let (producer, consumer) = crate::media::tap::ring(4096);
@@ -279,4 +284,43 @@ fn a_passed_through_section_carries_datagrams_both_ways() {
     assert_eq!(plan.streams.len(), 4);
     assert!(plan.streams.iter().all(|stream| stream.expect == crate::media::plan::Expect::Datagrams));
     assert_eq!(plan.edges.iter().filter(|edge| edge.rtp_to.is_some()).count(), 4);
+}
+
+/// The ufrag in a reply, and the port.
+fn ufrag_and_port(reply: &super::SdpReply) -> (String, u16) {
+    let text = String::from_utf8_lossy(&reply.sdp);
+    let ufrag = text.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).expect("ICE");
+    (ufrag.to_owned(), port(reply))
+}
+
+const ICE: &str = "a=ice-ufrag:abcdefgh\r\na=ice-pwd:abcdefghijklmnopqrstuvwxyz\r\n";
+
+#[test]
+fn running_ice_keeps_ports_and_credentials_whatever_family_the_parties_have() {
+    let engine = engine_with(21_900, 16, |config| {
+        let v6 = std::net::Ipv6Addr::LOCALHOST.into();
+        let address = crate::config::LocalAddress { address: v6, advertised: v6, ports: None };
+        config.interfaces[0].addresses.push(address);
+    });
+    let first = engine.offer(&signal("a", None, sdp("192.0.2.1", 4000, ICE))).expect("offer");
+    let v6 = String::from_utf8(sdp("192.0.2.2", 5000, ICE).expect("SDP")).expect("text");
+    let v6 = v6.replace("IP4 192.0.2.2", "IP6 2001:db8::2").into_bytes();
+    engine.answer(&signal("a", Some("b"), Some(v6))).expect("answer");
+    let again = engine.offer(&signal("a", Some("b"), sdp("192.0.2.1", 4000, ICE))).expect("offer");
+    assert_eq!(ufrag_and_port(&again), ufrag_and_port(&first));
+}
+
+#[test]
+fn another_interface_gives_other_ports_and_other_ice_credentials() {
+    let engine = engine_with(22_000, 16, |config| {
+        let address = [127, 0, 0, 2].into();
+        let mut other = Config::for_address(address, address).interfaces.remove(0);
+        other.name = "other".into();
+        config.interfaces.push(other);
+    });
+    let mut offer = signal("a", None, sdp("192.0.2.1", 4000, ICE));
+    let (ufrag, port) = ufrag_and_port(&engine.offer(&offer).expect("offer"));
+    offer.network.interface_to = Some("other".into());
+    let (other_ufrag, other_port) = ufrag_and_port(&engine.offer(&offer).expect("offer"));
+    assert!(ufrag != other_ufrag && port != other_port);
 }

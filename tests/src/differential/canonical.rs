@@ -19,7 +19,11 @@ pub const NORMALISATIONS: &[(&str, &str)] = &[
     ("session-lines", "10.x leaves r=, z=, k= and unknown b= where they were, newer series drop them"),
     ("rejected-lines", "of a rejected section only kind, port and transport count: 10.x copies the rest"),
     ("port-numbers", "local ports are named in the order of their first use, per address"),
-    ("random-values", "keys, passwords, foundations, fingerprints of the daemon's own are named likewise"),
+    ("random-values", "keys, passwords, fingerprints of the daemon's own are named likewise"),
+    (
+        "foundations",
+        "10.x makes new ones for each order of addresses, newer series one for each address: named anew in each section",
+    ),
     ("port-count", "10.x keeps the count of ports in m=, newer series use one"),
     ("opus-fmtp", "10.x prints format parameters of Opus as received, newer series in an order of their own"),
     ("tls-id", "10.x has none"),
@@ -73,6 +77,10 @@ impl Names {
             Kind::Key => format!("<Key{number}:{}>", value.len()),
             _ => format!("<{kind:?}{number}>"),
         }
+    }
+
+    fn forget_foundations(&mut self) {
+        self.named.retain(|(kind, _), _| *kind != Kind::Foundation);
     }
 
     fn port(&mut self, address: &str, token: &str) -> String {
@@ -164,6 +172,7 @@ fn description(sdp: &str, names: &mut Names) -> Vec<String> {
         out.push(format!("c={address}"));
         let is_rtp = words.get(2).is_some_and(|protocol| protocol.contains("RTP"));
         let opus: Vec<&str> = lines.iter().filter_map(|line| opus_payload_type(line)).collect();
+        names.forget_foundations();
         let mut rest: Vec<String> = lines[1..]
             .iter()
             .filter(|line| !line.starts_with("c=") && !is_dropped_line(line))

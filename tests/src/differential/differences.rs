@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::canonical::sections;
+
 /// A deliberate difference.
 pub struct Difference {
     /// Short name, for `differential --rules`.
@@ -36,13 +38,15 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        name: "missing-formats",
-        about: "the reference leaves formats out of an answer that both sides named, once something is or was converted",
+        name: "fewer-formats",
+        about: "the reference leaves out of an answer what both sides named, or has another one, once something is or was converted",
         applies: |requests, reference, ours| {
+            let answer = requests.last().and_then(|last| last["sdp"].as_str()).unwrap_or_default();
             converts(requests)
                 && only_formats_differ(reference, ours)
-                && is_subset(&formats(reference), &formats(ours))
                 && is_subset(&formats(ours), &offered(requests))
+                && (is_subset(&formats(reference), &formats(ours))
+                    || is_subset(&formats(ours), &formats(answer.lines())))
         },
     },
     Difference {
@@ -73,7 +77,51 @@ pub const DIFFERENCES: &[Difference] = &[
                 && ours.iter().filter(|line| !is_crypto(line) || reference.contains(line)).eq(reference)
         },
     },
+    Difference {
+        name: "media-address-candidates",
+        about: "the reference prints a media-address as candidate once for each local address, ours once: they look like one",
+        applies: |requests, reference, ours| unrepeated(requests, reference).eq(ours),
+    },
+    Difference {
+        name: "ice-comes-and-goes",
+        about: "the reference changes ports and credentials when ICE begins or ends in the middle of a call, ours keeps them",
+        applies: |requests, reference, ours| {
+            let has_ice = |request: &Value| -> Vec<bool> {
+                let (_, sections) = sections(request["sdp"].as_str().unwrap_or_default());
+                let is_ice = |line: &&str| line.starts_with("a=ice-ufrag:");
+                sections.iter().map(|lines| lines.iter().any(is_ice)).collect()
+            };
+            let changes = requests.iter().any(|request| {
+                request.get("ICE").is_some()
+                    || has_ice(request).contains(&false)
+                        && requests.iter().any(|other| has_ice(other).contains(&true))
+            });
+            requests.len() > 1
+                && changes
+                && unrepeated(requests, reference)
+                    .map(|line| anonymous(line))
+                    .eq(ours.iter().map(|line| anonymous(line)))
+        },
+    },
 ];
+
+/// The reference's lines without candidates that repeat a media-address.
+fn unrepeated<'a>(requests: &'a [Value], reference: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let last = requests.last().unwrap_or(&Value::Null);
+    let key = ["media-address", "media address"].iter().find_map(|key| last[key].as_str());
+    reference.iter().filter(move |line| {
+        let mut words = line.strip_prefix("a=candidate:").into_iter().flat_map(|line| line.split(' '));
+        let is_first = words.next().is_none_or(|foundation| foundation == "<Foundation0>");
+        is_first || key.is_none() || words.nth(3) != key
+    })
+}
+
+/// A line without the names of ports and credentials.
+fn anonymous(line: &str) -> String {
+    let kinds = ["<Port", "<Ufrag", "<Password"];
+    let kind = |word: &str| kinds.iter().find(|kind| word.contains(**kind)).copied();
+    line.split(' ').map(|word| kind(word).unwrap_or(word)).collect::<Vec<_>>().join(" ")
+}
 
 /// Whether this is an answer in a call in which codecs were asked to be converted or taken away.
 fn converts(requests: &[Value]) -> bool {

@@ -1,4 +1,4 @@
-//! What cases may contain. A switch for each, so that a part that is not built yet, or a suspect, can be left out.
+//! What cases may contain. A switch for each, so that a suspect can be left out.
 
 use std::collections::BTreeSet;
 
@@ -56,16 +56,13 @@ features! {
     Repeated,
 }
 
-/// What is off unless asked for: not built, or its differences are not gone through yet.
-const NOT_YET: &[Feature] = &[Feature::Ice, Feature::IceFlags];
-
 /// A set of features.
 #[derive(Clone, Debug)]
 pub struct Features(BTreeSet<Feature>);
 
 impl Default for Features {
     fn default() -> Self {
-        Self(ALL.iter().copied().filter(|feature| !NOT_YET.contains(feature)).collect())
+        Self(ALL.iter().copied().collect())
     }
 }
 

@@ -234,13 +234,13 @@ pub const EXCLUSIONS: &[Exclusion] = &[
     },
     Exclusion {
         name: "all-in-later-offer",
-        about: "10.5 keeps what an earlier offer said about codecs when a later one strips all",
+        about: "10.5 keeps what an earlier offer said about codecs when a later one strips or masks all",
         applies: |all| {
             let offers = all.iter().filter(|request| text(request, "command") == "offer").count();
-            offers > 1 && has_codec(last(all), "strip", "all")
-                || offers > 1
-                    && text(last(all), "command") == "answer"
-                    && has_codec(last_offer(all), "strip", "all")
+            let empties =
+                |request: &Value| has_codec(request, "strip", "all") || has_codec(request, "mask", "all");
+            let is_answer = text(last(all), "command") == "answer";
+            offers > 1 && (empties(last(all)) || is_answer && empties(last_offer(all)))
         },
     },
     Exclusion {
@@ -326,9 +326,27 @@ pub const EXCLUSIONS: &[Exclusion] = &[
                 !offered.is_empty()
                     && (answered.is_empty() || answered.iter().any(|suite| !offered.contains(suite)))
             });
-            let changed =
-                before(all).is_some_and(|old| of(old).iter().zip(&answered).any(|(old, new)| old != new));
+            let keys = |request: &Value| -> Vec<String> {
+                let lines = sdp(request).lines().filter(|line| line.starts_with("a=crypto:"));
+                lines.filter_map(|line| line.split(' ').nth(2)).map(str::to_owned).collect()
+            };
+            let changed = before(all).is_some_and(|old| {
+                let other_suites = of(old).iter().zip(&answered).any(|(old, new)| old != new);
+                other_suites || keys(request).iter().any(|key| !keys(old).contains(key))
+            });
             text(request, "command") == "answer" && offers > 1 && (strays || changed)
+        },
+    },
+    Exclusion {
+        name: "transport-in-repeated-offer",
+        about: "10.5 forgets which keys a first offer allowed when a second one before the answer asks for another transport",
+        applies: |all| {
+            let transport = |request: &Value| {
+                let keys = ["transport protocol", "transport-protocol"];
+                keys.iter().find_map(|key| request.get(key)).cloned()
+            };
+            let is_offer = |request: &Value| text(request, "command") == "offer";
+            all.windows(2).any(|pair| pair.iter().all(is_offer) && transport(&pair[0]) != transport(&pair[1]))
         },
     },
     Exclusion {
@@ -338,6 +356,32 @@ pub const EXCLUSIONS: &[Exclusion] = &[
             let mut offers = all.iter().filter(|request| text(request, "command") == "offer");
             let first = offers.next().and_then(|offer| offer.get("SDES"));
             offers.any(|offer| offer.get("SDES").is_some() && offer.get("SDES") != first)
+        },
+    },
+    Exclusion {
+        name: "ice-removed-by-answer",
+        about: "10.5 stays without ICE with an offerer from which an answer removed it, newer series look at what it can",
+        applies: |all| {
+            all[..all.len() - 1]
+                .iter()
+                .any(|request| text(request, "command") == "answer" && text(request, "ICE") == "remove")
+        },
+    },
+    Exclusion {
+        name: "ice-and-other-families",
+        about: "later sections without ICE beside one with it, between address families: newer series take the party's family",
+        applies: |all| {
+            let contains = |text: &str| all.iter().any(|request| sdp(request).contains(text));
+            let asked = all.iter().any(|request| has_key(request, &["address family", "address-family"]));
+            let partly = |request: &Value| {
+                let (_, sections) = sections(sdp(request));
+                let icy = |lines: &&Vec<&str>| lines.iter().any(|line| line.starts_with("a=ice-ufrag:"));
+                let count = sections.iter().filter(icy).count();
+                count > 0 && count < sections.len()
+            };
+            all.iter().filter(|request| is_negotiation(request)).count() > 2
+                && (asked || (contains("c=IN IP4") && contains("c=IN IP6")))
+                && all.iter().any(partly)
         },
     },
 ];

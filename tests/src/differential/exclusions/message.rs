@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Exclusion, codings, flag, has_codec, has_key, is_negotiation, items, last, sdp, text, words, words_of,
+    Exclusion, codings, codings_of, flag, has_codec, has_key, is_negotiation, items, last, sdp, text, words,
+    words_of,
 };
 use crate::differential::canonical::sections;
 
@@ -255,12 +256,11 @@ pub const EXCLUSIONS: &[Exclusion] = &[
         about: "10.5 prefers an accepted or consumed codec wherever it stands, newer series only as the first",
         applies: |all| {
             let request = last(all);
-            let first =
-                codings(sdp(request)).next().map_or("", |(_, coding)| coding.split('/').next().unwrap_or(""));
-            ["consume", "accept"].iter().filter_map(|word| request["codec"][word].as_array()).any(|list| {
-                list.iter()
-                    .any(|name| name != "all" && !name.as_str().unwrap_or("").eq_ignore_ascii_case(first))
-            })
+            let lists = ["consume", "accept"].iter().filter_map(|word| request["codec"][word].as_array());
+            let mut names = lists.flatten().filter_map(Value::as_str).filter(|name| *name != "all");
+            let (_, sections) = sections(sdp(request));
+            let first = |lines: &Vec<&str>| first_codec(lines).unwrap_or_default().to_owned();
+            names.any(|name| sections.iter().any(|lines| !first(lines).eq_ignore_ascii_case(name)))
         },
     },
     Exclusion {
@@ -303,6 +303,11 @@ pub const EXCLUSIONS: &[Exclusion] = &[
         },
     },
     Exclusion {
+        name: "ice-forced-in-answer",
+        about: "10.5 lets ICE=force in an answer begin ICE with an offerer that has none",
+        applies: |all| text(last(all), "command") == "answer" && text(last(all), "ICE") == "force",
+    },
+    Exclusion {
         name: "contradicting-latching",
         about: "port-latching with no-port-latching: 10.5 listens to the first, newer series to the second",
         applies: |all| flag(last(all), "port-latching") && flag(last(all), "no-port-latching"),
@@ -339,3 +344,17 @@ pub const EXCLUSIONS: &[Exclusion] = &[
         },
     },
 ];
+
+/// Name of a section's first codec.
+fn first_codec<'a>(lines: &[&'a str]) -> Option<&'a str> {
+    let number = lines.first()?.split_whitespace().nth(3)?;
+    let mapped = codings_of(lines).find(|(mapped, _)| *mapped == number);
+    let name = mapped.and_then(|(_, coding)| coding.split('/').next());
+    name.or(match number {
+        "0" => Some("PCMU"),
+        "3" => Some("GSM"),
+        "8" => Some("PCMA"),
+        "9" => Some("G722"),
+        _ => None,
+    })
+}
