@@ -90,6 +90,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
     let Some(ports) = media.ports.current().filter(|_| !media.is_carried()) else { return };
     let remote = media.remote.as_ref();
     let security = stream_security(media);
+    let ice = super::ice::plan(media);
     let stream = |component: usize, socket, expect, signalled: Option<SocketAddr>| {
         let state = &media.streams[component];
         let usable = |peer: &SocketAddr| !peer.ip().is_unspecified() && peer.port() != 0;
@@ -111,6 +112,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
                 wait: media.nat_wait,
             },
             block_short: media.block_short,
+            ice: ice.clone(),
             ..StreamPlan::with_shared(state.id, expect, socket, peer, state.shared.clone())
         }
     };

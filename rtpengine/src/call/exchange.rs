@@ -403,6 +403,7 @@ impl Exchange<'_> {
                 to.ports.forget_without_rtcp();
             }
             self.bind(to, remote, described.port_count)?;
+            to.ice.introduce();
             if to.rtcp_mux.active {
                 to.ports.drop_rtcp();
             }

@@ -194,7 +194,12 @@ impl Engine {
         let mut call = handle.as_ref().map(|handle| lock(handle)).filter(|call| !call.ended);
         let known = call.as_mut().and_then(|call| call.by_tag(from_tag).map(|party| call.party_mut(party)));
         match known {
-            Some(party) => fragments::apply(party, &fragment),
+            Some(party) => {
+                fragments::apply(party, &fragment);
+                if let Some(call) = &call {
+                    self.install(call);
+                }
+            }
             None => self.fragments.keep(call_id, from_tag, fragment, Instant::now()),
         }
         Ok(())

@@ -72,10 +72,15 @@ impl Waiting {
 /// Adds the candidates of a fragment to a party's media: found by mid, or by position where the fragment has none.
 pub fn apply(party: &mut Party, fragment: &SessionDescription) {
     for (position, section) in fragment.media.iter().enumerate() {
-        let media = match &section.attributes.mid {
-            Some(mid) => party.media.iter_mut().find(|media| media.mid.as_ref() == Some(mid)),
-            None => party.media.get_mut(position),
+        let found = match &section.attributes.mid {
+            Some(mid) => party.media.iter().position(|media| media.mid.as_ref() == Some(mid)),
+            None => Some(position),
         };
+        // Bundled sections have the candidates of the one that stands for them.
+        let media = found.and_then(|found| {
+            let carrier = party.media.get(found)?.bundling.carrier();
+            party.media.get_mut(carrier.unwrap_or(found))
+        });
         if !media.is_some_and(|media| media.ice.take_fragment(section, fragment)) {
             tracing::debug!(
                 mid = section.attributes.mid.as_deref(),

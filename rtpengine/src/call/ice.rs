@@ -1,13 +1,75 @@
-//! ICE and header extensions of one media in an exchange: from the signalling to the state of both sides.
+//! ICE and header extensions of one media: from the signalling to the state of both sides, from there to the data plane and back.
 
 use std::sync::Arc;
 
 use super::exchange::Exchange;
-use super::model::Media;
+use super::model::{Call, Media};
+use crate::media::event::IceNews;
+use crate::media::plan::{IceBase, IcePlan, StreamId};
 use crate::media::port_pool::LocalPort;
 use crate::negotiate::bundle::Extensions;
-use crate::negotiate::ice::RemoteAgent;
+use crate::negotiate::ice::{Component, Passthrough, RemoteAgent, SelectedPair};
+use crate::proto::ice::{Base, CandidateKind, priority};
 use crate::proto::sdp::model::MediaDescription;
+
+/// What the data plane is to do about ICE with the party of a media: all addresses that it is told are listened on.
+pub(super) fn plan(media: &Media) -> Option<Arc<IcePlan>> {
+    if !media.is_rtp() || media.ice.passthrough() != Passthrough::Off {
+        return None;
+    }
+    let settings = media.ice.settings()?;
+    let ports = media.ports.current()?;
+    let base = |component: Component, number: u8, socket: &Arc<LocalPort>| IceBase {
+        candidate: Base {
+            component,
+            address: socket.local,
+            priority: priority(CandidateKind::Host.preference(), u16::MAX - u16::from(number), component),
+            foundation: number,
+        },
+        socket: Arc::clone(socket),
+    };
+    let mut bases = Vec::with_capacity(2 * (1 + ports.alternates.len()));
+    bases.push(base(Component::Rtp, 0, &ports.rtp));
+    let alternates = || (1u8..).zip(&ports.alternates);
+    bases.extend(alternates().map(|(number, alternate)| base(Component::Rtp, number, &alternate.rtp)));
+    if let Some(rtcp) = ports.rtcp.as_ref().filter(|_| !media.rtcp_mux.active) {
+        bases.push(base(Component::Rtcp, 0, rtcp));
+        bases.extend(
+            alternates().filter_map(|(number, a)| Some(base(Component::Rtcp, number, a.rtcp.as_ref()?))),
+        );
+    }
+    Some(Arc::new(IcePlan { settings, is_demanded: media.ice.is_running(), bases }))
+}
+
+/// The agent of a media section has found something out.
+pub(super) fn learn(call: &mut Call, stream: StreamId, generation: u32, news: IceNews) {
+    let (call_id, parties) = (call.id.as_str(), &mut call.parties);
+    let of_stream = |media: &&mut Media| !media.is_carried() && media.streams.iter().any(|s| s.id == stream);
+    let Some(media) = parties.iter_mut().flat_map(|party| party.media.iter_mut()).find(of_stream) else {
+        return;
+    };
+    match news {
+        IceNews::Selected { component, local, peer } => {
+            let pair = SelectedPair { local, remote: peer };
+            if media.ice.take_selected(generation, component, Some(pair)) {
+                media.streams[component.index()].learned = Some(peer);
+                tracing::debug!(call_id, media = media.number, ?component, %local, %peer, "ICE pair selected");
+            }
+        }
+        IceNews::ConsentLost { component } => {
+            if media.ice.take_selected(generation, component, None) {
+                tracing::info!(
+                    call_id,
+                    media = media.number,
+                    ?component,
+                    "ICE peer does not answer any more"
+                );
+            }
+        }
+        IceNews::RoleChanged(role) => media.ice.take_role(generation, role),
+        IceNews::Failed => tracing::info!(call_id, media = media.number, "ICE has found no path"),
+    }
+}
 
 impl Exchange<'_> {
     pub(super) fn ice_of_offer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {

@@ -48,6 +48,11 @@ impl Engine {
                 }
                 None
             }
+            MediaEvent::Ice { call, stream, generation, news } => {
+                let handle = self.by_key(call)?;
+                super::ice::learn(&mut lock(&handle), *stream, *generation, *news);
+                None
+            }
             MediaEvent::DtmfEnded { call, stream, digit, injected } => {
                 self.on_digit(&self.by_key(call)?, *stream, digit, *injected)
             }

@@ -82,7 +82,8 @@ fn media_timeout(call: &Call, live: &Live, now_us: u64) -> Option<EndReason> {
             } else {
                 (&mut receiving, Setting::Timeout, EndReason::Timeout)
             };
-            let last = stream.shared.last_packet_us.get().max(stream.since_us);
+            let shared = &stream.shared;
+            let last = shared.last_packet_us.get().max(shared.ice_activity_us.get()).max(stream.since_us);
             let age = Duration::from_micros(now_us.saturating_sub(last));
             verdict.good |= age < live.duration(limit);
             verdict.reason = Some(reason);

@@ -16,6 +16,7 @@ use super::apart::{self, KeyUse, mask_ssrc};
 use super::classify::{PacketKind, classify};
 use super::dtls::Gate;
 use super::filter;
+use super::ice::IceAgents;
 use super::learn::Verdict;
 use super::plan::{DropReason, Expect};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
@@ -50,6 +51,7 @@ pub struct Output {
     pub tap: Option<tap::Producer>,
     /// The way to the handshake thread.
     pub dtls: Gate,
+    pub ice: IceAgents,
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
@@ -122,6 +124,17 @@ fn accept(
         return refuse(stream, DropReason::Malformed);
     };
     let received = datagram.len();
+    if let Some(ice) = &stream.ice {
+        if classify(datagram) == PacketKind::Stun {
+            return match output.stun(stream, source, datagram) {
+                Ok(()) => Accepted::Refused,
+                Err(reason) => refuse(stream, reason),
+            };
+        }
+        if !ice.accepts(source) {
+            return refuse(stream, DropReason::WrongSource);
+        }
+    }
     let mut accepted = match expected(stream.expect, datagram) {
         Ok(accepted) => accepted,
         Err(DropReason::NotNegotiated) if classify(datagram) == PacketKind::Dtls => {

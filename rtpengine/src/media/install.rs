@@ -9,6 +9,7 @@ use codec::PayloadFormat;
 
 use super::apart;
 use super::event::MediaEvent;
+use super::ice::with_position;
 use super::inject::Injection;
 use super::plan::{CallKey, CallPlan, Expect, PlayerId, PlayerPlan, StreamId};
 use super::player::Player;
@@ -90,7 +91,9 @@ impl Worker {
                 }
             }
         }
-        for (_, slot) in std::mem::replace(&mut call.streams, streams) {
+        let former = std::mem::replace(&mut call.streams, streams);
+        self.install_ice(&call, &plan);
+        for (_, slot) in former {
             if !call.streams.iter().any(|(_, kept)| *kept == slot) {
                 self.close(slot);
             }
@@ -172,7 +175,7 @@ impl Worker {
     }
 
     fn open(&mut self, stream: Stream) -> Option<u32> {
-        let fd = stream.fd;
+        let fd = stream.socket.socket.as_raw_fd();
         let slot = self.streams.insert(stream);
         let Err(error) = self.poll.add(fd, self.streams.token(slot)) else { return Some(slot) };
         // Out of kernel memory or watches: the call goes on without this stream.
@@ -188,6 +191,7 @@ impl Worker {
     }
 
     fn close(&mut self, slot: u32) {
+        self.detach(slot);
         if let Some(stream) = self.streams.remove(slot) {
             if stream.dtls.is_some() {
                 self.output.dtls.close(stream.id);
@@ -203,10 +207,12 @@ impl Worker {
     pub(super) fn remove(&mut self, key: CallKey) {
         let Some(call) = self.calls.calls.get(&key) else { return };
         // Commands come before packets: what was sent before the call ended is still in the sockets, and belongs to the call.
-        let waiting = poll::readable(call.streams.iter().filter_map(|&(_, slot)| {
-            let stream = self.streams.get(slot)?;
-            Some((stream.fd, self.streams.token(slot)))
-        }));
+        let sockets = |&(_, slot): &(StreamId, u32)| {
+            let token = self.streams.token(slot);
+            let sockets = self.streams.get(slot).into_iter().flat_map(Stream::sockets);
+            sockets.map(move |(position, socket)| (socket.socket.as_raw_fd(), with_position(token, position)))
+        };
+        let waiting = poll::readable(call.streams.iter().flat_map(sockets));
         let players: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
         for token in waiting {
             self.receive(token);

@@ -16,6 +16,7 @@ pub mod dtmf;
 pub mod event;
 mod filter;
 mod forward;
+mod ice;
 mod inject;
 mod install;
 pub mod learn;

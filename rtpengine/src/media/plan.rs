@@ -11,6 +11,7 @@ use super::stats::StreamShared;
 use super::treatment::Treatment;
 use crate::config::{EndpointLearning, InterfaceId};
 use crate::proto::dtls::{Identity, Role};
+use crate::proto::ice;
 use crate::proto::sdp::model::Fingerprint;
 use crate::proto::srtp::MasterKey;
 
@@ -64,6 +65,8 @@ pub struct StreamPlan {
     pub unheard: Unheard,
     /// RTP from the party that is shorter than usual is dropped.
     pub block_short: bool,
+    /// ICE with the party; the streams of a media section share one. Decides about the peer once the party's agent is known.
+    pub ice: Option<Arc<IcePlan>>,
 }
 
 impl StreamPlan {
@@ -101,8 +104,26 @@ impl StreamPlan {
             security: StreamSecurity::Plain,
             unheard: Unheard::default(),
             block_short: false,
+            ice: None,
         }
     }
+}
+
+/// ICE with one party about one media section. Equal credentials and generation mean that the agent of the previous plan goes on.
+#[derive(Clone, Debug)]
+pub struct IcePlan {
+    pub settings: ice::Settings,
+    /// The party has said that it speaks ICE: media come and go on verified ways only.
+    pub is_demanded: bool,
+    /// What the party was told as candidates: the sockets of the streams, and others beside them.
+    pub bases: Vec<IceBase>,
+}
+
+/// A local candidate with its socket.
+#[derive(Clone, Debug)]
+pub struct IceBase {
+    pub candidate: ice::Base,
+    pub socket: Arc<LocalPort>,
 }
 
 /// What is done about a party behind a NAT from which nothing has come yet.
@@ -239,7 +260,8 @@ pub enum DropReason {
     NotNegotiated,
     /// The codec cannot be opened, or the peer changes codecs or SSRCs more often than is followed.
     Codec,
-    /// SRTP: wrong tag, or an SSRC beyond those that one key serves. DTLS: another certificate than the signalled one.
+    /// SRTP: wrong tag, or an SSRC beyond those that one key serves. DTLS: another certificate than the signalled one. STUN: wrong
+    /// credentials.
     NotAuthentic,
     /// SRTP: the packet was received before, or is too old to tell; or one with its number was sent before.
     Replayed,

@@ -17,6 +17,8 @@ pub enum Due {
     Injection(u64),
     /// A dummy packet of the stream with this token.
     Pierce(u64),
+    /// An ICE agent by its number.
+    Ice(u64),
 }
 
 /// A packet that waits.
@@ -102,6 +104,11 @@ impl Schedule {
     /// Queues the next dummy packet of a stream.
     pub fn pierce(&mut self, at: Instant, stream: u64) {
         self.push(at, Due::Pierce(stream));
+    }
+
+    /// Queues the next turn of an ICE agent.
+    pub fn ice(&mut self, at: Instant, agent: u64) {
+        self.push(at, Due::Ice(agent));
     }
 
     fn push(&mut self, at: Instant, due: Due) {

@@ -123,6 +123,8 @@ pub struct StreamShared {
     pub handshake_drops: [Counter; DropReason::COUNT],
     /// 0: no DTLS association is established; else the number of its suite in [`crate::proto::srtp::SUITES`], counted from 1.
     pub dtls_suite: AtomicU32,
+    /// Microseconds since the Unix epoch of the last authentic STUN message, while ICE was looking for a path; 0 = none.
+    pub ice_activity_us: Counter,
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
     pub ingress_ssrc: [SsrcShared; SSRC_SLOTS],

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
+use super::ice::StreamIce;
 use super::learn::{Learner, PeerRules};
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
@@ -17,11 +18,12 @@ use super::send::Destination;
 use super::short::ShortPackets;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
-use crate::config::InterfaceId;
+use crate::config::{EndpointLearning, InterfaceId};
 use crate::proto::dtls::SrtpKeys;
 
 /// One local port at work. What every packet touches is in front.
 pub struct Stream {
+    /// What packets to the party leave from.
     pub fd: RawFd,
     pub expect: Expect,
     pub interface: InterfaceId,
@@ -57,6 +59,8 @@ pub struct Stream {
     pub pierce: Option<Box<Pierce>>,
     /// What length is usual, where shorter packets are not wanted.
     pub short: Option<Box<ShortPackets>>,
+    /// Its part of an ICE agent.
+    pub ice: Option<Box<StreamIce>>,
     epoch: u32,
 }
 
@@ -73,7 +77,7 @@ impl Stream {
             secured: false,
             tap: None,
             destination: None,
-            learner: Learner::new(rules(plan)),
+            learner: Learner::new(rules(plan, None)),
             shared: Arc::clone(&plan.shared),
             edges: Vec::new(),
             ingress_ssrc: SsrcTable::default(),
@@ -87,6 +91,7 @@ impl Stream {
             dtmf: None,
             pierce: None,
             short: None,
+            ice: None,
             epoch: plan.learning_epoch,
         };
         stream.care(plan);
@@ -101,7 +106,7 @@ impl Stream {
         self.interface = plan.interface;
         self.shared = Arc::clone(&plan.shared);
         self.clock_rates = clock_rates(plan);
-        self.learner.update(rules(plan));
+        self.learner.update(rules(plan, self.ice.as_deref()));
         self.care(plan);
         self.secure(&plan.security);
         self.publish_peer();
@@ -178,6 +183,13 @@ impl Stream {
         self.shared.confirmed.store(settled.into(), Relaxed);
     }
 
+    /// The path that ICE has found is where the peer is.
+    pub fn follow_ice(&mut self) {
+        let path = self.ice.as_ref().and_then(|ice| ice.path());
+        self.learner.update(verified(path));
+        self.publish_peer();
+    }
+
     /// Clock rate of a payload type; 0 when it is unknown.
     pub fn clock_rate(rates: &[(u8, u32)], payload_type: u8) -> u32 {
         let known = rates.iter().find(|(pt, _)| *pt == payload_type).map(|(_, rate)| *rate);
@@ -195,7 +207,11 @@ impl Stream {
     }
 }
 
-fn rules(plan: &StreamPlan) -> PeerRules {
+/// Rules of a plan; where ICE decides about the peer, those of its path.
+fn rules(plan: &StreamPlan, ice: Option<&StreamIce>) -> PeerRules {
+    if plan.ice.as_ref().is_some_and(|ice| ice.is_demanded) {
+        return verified(ice.and_then(StreamIce::path));
+    }
     PeerRules {
         mode: plan.learning,
         // A hold address or port 0 is nobody.
@@ -206,9 +222,23 @@ fn rules(plan: &StreamPlan) -> PeerRules {
     }
 }
 
+/// The peer is known by other means than its packets' sources.
+fn verified(peer: Option<SocketAddr>) -> PeerRules {
+    PeerRules {
+        mode: EndpointLearning::Off,
+        signalled: peer,
+        strict_source: false,
+        media_handover: false,
+        epoch: 0,
+    }
+}
+
 fn clock_rates(plan: &StreamPlan) -> Vec<(u8, u32)> {
     plan.formats.iter().map(|f| (f.payload_type, f.clock_rate)).collect()
 }
+
+/// A worker has fewer ports than that.
+const MAX_SLOT: u32 = 0xff_ffff;
 
 /// Streams by slot; a slot that is used again has another generation.
 #[derive(Default)]
@@ -248,7 +278,8 @@ impl Streams {
         self.slots.get_mut(slot as usize)?.1.as_deref_mut()
     }
 
-    /// Slot and generation in one number, as epoll and the schedule carry it.
+    /// Slot and generation in one number, as epoll and the schedule carry it. The eight bits between them are for the position of one of
+    /// the stream's sockets.
     pub fn token(&self, slot: u32) -> u64 {
         let generation = self.slots.get(slot as usize).map_or(0, |s| s.0);
         u64::from(generation) << 32 | u64::from(slot)
@@ -256,7 +287,8 @@ impl Streams {
 
     /// The slot of a token, unless the slot has been used for something else since.
     pub fn resolve(&self, token: u64) -> Option<u32> {
-        let (generation, stream) = self.slots.get(token as u32 as usize)?;
-        (u64::from(*generation) == token >> 32 && stream.is_some()).then_some(token as u32)
+        let slot = token as u32 & MAX_SLOT;
+        let (generation, stream) = self.slots.get(slot as usize)?;
+        (u64::from(*generation) == token >> 32 && stream.is_some()).then_some(slot)
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::dtls::Gate;
 use super::event::MediaEvent;
 use super::forward::{EARLY, Now, Output, handle_batch};
+use super::ice::{IceAgents, position_of};
 use super::install::Calls;
 use super::mailbox::{Command, Inbox};
 use super::plan::DropReason;
@@ -99,6 +100,7 @@ impl Worker {
             schedule: Schedule::new(),
             tap,
             dtls,
+            ice: IceAgents::default(),
             now: now(),
             totals,
         };
@@ -180,7 +182,9 @@ impl Worker {
         self.output.now = now();
         self.due();
         let mut total = 0;
-        while let Some(fd) = self.streams.get(slot).map(|s| s.fd) {
+        while let Some(fd) =
+            self.streams.get_mut(slot).and_then(|stream| stream.read_from(position_of(token)))
+        {
             // An error belongs to a packet sent earlier; reading it has consumed it, packets may follow.
             let Ok(count) = self.batch.receive(fd) else {
                 self.unfinished.push(token);
@@ -201,6 +205,7 @@ impl Worker {
                     self.tell_path(slot);
                 }
                 self.tell_digits(slot);
+                self.ice_news();
             }
             total += count;
             if count < BATCH {
@@ -273,6 +278,7 @@ impl Worker {
                 Due::Player(player) => self.play(player, at),
                 Due::Injection(injection) => self.injection_turn(injection, at),
                 Due::Pierce(stream) => self.pierce_turn(stream, at),
+                Due::Ice(agent) => self.ice_turn(agent, at),
             }
         }
     }

@@ -39,8 +39,8 @@ pub enum Trust {
 pub enum Order {
     /// Shake hands, or go on with other rules.
     Open(Box<Opening>),
-    /// The party is here now.
-    Path(StreamId, Option<SocketAddr>),
+    /// The party is here now, seen from this socket.
+    Path(StreamId, Option<SocketAddr>, Arc<LocalPort>),
     Close(StreamId),
     Shutdown,
 }
@@ -101,6 +101,8 @@ pub struct Handshake {
     pub plan: Arc<DtlsPlan>,
     /// Where the thread believes the party to be.
     peer: Option<SocketAddr>,
+    /// From where it sends.
+    local: SocketAddr,
     /// Keys have come.
     pub keyed: bool,
     known: Budget,
@@ -140,21 +142,22 @@ impl Gate {
         mut opening: Opening,
     ) -> Box<Handshake> {
         opening.worker = self.worker;
-        let (plan, peer) = (Arc::clone(&opening.plan), opening.peer);
+        let (plan, peer, local) = (Arc::clone(&opening.plan), opening.peer, opening.socket.local);
         let handshake = match handshake {
             Some(same) if !moved && !same.differs(&plan) => {
                 let mut same = same;
-                self.path(&mut same, opening.stream, peer);
+                self.path(&mut same, opening.stream, peer, &opening.socket);
                 return same;
             }
             Some(mut before) => {
                 before.keyed &= !before.differs_in_association(&plan);
-                (before.plan, before.peer) = (plan, peer);
+                (before.plan, before.peer, before.local) = (plan, peer, local);
                 before
             }
             None => Box::new(Handshake {
                 plan,
                 peer,
+                local,
                 keyed: false,
                 known: Budget::new(now, KNOWN.0, KNOWN.1),
                 strangers: Budget::new(now, STRANGERS.0, STRANGERS.1),
@@ -165,10 +168,17 @@ impl Gate {
     }
 
     /// The party of a stream is somewhere else.
-    pub fn path(&self, handshake: &mut Handshake, stream: StreamId, peer: Option<SocketAddr>) {
-        if handshake.peer != peer {
-            handshake.peer = peer;
-            self.tell(Order::Path(stream, peer));
+    pub fn path(
+        &self,
+        handshake: &mut Handshake,
+        stream: StreamId,
+        peer: Option<SocketAddr>,
+        socket: &Arc<LocalPort>,
+    ) {
+        let local = socket.local;
+        if handshake.peer != peer || handshake.local != local {
+            (handshake.peer, handshake.local) = (peer, local);
+            self.tell(Order::Path(stream, peer, Arc::clone(socket)));
         }
     }
 

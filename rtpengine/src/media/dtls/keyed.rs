@@ -39,7 +39,7 @@ impl Worker {
             stream: stream.id,
             call: stream.call,
             worker: 0,
-            socket: Arc::clone(&stream.socket),
+            socket: Arc::clone(stream.path_socket()),
             shared: Arc::clone(&stream.shared),
             plan: Arc::clone(plan),
             peer: stream.reachable_peer(),
@@ -54,9 +54,9 @@ impl Worker {
     /// The party of a stream may have become known, or be somewhere else.
     pub(in super::super) fn tell_path(&mut self, slot: u32) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        let peer = stream.reachable_peer();
+        let (peer, socket) = (stream.reachable_peer(), Arc::clone(stream.path_socket()));
         if let Some(handshake) = &mut stream.dtls {
-            self.output.dtls.path(handshake, stream.id, peer);
+            self.output.dtls.path(handshake, stream.id, peer, &socket);
         }
     }
 
@@ -98,6 +98,7 @@ impl Output {
     ) -> Result<(), DropReason> {
         let peer = stream.learner.peer();
         let trust = match peer {
+            Some(peer) if peer == source && stream.has_answered(source) => Trust::Validated,
             Some(peer) if peer == source => Trust::Peer,
             Some(peer) if peer.ip() == source.ip() => Trust::SameHost,
             _ => Trust::Stranger,

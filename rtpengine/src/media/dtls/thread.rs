@@ -121,8 +121,9 @@ impl Shaker {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Open(opening) => self.open(now, *opening),
-                Order::Path(id, peer) => {
+                Order::Path(id, peer, socket) => {
                     if let Some(stream) = self.streams.get_mut(&id) {
+                        stream.socket = socket;
                         stream.associations.set_peer(now, peer, &mut sender(&stream.socket));
                         self.wind(id);
                     }

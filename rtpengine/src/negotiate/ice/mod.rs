@@ -15,6 +15,7 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rand::Rng;
@@ -22,7 +23,7 @@ use rand::Rng;
 pub use candidate::{Foundation, Foundations, LocalEndpoint, Ranking, local_candidates};
 
 use crate::negotiate::signal::{IceLite, IceMode, Signal};
-pub use crate::proto::ice::{LocalCredentials, RemoteAgent, Role};
+pub use crate::proto::ice::{Component, LocalCredentials, Mode, RemoteAgent, Role, Settings};
 use crate::proto::sdp::model::{Candidate, MediaDescription, SessionDescription};
 use crate::proto::sdp::render::IceOut;
 
@@ -56,6 +57,18 @@ pub struct Ice {
     local: Option<LocalCredentials>,
     remote: Option<Arc<RemoteAgent>>,
     generation: u32,
+    /// Both sides know each other's present credentials.
+    introduced: bool,
+    /// What the agents have agreed on for RTP and RTCP: our address, the party's.
+    selected: [Option<SelectedPair>; 2],
+}
+
+/// The pair of a component on which media flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectedPair {
+    /// Address and port of ours, as bound.
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
 }
 
 impl Ice {
@@ -69,6 +82,7 @@ impl Ice {
             self.renew(rng);
             self.role = None;
         }
+        self.introduced &= self.remote.is_some() && said.is_some();
         self.take_remote(said);
         self.offered = false;
         self.active =
@@ -102,9 +116,10 @@ impl Ice {
     /// The party answered an offer. Its restart does not change our credentials: it has already been offered them.
     pub fn sent_answer(&mut self, said: Option<RemoteAgent>) {
         if self.differs_from(said.as_ref()) {
-            self.generation = self.generation.wrapping_add(1);
+            self.begin_generation();
         }
         self.take_remote(said);
+        self.introduced = true;
         self.active = self.offered && self.remote.is_some();
         if self.active {
             self.settle_role(Role::Controlling);
@@ -117,6 +132,12 @@ impl Ice {
             self.active = false;
         }
         self.ensure_credentials(rng);
+        self.introduce();
+    }
+
+    /// The party is told all that it needs for checks.
+    pub fn introduce(&mut self) {
+        self.introduced = true;
     }
 
     /// The party is shown other ports than before: a new agent.
@@ -205,6 +226,43 @@ impl Ice {
         self.generation
     }
 
+    /// What the data plane's agent is to do; `None` without ICE.
+    pub fn settings(&self) -> Option<Settings> {
+        Some(Settings {
+            local: *self.local.as_ref().filter(|_| self.active)?,
+            remote: self.remote.clone().filter(|_| self.introduced),
+            role: self.role(),
+            mode: if self.lite { Mode::Lite } else { Mode::Full },
+            generation: self.generation,
+        })
+    }
+
+    /// The agents have selected a pair. News of another generation come too late.
+    pub fn take_selected(
+        &mut self,
+        generation: u32,
+        component: Component,
+        pair: Option<SelectedPair>,
+    ) -> bool {
+        let is_present = generation == self.generation;
+        if is_present {
+            self.selected[component.index()] = pair;
+        }
+        is_present
+    }
+
+    /// The agents have settled their roles otherwise than signalled.
+    pub fn take_role(&mut self, generation: u32, role: Role) {
+        if generation == self.generation {
+            self.role = Some(role);
+        }
+    }
+
+    /// The pairs of RTP and RTCP that are in use.
+    pub fn selected(&self) -> [Option<SelectedPair>; 2] {
+        self.selected
+    }
+
     /// The lines for the party; what the signal asks for counts in offers only.
     pub fn print(&self, half: Half<'_>, candidates: Vec<Candidate>) -> Option<IceOut> {
         let local = self.local.as_ref().filter(|_| self.active)?;
@@ -270,8 +328,14 @@ impl Ice {
     }
 
     fn renew(&mut self, rng: &mut impl Rng) {
-        self.generation = self.generation.wrapping_add(1);
+        self.begin_generation();
+        self.introduced = false;
         self.local = Some(LocalCredentials::generate(rng));
+    }
+
+    fn begin_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.selected = [None; 2];
     }
 
     /// What was learned about the party is forgotten.

@@ -151,13 +151,19 @@ impl Agent {
 
     /// Takes new settings and bases. Other credentials, generation or mode: ICE restarts (RFC 8445 §9); else new candidates are added.
     pub fn update(&mut self, now: Instant, settings: Settings, bases: Vec<Base>) {
-        let credentials = |settings: &Settings| settings.remote.as_ref().map(|r| r.credentials.clone());
-        let is_other_peer =
-            self.settings.remote.is_some() && credentials(&self.settings) != credentials(&settings);
+        let is_other_peer = match (&self.settings.remote, &settings.remote) {
+            (Some(known), Some(told)) => known.credentials != told.credentials,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
         let restarts = self.settings.local != settings.local
             || self.settings.generation != settings.generation
             || self.settings.mode != settings.mode
             || is_other_peer;
+        let is_known = match (&self.settings.remote, &settings.remote) {
+            (Some(known), Some(told)) => Arc::ptr_eq(known, told) && self.bases == bases,
+            _ => false,
+        };
         self.rebase(bases);
         if restarts {
             self.restart(now, settings);
@@ -167,7 +173,9 @@ impl Agent {
             self.change_role(settings.role);
         }
         self.settings = settings;
-        self.meet(now);
+        if !is_known {
+            self.meet(now);
+        }
     }
 
     /// Handles what is due; call it at [`Self::poll_timeout`].
