@@ -78,15 +78,28 @@ pub struct CodecDef {
 
 /// The definition for an encoding name, any case.
 pub fn by_name(name: &str) -> Option<&'static CodecDef> {
-    // Asked many times for each offer: only names of the same length are compared.
-    BY_LENGTH.get(name.len())?.iter().find(|def| def.name.eq_ignore_ascii_case(name)).copied()
+    // Asked many times for each offer: names of the same length are compared as numbers.
+    let folded = folded(name)?;
+    let mut candidates = BY_LENGTH.get(name.len())?.iter();
+    candidates.find(|(key, _)| *key == folded).map(|(_, def)| *def)
 }
 
-/// Definitions by the length of their names.
-static BY_LENGTH: LazyLock<Vec<Vec<&'static CodecDef>>> = LazyLock::new(|| {
+/// Definitions by the length of their names, each with its name folded.
+static BY_LENGTH: LazyLock<Vec<Vec<(u128, &'static CodecDef)>>> = LazyLock::new(|| {
     let longest = ALL.iter().map(|def| def.name.len()).max().unwrap_or(0);
-    (0..=longest).map(|length| ALL.iter().filter(|def| def.name.len() == length).collect()).collect()
+    let of = |length| ALL.iter().filter(move |def| def.name.len() == length);
+    (0..=longest)
+        .map(|length| of(length).filter_map(|def| Some((folded(def.name)?, def))).collect())
+        .collect()
 });
+
+/// A number that is equal for names of one length that only differ in case, if at all. `None` above sixteen octets, which no name of ours has.
+fn folded(name: &str) -> Option<u128> {
+    let mut octets = [0_u8; 16];
+    octets.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    octets.make_ascii_lowercase();
+    Some(u128::from_le_bytes(octets))
+}
 
 /// The static payload types of RFC 3551 §6, also those without a codec here: (name, clock rate, channels).
 pub fn static_payload_type(pt: u8) -> Option<(&'static str, u32, u8)> {

@@ -15,6 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use rtpengine::allocator::Allocator;
 use rtpengine::call::{Engine, Services};
 use rtpengine::config::Config;
 use rtpengine::control::ng::{Answer, Commands, Responder, Templates};
@@ -31,23 +32,23 @@ struct Counting;
 
 static HEAP: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: everything is left to mimalloc, whose contract is the caller's.
+// SAFETY: everything is left to the allocator of the daemon, whose contract is the caller's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HEAP.fetch_add(1, Relaxed);
         // SAFETY: by the caller's contract.
-        unsafe { mimalloc::MiMalloc.alloc(layout) }
+        unsafe { Allocator.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: by the caller's contract.
-        unsafe { mimalloc::MiMalloc.dealloc(pointer, layout) }
+        unsafe { Allocator.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         HEAP.fetch_add(1, Relaxed);
         // SAFETY: by the caller's contract.
-        unsafe { mimalloc::MiMalloc.realloc(pointer, layout, size) }
+        unsafe { Allocator.realloc(pointer, layout, size) }
     }
 }
 

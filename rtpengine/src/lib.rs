@@ -21,3 +21,5 @@ pub mod media;
 
 pub mod config;
 pub mod proto;
+
+pub mod allocator;

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 /// What a command allocates on a control thread is often freed by a worker (plans, ports); the system's allocator takes a third of the
 /// processor time of a call set-up for that, this one a tenth.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: rtpengine::allocator::Allocator = rtpengine::allocator::Allocator;
 
 fn main() -> ExitCode {
     // One provider for all of TLS, chosen before anything can ask for one.

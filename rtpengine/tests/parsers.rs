@@ -40,7 +40,7 @@ fn damaged_messages_are_errors_and_no_panics() {
 
 fn read_sdp(octets: &[u8]) {
     let body = text::decode(octets);
-    assert_eq!(text::encode(&body), octets);
+    assert_eq!(text::encode(body.clone().into_owned()), octets);
     let _ = parse(&body, ParseOptions::default());
     let _ = parse(&body, ParseOptions { fragment: true, ..ParseOptions::default() });
 }

@@ -1,5 +1,6 @@
 //! What the call model keeps of codec negotiation, and what the data plane is to do with each payload type.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use codec::PayloadFormat;
@@ -27,8 +28,34 @@ pub struct Negotiated {
     pub answer_options: Option<Arc<CodecOptions>>,
     /// What happens to payload types whatever was negotiated (`transform`).
     pub fixed: Vec<PayloadHandler>,
-    /// The answer of [`is_transcoded`], once somebody has asked.
-    transcoded: OnceLock<bool>,
+    /// What comes of it for what the offerer and the answerer send, once somebody has asked.
+    ways: [OnceLock<Way>; 2],
+}
+
+/// What happens to what one party sends.
+#[derive(Clone, Debug, PartialEq)]
+struct Way {
+    /// Of payload types that are not listed.
+    default: Handling,
+    listed: Vec<(u8, Handling)>,
+    /// A payload type that the sender was shown, hence is expected to send, is decoded and encoded. (One that it offered but was not
+    /// shown is converted all the same should it come.)
+    transcodes: bool,
+    /// Everything passes under its own number, or not at all.
+    is_unchanged: bool,
+}
+
+impl Way {
+    fn new(handlers: Vec<PayloadHandler>, shown: &[MediaFormat]) -> Self {
+        let expected = |payload_type| shown.iter().any(|f| f.format.payload_type == payload_type);
+        let transcodes =
+            handlers.iter().any(|h| matches!(h.handler, Handler::Transcode(_)) && expected(h.payload_type));
+        let keeps =
+            |h: &PayloadHandler| matches!(h.handler, Handler::Pass { payload_type: None } | Handler::Drop);
+        let is_unchanged = !transcodes && handlers.iter().all(keeps);
+        let (default, listed) = actions(handlers, transcodes);
+        Self { default, listed, transcodes, is_unchanged }
+    }
 }
 
 impl Negotiated {
@@ -140,7 +167,7 @@ pub fn offer_for_fax(from: &mut Media, to: &mut Media, signal: &Signal) {
 /// An answer of T.38 by `from` to an offer of audio: `to` gets the first of its codecs that we can speak.
 pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
     let registry = &Registry::BUILD;
-    let mut negotiated = Negotiated { transcoded: OnceLock::new(), ..(*to.coding.negotiated).clone() };
+    let mut negotiated = Negotiated { ways: Default::default(), ..(*to.coding.negotiated).clone() };
     let spoken = |f: &&MediaFormat| registry.encodes(&f.format) && registry.decodes(&f.format);
     let offered: Vec<MediaFormat> = negotiated.codecs.offerer.iter().map(|f| f.format.clone()).collect();
     let chosen: Vec<MediaFormat> = offered.iter().find(spoken).cloned().into_iter().collect();
@@ -156,7 +183,7 @@ pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
 /// An answer of `from`: makes the list for `to`, from what `from` was offered.
 pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, signal: &Signal) {
     let before = if from.coding.side == Side::Answerer { &from.coding } else { &to.coding };
-    let mut negotiated = Negotiated { transcoded: OnceLock::new(), ..(*before.negotiated).clone() };
+    let mut negotiated = Negotiated { ways: Default::default(), ..(*before.negotiated).clone() };
     if negotiated.codecs.offered.is_empty() && !described.formats.is_empty() {
         // An answer to an offer that we never saw: it stands for itself.
         negotiated.codecs = codecs::offer(
@@ -237,9 +264,8 @@ pub fn is_ptime_overridden(media: &Media) -> bool {
 
 /// What happens to each payload type that `from` sends towards `to`.
 pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
-    let handlers = handlers(from, to);
-    let transcodes = transcodes(from.coding.shown(), &handlers);
-    actions(handlers, transcodes)
+    let way = way(from, to);
+    (way.default.clone(), way.listed.clone())
 }
 
 /// What happens to each payload type on a subscription whose source is `side` of `negotiated`.
@@ -258,8 +284,8 @@ pub fn subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Ve
             &state.offered,
         ),
     };
-    let transcodes = transcodes(shown, &handlers);
-    actions(handlers, transcodes)
+    let Way { default, listed, .. } = Way::new(handlers, shown);
+    (default, listed)
 }
 
 fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u8, Handling)>) {
@@ -281,27 +307,24 @@ fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u
 
 /// Whatever `from` sends reaches `to` as it is, or not at all.
 pub fn passes_unchanged(from: &Media, to: &Media) -> bool {
-    let handlers = handlers(from, to);
-    !transcodes(from.coding.shown(), &handlers)
-        && handlers.iter().all(|h| matches!(h.handler, Handler::Pass { payload_type: None } | Handler::Drop))
+    way(from, to).is_unchanged
 }
 
 /// Something that one of the two sends is decoded and encoded for the other.
 pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
-    let ask = || {
-        [(media, opposite), (opposite, media)]
-            .into_iter()
-            .any(|(from, to)| transcodes(from.coding.shown(), &handlers(from, to)))
-    };
-    let shared = &media.coding.negotiated;
-    if Arc::ptr_eq(shared, &opposite.coding.negotiated) { *shared.transcoded.get_or_init(ask) } else { ask() }
+    way(media, opposite).transcodes || way(opposite, media).transcodes
 }
 
-/// A payload type that the sender was shown, hence is expected to send, is decoded and encoded. (One that it offered but was not shown is
-/// converted all the same should it come.)
-fn transcodes(shown: &[MediaFormat], handlers: &[PayloadHandler]) -> bool {
-    let expected = |payload_type| shown.iter().any(|f| f.format.payload_type == payload_type);
-    handlers.iter().any(|h| expected(h.payload_type) && matches!(h.handler, Handler::Transcode(_)))
+/// Worked out once for two parties that share a negotiation: everything it depends on is in there.
+fn way<'m>(from: &'m Media, to: &Media) -> Cow<'m, Way> {
+    let work_out = || Way::new(handlers(from, to), from.coding.shown());
+    let shared = &from.coding.negotiated;
+    let [of_offerer, of_answerer] = &shared.ways;
+    match from.coding.side {
+        _ if !Arc::ptr_eq(shared, &to.coding.negotiated) => Cow::Owned(work_out()),
+        Side::Offerer => Cow::Borrowed(of_offerer.get_or_init(work_out)),
+        Side::Answerer => Cow::Borrowed(of_answerer.get_or_init(work_out)),
+    }
 }
 
 /// The codec in which announcements for a party are encoded: the first that it takes and we can make.

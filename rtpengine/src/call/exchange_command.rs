@@ -167,7 +167,7 @@ impl Engine {
         self.install(&call);
         drop(call);
         music.into_iter().for_each(|change| change.carry_out(&self.plane));
-        Ok(SdpReply { sdp: text::encode(&printed), recordings })
+        Ok(SdpReply { sdp: text::encode(printed), recordings })
     }
 
     /// Reads a description as a message of this kind has it.

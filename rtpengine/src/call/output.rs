@@ -42,7 +42,7 @@ impl Output<'_> {
     ///
     /// # Errors
     /// `Rewrite` when no section at all has a port.
-    pub fn print(&self, receiver: &mut Party) -> Result<SmolStr, CommandError> {
+    pub fn print(&self, receiver: &mut Party) -> Result<String, CommandError> {
         let (media, groups) = self.sections(receiver);
         let has_port = |section: &MediaSectionOut| section.port != 0;
         if !media.iter().any(has_port) && !receiver.media.iter().any(|media| media.ports.current().is_some())
@@ -84,7 +84,7 @@ impl Output<'_> {
             text = render(&session, &edits);
         }
         receiver.output.settle(&session.origin, &session.session_name, &text);
-        Ok(text.into())
+        Ok(text)
     }
 
     /// Sections in the order of the receiver's own description.

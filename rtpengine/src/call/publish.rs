@@ -162,7 +162,7 @@ impl Engine {
     fn with_party(
         &self,
         signal: &Signal,
-        work: impl Fn(&mut Call, &mut Party) -> Result<SmolStr, CommandError>,
+        work: impl Fn(&mut Call, &mut Party) -> Result<String, CommandError>,
     ) -> Result<Published, CommandError> {
         let identity = &signal.identity;
         let call_id = identity.call_id.clone().unwrap_or_else(random_id);
@@ -204,7 +204,7 @@ impl Engine {
             return Ok(Published {
                 call_id: call_id.clone(),
                 from_tag: from_tag.clone(),
-                sdp: text::encode(&printed),
+                sdp: text::encode(printed),
                 recordings,
             });
         }

@@ -94,7 +94,7 @@ impl Engine {
         recording::describe(&call);
         self.install(&call);
         let heard = sections.iter().map(|section| section.sources.len()).sum();
-        Ok(Subscribed { sdp: text::encode(&printed), sections: reply, heard, to_tag })
+        Ok(Subscribed { sdp: text::encode(printed), sections: reply, heard, to_tag })
     }
 
     /// The description that the subscriber is offered: session lines of the first source, sections of all.

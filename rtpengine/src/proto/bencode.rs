@@ -130,7 +130,7 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Int(number) => {
             out.push(b'i');
-            encode_decimal(number.unsigned_abs(), *number < 0, None, out);
+            out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
             out.push(b'e');
         }
         Value::Bytes(bytes) => encode_bytes(bytes, out),
@@ -146,34 +146,16 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len() + 8);
-    encode_decimal(bytes.len() as u64, false, Some(b':'), out);
-    out.extend_from_slice(bytes);
-}
-
-/// Appends a sign if there is one, the digits, and what follows them.
-fn encode_decimal(number: u64, is_negative: bool, end: Option<u8>, out: &mut Vec<u8>) {
-    // A sign, the twenty digits of the greatest number, and what follows.
-    let mut text = [0_u8; 22];
-    let mut start = text.len();
-    if let Some(end) = end {
-        start -= 1;
-        text[start] = end;
-    }
-    let mut rest = number;
-    loop {
-        start -= 1;
-        text[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
+    match bytes.len() as u8 {
+        // Most keys and values.
+        length if bytes.len() < 10 => out.extend_from_slice(&[b'0' + length, b':']),
+        length if bytes.len() < 100 => out.extend_from_slice(&[b'0' + length / 10, b'0' + length % 10, b':']),
+        _ => {
+            out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
+            out.push(b':');
         }
     }
-    if is_negative {
-        start -= 1;
-        text[start] = b'-';
-    }
-    out.extend_from_slice(&text[start..]);
+    out.extend_from_slice(bytes);
 }
 
 /// Numbers are not longer, leading zeros included; so that the start of a token is cheap to read again.

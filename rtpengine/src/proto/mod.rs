@@ -1,5 +1,6 @@
 //! Sans-IO protocol cores: bytes in, values out. No sockets, no clock, no random source.
 
+pub mod address_text;
 pub mod bencode;
 pub mod dtls;
 pub mod dtmf;

@@ -1,7 +1,11 @@
 //! The tree that ng messages are made of, whether they travel as bencode or as JSON.
 
+use std::net::IpAddr;
+
 use smallvec::SmallVec;
 use smol_str::SmolStr;
+
+use super::address_text::AddressText;
 
 /// A byte string of a message. Most are names, numbers, tags and addresses: up to 24 octets cost no memory of their own.
 pub type Octets = SmallVec<[u8; 24]>;
@@ -140,6 +144,12 @@ impl From<String> for Value {
 impl From<SmolStr> for Value {
     fn from(v: SmolStr) -> Self {
         v.as_str().into()
+    }
+}
+impl From<IpAddr> for Value {
+    /// The usual text of an address.
+    fn from(v: IpAddr) -> Self {
+        AddressText::new().format(v).into()
     }
 }
 impl From<Vec<u8>> for Value {

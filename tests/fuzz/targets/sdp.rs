@@ -11,7 +11,7 @@ use rtpengine::proto::sdp::{
 
 fuzz_target!(|input: &[u8]| {
     let body = text::decode(input);
-    assert_eq!(text::encode(&body), input);
+    assert_eq!(text::encode(body.clone().into_owned()), input);
     for reject_empty_line in [false, true] {
         for fragment in [false, true] {
             let _ = parse(&body, ParseOptions { reject_empty_line, fragment });

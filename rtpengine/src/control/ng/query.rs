@@ -122,7 +122,7 @@ fn stream(stream: &StreamSnapshot) -> Dict {
     let mut dict = Dict::with_capacity(13);
     if let Some((address, port)) = stream.local {
         dict.push("local port", u64::from(port));
-        dict.push("local address", address.to_string());
+        dict.push("local address", address);
         dict.push("family", family(address.is_ipv4()));
     }
     dict.push("endpoint", endpoint(stream.endpoint));
@@ -169,7 +169,7 @@ fn endpoint(address: Option<SocketAddr>) -> Dict {
     if let Some(address) = address {
         dict.0.reserve_exact(3);
         dict.push("family", family(address.is_ipv4()));
-        dict.push("address", address.ip().to_string());
+        dict.push("address", address.ip());
         dict.push("port", u64::from(address.port()));
     }
     dict

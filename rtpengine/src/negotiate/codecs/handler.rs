@@ -1,5 +1,7 @@
 //! What the data plane does with each payload type that a side may send.
 
+use std::borrow::Cow;
+
 use codec::graph::TranscodePlan;
 use codec::{EncoderOptions, PayloadFormat};
 
@@ -58,7 +60,7 @@ impl CodecState {
             let same = find_same(sink, &sent.format, registry);
             match (same, first) {
                 (Some(same), _) => Route::Same(same),
-                (None, Some(first)) if registry.decodes(&sent.format) => Route::Other(first.clone()),
+                (None, Some(first)) if registry.decodes(&sent.format) => Route::Other(Cow::Borrowed(first)),
                 (None, _) => Route::Undecodable,
             }
         };
@@ -72,54 +74,51 @@ impl CodecState {
         let route = |sent: &MediaFormat| match self.target(&sent.format, registry) {
             TargetFormat::Same => {
                 let same = accepts.iter().find(|f| f.format.payload_type == sent.format.payload_type);
-                Route::Same(same.unwrap_or(sent).clone())
+                same.map_or(Route::Unchanged, Route::Same)
             }
-            TargetFormat::Other(target) => Route::Other(target),
+            TargetFormat::Other(target) => Route::Other(Cow::Owned(target)),
         };
         self.handlers(&sends, &accepts, times, registry, &route)
     }
 
-    fn handlers(
+    fn handlers<'s>(
         &self,
         sends: &[&MediaFormat],
-        sink: &[MediaFormat],
+        sink: &'s [MediaFormat],
         times: PacketTimes,
         registry: &Registry,
-        route: &dyn Fn(&MediaFormat) -> Route,
+        route: &dyn Fn(&MediaFormat) -> Route<'s>,
     ) -> Vec<PayloadHandler> {
         let again = self.force_transcoding || times.must_repacketise();
-        let ordinary = |sent: &MediaFormat| match route(sent) {
-            Route::Same(same)
-                if again && registry.decodes(&sent.format) && registry.encodes(&same.format) =>
-            {
+        let same = |sent: &MediaFormat, same: &MediaFormat| {
+            if again && registry.decodes(&sent.format) && registry.encodes(&same.format) {
                 Handler::Transcode(self.plan(&sent.format, &same.format, times, registry))
+            } else {
+                pass(&sent.format, &same.format)
             }
-            Route::Same(same) => pass(&sent.format, &same.format),
+        };
+        let ordinary = |sent: &MediaFormat| match route(sent) {
+            Route::Same(accepted) => same(sent, accepted),
+            Route::Unchanged => same(sent, sent),
             Route::Other(target) => {
                 Handler::Transcode(self.plan(&sent.format, &target.format, times, registry))
             }
             Route::Undecodable => Handler::Pass { payload_type: None },
         };
         let is_supplemental = |f: &MediaFormat| registry.is_supplemental(&f.format);
-        let transcoding = sends
-            .iter()
-            .filter(|f| !is_supplemental(f))
-            .any(|sent| matches!(ordinary(sent), Handler::Transcode(_)));
-        sends
-            .iter()
-            .map(|sent| {
-                let handler = if is_supplemental(sent) {
-                    match find_same(sink, &sent.format, registry) {
-                        Some(same) => pass(&sent.format, &same.format),
-                        None if transcoding => Handler::Drop,
-                        None => Handler::Pass { payload_type: None },
-                    }
-                } else {
-                    ordinary(sent)
-                };
-                PayloadHandler { payload_type: sent.format.payload_type, handler }
-            })
-            .collect()
+        let ordinary = |sent: &&MediaFormat| (!is_supplemental(sent)).then(|| ordinary(sent));
+        let handlers: Vec<Option<Handler>> = sends.iter().map(ordinary).collect();
+        let transcoding = handlers.iter().any(|handler| matches!(handler, Some(Handler::Transcode(_))));
+        let companion = |sent: &MediaFormat| match find_same(sink, &sent.format, registry) {
+            Some(same) => pass(&sent.format, &same.format),
+            None if transcoding => Handler::Drop,
+            None => Handler::Pass { payload_type: None },
+        };
+        let with_type = |(sent, handler): (&&MediaFormat, Option<Handler>)| PayloadHandler {
+            payload_type: sent.format.payload_type,
+            handler: handler.unwrap_or_else(|| companion(sent)),
+        };
+        sends.iter().zip(handlers).map(with_type).collect()
     }
 
     fn plan(
@@ -151,20 +150,26 @@ impl CodecState {
 }
 
 /// Where an ordinary codec goes.
-enum Route {
+enum Route<'s> {
+    /// The sink takes it, under this number.
+    Same(&'s MediaFormat),
     /// The sink takes it as it is.
-    Same(MediaFormat),
+    Unchanged,
     /// The sink takes another one.
-    Other(MediaFormat),
+    Other(Cow<'s, MediaFormat>),
     /// Nobody can convert it.
     Undecodable,
 }
 
 /// The sink's entry for the same codec, best under the same number.
-fn find_same(sink: &[MediaFormat], sent: &PayloadFormat, registry: &Registry) -> Option<MediaFormat> {
+fn find_same<'s>(
+    sink: &'s [MediaFormat],
+    sent: &PayloadFormat,
+    registry: &Registry,
+) -> Option<&'s MediaFormat> {
     let fits = |f: &&MediaFormat| compatible(&f.format, sent, registry);
     let same_number = sink.iter().find(|f| fits(f) && f.format.payload_type == sent.payload_type);
-    same_number.or_else(|| sink.iter().find(fits)).cloned()
+    same_number.or_else(|| sink.iter().find(fits))
 }
 
 fn pass(sent: &PayloadFormat, accepted: &PayloadFormat) -> Handler {

@@ -13,10 +13,10 @@ struct Lines {
     feedback: Vec<SmolStr>,
 }
 
-/// The lines of one media section, by payload type (0–127, so every look-up is constant).
+/// The lines of one media section, by payload type: 0–127, hence at most 128 entries.
 #[derive(Debug, Default)]
 pub(crate) struct FormatLines {
-    by_type: Vec<Lines>,
+    by_type: Vec<(u8, Lines)>,
 }
 
 impl FormatLines {
@@ -47,18 +47,17 @@ impl FormatLines {
 
     /// The formats of the `m=` line in its order; a number that stands there twice counts once.
     pub fn into_formats(mut self, payload_types: impl Iterator<Item = u8>) -> Vec<MediaFormat> {
-        self.by_type.resize_with(128, Lines::default);
-        let mut seen = [false; 128];
-        let mut formats = Vec::new();
-        for payload_type in payload_types {
-            let index = usize::from(payload_type);
-            let (Some(lines), Some(seen)) = (self.by_type.get_mut(index), seen.get_mut(index)) else {
-                continue;
-            };
-            if std::mem::replace(seen, true) {
+        let mut seen = 0_u128;
+        let mut formats = Vec::with_capacity(self.by_type.len());
+        for payload_type in payload_types.filter(|number| *number <= 127) {
+            let bit = 1 << payload_type;
+            if seen & bit != 0 {
                 continue;
             }
-            let Lines { map, fmtp, feedback } = std::mem::take(lines);
+            seen |= bit;
+            let lines = self.by_type.iter_mut().find(|(number, _)| *number == payload_type);
+            let Lines { map, fmtp, feedback } =
+                lines.map(|(_, lines)| std::mem::take(lines)).unwrap_or_default();
             let (name, clock_rate, channels) = map.unwrap_or_else(|| {
                 let known = def::static_payload_type(payload_type);
                 known.map_or((String::new().into(), 0, 1), |(name, clock, channels)| {
@@ -75,14 +74,13 @@ impl FormatLines {
     /// Splits off the payload type.
     fn entry<'t>(&mut self, text: &'t str) -> Option<(&mut Lines, &'t str)> {
         let (number, rest) = text.trim_start().split_once(' ')?;
-        let index = usize::from(number.parse::<u8>().ok()?);
-        if index > 127 {
-            return None;
+        let number = number.parse::<u8>().ok().filter(|number| *number <= 127)?;
+        let known = self.by_type.iter().position(|(known, _)| *known == number);
+        let at = known.unwrap_or(self.by_type.len());
+        if known.is_none() {
+            self.by_type.push((number, Lines::default()));
         }
-        if self.by_type.is_empty() {
-            self.by_type.resize_with(128, Lines::default);
-        }
-        Some((self.by_type.get_mut(index)?, rest.trim()))
+        Some((&mut self.by_type.get_mut(at)?.1, rest.trim()))
     }
 }
 

@@ -171,7 +171,7 @@ pub fn render(session: &SessionOut, edits: &AttributeEdits) -> String {
 
 fn write_session(writer: &mut Writer, session: &SessionOut) {
     writer.line('v', "0");
-    writer.show('o', &session.origin);
+    writer.origin(&session.origin);
     writer.line('s', &session.session_name);
     let texts =
         [('i', &session.information), ('u', &session.uri), ('e', &session.email), ('p', &session.phone)];
@@ -240,7 +240,7 @@ fn write_generated(writer: &mut Writer, section: &GeneratedSection) {
     }
     section.unknown.iter().for_each(|line| writer.passed_on(line));
     if let Some(direction) = section.direction {
-        writer.generated(direction.name());
+        writer.generated_of(&[direction.name()]);
     }
     if let Some(rtcp) = &section.rtcp {
         writer.rtcp(rtcp);
@@ -254,8 +254,8 @@ fn write_generated(writer: &mut Writer, section: &GeneratedSection) {
         writer.generated(format_args!("fingerprint:{fingerprint}"));
     }
     writer.value("tls-id", section.tls_id.as_deref());
-    writer.value("ptime", section.ptime_ms);
-    writer.value("maxptime", section.maxptime_ms);
+    writer.number("ptime", section.ptime_ms);
+    writer.number("maxptime", section.maxptime_ms);
     if let Some(ice) = &section.ice {
         write_ice(writer, ice);
     }
@@ -265,7 +265,7 @@ fn write_ice(writer: &mut Writer, ice: &IceOut) {
     writer.value("ice-ufrag", Some(&ice.ufrag));
     writer.value("ice-pwd", Some(&ice.pwd));
     if !ice.options.is_empty() {
-        writer.value("ice-options", Some(ice.options.join(" ")));
+        writer.value("ice-options", Some(&ice.options.join(" ")));
     }
     for candidate in &ice.candidates {
         writer.generated(format_args!("candidate:{candidate}"));
@@ -276,7 +276,7 @@ fn write_ice(writer: &mut Writer, ice: &IceOut) {
             .iter()
             .map(|(component, address, port)| format!("{component} {address} {port}"))
             .collect();
-        writer.value("remote-candidates", Some(list.join(" ")));
+        writer.value("remote-candidates", Some(&list.join(" ")));
     }
     writer.flag("end-of-candidates", ice.end_of_candidates);
 }

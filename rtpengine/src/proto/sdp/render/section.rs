@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use super::{MediaSectionOut, SectionBody, SectionEdits};
+use crate::proto::address_text::AddressText;
 use crate::proto::sdp::fmtp;
 use crate::proto::sdp::model::{Bandwidth, Fingerprint, MediaFormat, Origin, RtcpAttribute};
 
@@ -32,18 +33,36 @@ impl<'w> Writer<'w> {
         let _ = write!(self.out, "{letter}={text}\r\n");
     }
 
+    /// A line of some parts; what most descriptions consist of is not formatted.
+    fn parts(&mut self, letter: char, parts: &[&str]) {
+        self.out.push(letter);
+        self.out.push('=');
+        parts.iter().for_each(|part| self.out.push_str(part));
+        self.out.push_str("\r\n");
+    }
+
     pub fn connection(&mut self, address: IpAddr) {
-        self.show('c', NetworkAddress(address));
+        self.parts('c', &network_address(address, &mut AddressText::new()));
+    }
+
+    /// `o=`
+    pub fn origin(&mut self, origin: &Origin) {
+        let Origin { username, session_id, version, network, family, address } = origin;
+        let words = [username, " ", session_id, " ", version, " ", network, " ", family, " ", address];
+        self.parts('o', &words);
     }
 
     /// `m=`
     pub fn media_line(&mut self, media: &MediaSectionOut) {
-        // A string takes whatever is written.
-        let _ = write!(self.out, "m={} {} {}", media.media_type, media.port, media.transport);
+        let mut number = itoa::Buffer::new();
+        for part in ["m=", &media.media_type, " ", number.format(media.port), " ", media.transport.name()] {
+            self.out.push_str(part);
+        }
         match &media.body {
             SectionBody::Generated(section) if media.format_tokens.is_empty() => {
                 for MediaFormat { format, .. } in &section.formats {
-                    let _ = write!(self.out, " {}", format.payload_type);
+                    self.out.push(' ');
+                    self.out.push_str(number.format(format.payload_type));
                 }
             }
             _ => {
@@ -72,6 +91,16 @@ impl<'w> Writer<'w> {
     }
 
     /// An attribute that the daemon makes.
+    pub fn generated_of(&mut self, parts: &[&str]) {
+        if self.edits.is_empty() {
+            return self.parts('a', parts);
+        }
+        if let Some(line) = self.edits.generated(&parts.concat()) {
+            self.line('a', line);
+        }
+    }
+
+    /// The same of what can be shown.
     pub fn generated(&mut self, line: impl fmt::Display) {
         if self.edits.is_empty() {
             return self.show('a', line);
@@ -89,39 +118,53 @@ impl<'w> Writer<'w> {
     }
 
     /// `a=<name>:<value>`, if there is a value.
-    pub fn value(&mut self, name: &str, value: Option<impl fmt::Display>) {
+    pub fn value(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.generated(format_args!("{name}:{value}"));
+            self.generated_of(&[name, ":", value]);
+        }
+    }
+
+    /// The same for a number.
+    pub fn number(&mut self, name: &str, value: Option<u16>) {
+        if let Some(value) = value {
+            self.generated_of(&[name, ":", itoa::Buffer::new().format(value)]);
         }
     }
 
     /// `a=<name>`, if it is set.
     pub fn flag(&mut self, name: &str, set: bool) {
         if set {
-            self.generated(name);
+            self.generated_of(&[name]);
         }
     }
 
     pub fn rtcp(&mut self, rtcp: &RtcpAttribute) {
-        match rtcp.address {
-            Some(address) => self.generated(format_args!("rtcp:{} {}", rtcp.port, NetworkAddress(address))),
-            None => self.generated(format_args!("rtcp:{}", rtcp.port)),
+        let (mut number, mut text) = (itoa::Buffer::new(), AddressText::new());
+        let port = number.format(rtcp.port);
+        match rtcp.address.map(|address| network_address(address, &mut text)) {
+            Some([family, address]) => self.generated_of(&["rtcp:", port, " ", family, address]),
+            None => self.generated_of(&["rtcp:", port]),
         }
     }
 
     /// `rtpmap`, `fmtp` and `rtcp-fb` lines of one payload type.
     pub fn format(&mut self, format: &MediaFormat) {
         let MediaFormat { format, feedback } = format;
-        let number = format.payload_type;
+        let mut buffers = [(); 3].map(|()| itoa::Buffer::new());
+        let [number, clock_rate, channels] = &mut buffers;
+        let number = number.format(format.payload_type);
         if !format.name.is_empty() {
-            self.generated(format_args!("rtpmap:{number} {format}"));
+            let channels =
+                if format.channels > 1 { ["/", channels.format(format.channels)] } else { [""; 2] };
+            let rate = clock_rate.format(format.clock_rate);
+            self.generated_of(&["rtpmap:", number, " ", &format.name, "/", rate, channels[0], channels[1]]);
         }
         let parameters = fmtp::printed(format);
         if !parameters.is_empty() {
-            self.generated(format_args!("fmtp:{number} {parameters}"));
+            self.generated_of(&["fmtp:", number, " ", &parameters]);
         }
         for line in feedback {
-            self.generated(format_args!("rtcp-fb:{number} {line}"));
+            self.generated_of(&["rtcp-fb:", number, " ", line]);
         }
     }
 
@@ -132,21 +175,9 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// `IN IP4 192.0.2.1`
-struct NetworkAddress(IpAddr);
-
-impl fmt::Display for NetworkAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IN {} {}", if self.0.is_ipv4() { "IP4" } else { "IP6" }, self.0)
-    }
-}
-
-impl fmt::Display for Origin {
-    /// The text of `o=`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { username, session_id, version, network, family, address } = self;
-        write!(f, "{username} {session_id} {version} {network} {family} {address}")
-    }
+/// `IN IP4 ` and `192.0.2.1`
+fn network_address(address: IpAddr, text: &mut AddressText) -> [&str; 2] {
+    [if address.is_ipv4() { "IN IP4 " } else { "IN IP6 " }, text.format(address)]
 }
 
 impl fmt::Display for Fingerprint {
