@@ -264,6 +264,9 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
     if shared.confirmed.load(Relaxed) != 0 {
         flags.push("confirmed");
     }
+    if shared.dtls_suite.load(Relaxed) != 0 {
+        flags.push("DTLS fingerprint verified");
+    }
     if media.strict_source {
         flags.push("strict source address");
     }
@@ -281,7 +284,7 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
         local,
         endpoint: learned.or(signalled),
         advertised: signalled,
-        crypto_suite: media.security.suite().map(|suite| suite.name),
+        crypto_suite: shared.handshake_suite().or(media.security.suite().map(|suite| suite.name)),
         last_packet_us: shared.last_packet_us.get().max(*since_us),
         ssrc: shared.ingress_ssrc.iter().map(|slot| slot.ssrc.load(Relaxed)).find(|&ssrc| ssrc != 0),
         flags,

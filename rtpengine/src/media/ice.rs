@@ -102,6 +102,17 @@ impl Stream {
         alternate.unwrap_or(&self.socket)
     }
 
+    /// The socket that the present datagrams came in through.
+    pub fn socket_being_read(&self) -> &Arc<LocalPort> {
+        let alternate = self.ice.as_ref().and_then(|ice| ice.alternates.get(ice.reading.checked_sub(1)?));
+        alternate.map_or(&self.socket, |(_, socket)| socket)
+    }
+
+    /// Only those who have shown the party's credentials are heard on this stream.
+    pub fn demands_ice(&self) -> bool {
+        self.ice.as_ref().is_some_and(|ice| ice.is_demanded)
+    }
+
     /// Somebody at this address has answered a check of ours who knows the credentials.
     pub fn has_answered(&self, source: SocketAddr) -> bool {
         let ice = self.ice.as_ref().filter(|ice| ice.is_demanded && ice.is_full);

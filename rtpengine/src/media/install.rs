@@ -64,7 +64,6 @@ impl Worker {
             .filter_map(|(_, slot)| self.streams.get_mut(*slot)?.keys()?.rtcp_position())
             .collect();
         for wanted in &plan.streams {
-            let mut moved = false;
             let slot = call.slot(wanted.id).and_then(|slot| {
                 let stream = self.streams.get_mut(slot)?;
                 // The same stream on another port is another stream.
@@ -76,13 +75,12 @@ impl Worker {
                 // Keys belong to the party and not to the port: its packets go on where they were.
                 if let Some(old) = call.slot(wanted.id).and_then(|slot| self.streams.get_mut(slot)) {
                     stream.inherit_keys(old, wanted);
-                    moved = true;
                 }
                 self.open(stream)
             });
             let Some(slot) = slot else { continue };
             streams.push((wanted.id, slot));
-            self.shake_hands(slot, wanted, moved);
+            self.shake_hands(slot, wanted);
             if let Some(stream) = self.streams.get_mut(slot) {
                 stream.tap = plan.tap.filter(|_| wanted.recorded);
                 if let Some(keys) = stream.keys() {

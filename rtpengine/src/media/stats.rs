@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::plan::DropReason;
+use crate::proto::srtp::SUITES;
 
 /// A counter with one writer: no locked instruction, no lost update.
 #[derive(Debug, Default)]
@@ -91,6 +92,12 @@ pub struct SsrcShared {
 }
 
 impl StreamShared {
+    /// The suite of the DTLS association, once it is established.
+    pub fn handshake_suite(&self) -> Option<&'static str> {
+        let number = self.dtls_suite.load(Relaxed).checked_sub(1)?;
+        SUITES.get(usize::try_from(number).ok()?).map(|suite| suite.name)
+    }
+
     /// Payload type of the last packet received; `None` before the first one.
     pub fn payload_type_in_use(&self) -> Option<u8> {
         let newest = self.ingress_ssrc.iter().filter(|slot| slot.ssrc.load(Relaxed) != 0);

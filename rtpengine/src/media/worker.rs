@@ -241,8 +241,7 @@ impl Worker {
                 Command::Remove(call) => self.remove(call),
                 Command::Release(call, done) => {
                     self.remove(call);
-                    // Whoever asked may have stopped waiting.
-                    let _ = done.try_send(());
+                    self.output.dtls.report(done);
                 }
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),

@@ -26,13 +26,35 @@ const LINGER: Duration = Duration::from_secs(240);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// The way out: a datagram to an address.
-pub type Send<'a> = &'a mut dyn FnMut(SocketAddr, &[u8]);
+/// From one of our addresses to one of the party's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// A way, and why it should be the party's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub way: Way,
+    pub trust: Trust,
+}
+
+impl Source {
+    /// Both are the same party as far as one can tell: the same way, or two that ICE has found (RFC 8842 §5.1: the association stays
+    /// when ICE changes the way).
+    fn is_as(&self, other: &Self) -> bool {
+        self.way == other.way || self.trust >= Trust::Authenticated && other.trust >= Trust::Authenticated
+    }
+}
+
+/// What sends a datagram.
+pub type Send<'a> = &'a mut dyn FnMut(Way, &[u8]);
 
 /// Keys, and where the party that has them is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed {
-    pub source: SocketAddr,
+    pub way: Way,
     pub association: u32,
     pub keys: SrtpKeys,
 }
@@ -40,7 +62,7 @@ pub struct Agreed {
 /// See the module.
 pub struct Associations {
     plan: Arc<DtlsPlan>,
-    peer: Option<SocketAddr>,
+    party: Option<Source>,
     attempts: Vec<Attempt>,
     settled: Option<Settled>,
     /// When we begin again.
@@ -49,8 +71,7 @@ pub struct Associations {
 }
 
 struct Attempt {
-    source: SocketAddr,
-    trust: Trust,
+    source: Source,
     /// `None`: we are the client.
     random: Option<ClientRandom>,
     endpoint: Endpoint,
@@ -59,7 +80,7 @@ struct Attempt {
 
 /// The association with the party.
 struct Settled {
-    source: SocketAddr,
+    source: Source,
     random: Option<ClientRandom>,
     /// Until it has ended, or nothing can come any more.
     endpoint: Option<Endpoint>,
@@ -71,9 +92,9 @@ pub type Outcome = Result<Option<Agreed>, DropReason>;
 
 impl Associations {
     /// Begins, if that is our part and the party's place is known.
-    pub fn new(now: Instant, plan: Arc<DtlsPlan>, peer: Option<SocketAddr>, send: Send<'_>) -> Self {
+    pub fn new(now: Instant, plan: Arc<DtlsPlan>, party: Option<Source>, send: Send<'_>) -> Self {
         let mut associations =
-            Self { plan, peer, attempts: Vec::new(), settled: None, retry: None, failures: 0 };
+            Self { plan, party, attempts: Vec::new(), settled: None, retry: None, failures: 0 };
         associations.begin(now, send);
         associations
     }
@@ -83,13 +104,13 @@ impl Associations {
         &mut self,
         now: Instant,
         plan: Arc<DtlsPlan>,
-        peer: Option<SocketAddr>,
+        party: Option<Source>,
         send: Send<'_>,
     ) -> Option<Agreed> {
         let continues = (plan.role, plan.association) == (self.plan.role, self.plan.association)
             && Arc::ptr_eq(&plan.identity, &self.plan.identity);
         if !continues {
-            *self = Self::new(now, plan, peer, send);
+            *self = Self::new(now, plan, party, send);
             return None;
         }
         self.plan = plan;
@@ -101,15 +122,23 @@ impl Associations {
                 agreed = agreed.or(self.serve(now, index, send).ok().flatten());
             }
         }
-        self.set_peer(now, peer, send);
+        self.set_party(now, party, send);
         agreed
     }
 
     /// The party is somewhere else.
-    pub fn set_peer(&mut self, now: Instant, peer: Option<SocketAddr>, send: Send<'_>) {
-        if std::mem::replace(&mut self.peer, peer) != peer && self.plan.role == Role::Active {
-            self.attempts.clear();
-            (self.retry, self.failures) = (None, 0);
+    pub fn set_party(&mut self, now: Instant, party: Option<Source>, send: Send<'_>) {
+        let before = std::mem::replace(&mut self.party, party);
+        if before != party && self.plan.role == Role::Active {
+            match party {
+                Some(party) if before.is_some_and(|before| before.is_as(&party)) => {
+                    self.attempts.iter_mut().for_each(|attempt| attempt.source = party);
+                }
+                _ => {
+                    self.attempts.clear();
+                    (self.retry, self.failures) = (None, 0);
+                }
+            }
         }
         self.begin(now, send);
     }
@@ -118,42 +147,34 @@ impl Associations {
     pub fn handle_datagram(
         &mut self,
         now: Instant,
-        (source, trust): (SocketAddr, Trust),
+        source: Source,
         octets: &[u8],
         send: Send<'_>,
     ) -> Outcome {
         let random = record::client_random(octets);
         if let Some(settled) = &mut self.settled {
-            if settled.source != source {
+            if !settled.source.is_as(&source) {
                 return Err(DropReason::WrongSource);
             }
-            if random.is_none() || random == settled.random {
-                let is_open = settled.endpoint.is_some();
-                let attempted = self.attempt_of(source, random);
-                return match (is_open, attempted) {
-                    // The party has begun again and goes on with that.
-                    (_, Some(index)) if random.is_none() => self.feed(now, index, octets, send),
-                    (true, _) => self.late(now, octets, send),
-                    (false, _) => Err(DropReason::Handshake),
-                };
+            let begins_again = random.is_some() && random != settled.random;
+            // A party that has begun again goes on with that.
+            if !begins_again && (random.is_some() || self.attempt_of(&source, None).is_none()) {
+                return self.late(now, source, octets, send);
             }
         }
-        if self.plan.role == Role::Active {
-            let index = self.attempts.iter().position(|attempt| attempt.source == source);
-            let index = index.ok_or(DropReason::WrongSource)?;
+        let index = match (self.plan.role, self.attempt_of(&source, random), random) {
+            (Role::Active, Some(index), None) => index,
+            (Role::Active, None, _) => return Err(DropReason::WrongSource),
             // A ClientHello is not what a client gets.
-            return if random.is_some() {
-                Err(DropReason::Handshake)
-            } else {
-                self.feed(now, index, octets, send)
-            };
-        }
-        let index = match (self.attempt_of(source, random), random) {
-            (Some(index), _) => index,
-            (None, Some(random)) => self.admit(now, source, trust, random)?,
-            (None, None) => return Err(DropReason::Handshake),
+            (Role::Active, Some(_), Some(_)) => return Err(DropReason::Handshake),
+            (Role::Passive, Some(index), _) => index,
+            (Role::Passive, None, Some(random)) => self.admit(now, source, random)?,
+            (Role::Passive, None, None) => return Err(DropReason::Handshake),
         };
-        self.feed(now, index, octets, send)
+        let attempt = self.attempts.get_mut(index).ok_or(DropReason::Handshake)?;
+        attempt.endpoint.handle_datagram(now, octets).map_err(refusal)?;
+        attempt.source.way = source.way;
+        self.serve(now, index, send)
     }
 
     /// To be called at the deadline.
@@ -171,7 +192,7 @@ impl Associations {
         if let Some(settled) = &mut self.settled {
             if let Some(endpoint) = &mut settled.endpoint {
                 endpoint.handle_timeout(now);
-                transmit(endpoint, settled.source, send);
+                transmit(endpoint, settled.source.way, send);
             }
             if now >= settled.until {
                 settled.endpoint = None;
@@ -197,9 +218,9 @@ impl Associations {
     }
 
     /// The attempt that a datagram belongs to.
-    fn attempt_of(&self, source: SocketAddr, random: Option<ClientRandom>) -> Option<usize> {
-        let of_source = |attempt: &Attempt| attempt.source == source;
-        if random.is_some() {
+    fn attempt_of(&self, source: &Source, random: Option<ClientRandom>) -> Option<usize> {
+        let of_source = |attempt: &Attempt| attempt.source.is_as(source);
+        if random.is_some() && self.plan.role == Role::Passive {
             return self.attempts.iter().position(|attempt| of_source(attempt) && attempt.random == random);
         }
         let proven = |attempt: &Attempt| of_source(attempt) && attempt.endpoint.is_proven();
@@ -208,30 +229,29 @@ impl Associations {
     }
 
     /// Makes room for an attempt and begins it.
-    fn admit(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        trust: Trust,
-        random: ClientRandom,
-    ) -> Result<usize, DropReason> {
+    fn admit(&mut self, now: Instant, source: Source, random: ClientRandom) -> Result<usize, DropReason> {
         if self.attempts.len() >= MAX_ATTEMPTS {
             let (index, worst) = self
                 .attempts
                 .iter()
                 .enumerate()
-                .min_by_key(|(_, attempt)| (attempt.trust, attempt.endpoint.is_proven(), attempt.since))
+                .min_by_key(|(_, attempt)| {
+                    (attempt.source.trust, attempt.endpoint.is_proven(), attempt.since)
+                })
                 .ok_or(DropReason::OverBudget)?;
-            let gives_way = worst.trust < trust
-                || worst.trust == trust && (!worst.endpoint.is_proven() || now >= worst.since + PATIENCE);
+            let trust = source.trust;
+            let gives_way = worst.source.trust < trust
+                || worst.source.trust == trust
+                    && (!worst.endpoint.is_proven() || now >= worst.since + PATIENCE);
             if !gives_way {
                 return Err(DropReason::OverBudget);
             }
             self.attempts.remove(index);
         }
         // Who seems to begin again must prove to be there even on a path that was validated: it may be somebody else.
-        let again = self.settled.is_some() || self.attempts.iter().any(|attempt| attempt.source == source);
-        let path = if trust == Trust::Validated && !again {
+        let again =
+            self.settled.is_some() || self.attempts.iter().any(|attempt| attempt.source.is_as(&source));
+        let path = if source.trust == Trust::Validated && !again {
             Path::Validated
         } else {
             Path::Claimed { cookie: rand::random() }
@@ -239,7 +259,7 @@ impl Associations {
         let (identity, expected) = (&self.plan.identity, self.plan.peer.clone());
         let endpoint = Endpoint::new(identity, Role::Passive, path, expected, now)
             .map_err(|_| DropReason::OverBudget)?;
-        self.attempts.push(Attempt { source, trust, random: Some(random), endpoint, since: now });
+        self.attempts.push(Attempt { source, random: Some(random), endpoint, since: now });
         Ok(self.attempts.len() - 1)
     }
 
@@ -247,14 +267,13 @@ impl Associations {
     fn begin(&mut self, now: Instant, send: Send<'_>) {
         let idle = self.attempts.is_empty() && self.settled.is_none() && self.retry.is_none();
         let (Role::Active, true, Some(source), Some(expected)) =
-            (self.plan.role, idle, self.peer, self.plan.peer.clone())
+            (self.plan.role, idle, self.party, self.plan.peer.clone())
         else {
             return;
         };
         match Endpoint::new(&self.plan.identity, Role::Active, Path::Validated, Some(expected), now) {
             Ok(endpoint) => {
-                let trust = Trust::Peer;
-                self.attempts.push(Attempt { source, trust, random: None, endpoint, since: now });
+                self.attempts.push(Attempt { source, random: None, endpoint, since: now });
                 // Nothing can have been agreed on yet.
                 let _ = self.serve(now, self.attempts.len() - 1, send);
             }
@@ -271,18 +290,13 @@ impl Associations {
         self.retry = Some(now + pause.min(LONGEST_PAUSE));
     }
 
-    fn feed(&mut self, now: Instant, index: usize, octets: &[u8], send: Send<'_>) -> Outcome {
-        let attempt = self.attempts.get_mut(index).ok_or(DropReason::Handshake)?;
-        attempt.endpoint.handle_datagram(now, octets).map_err(refusal)?;
-        self.serve(now, index, send)
-    }
-
     /// A datagram for the association that is established.
-    fn late(&mut self, now: Instant, octets: &[u8], send: Send<'_>) -> Outcome {
+    fn late(&mut self, now: Instant, source: Source, octets: &[u8], send: Send<'_>) -> Outcome {
         let Some(settled) = &mut self.settled else { return Err(DropReason::Handshake) };
         let Some(endpoint) = &mut settled.endpoint else { return Err(DropReason::Handshake) };
         endpoint.handle_datagram(now, octets).map_err(refusal)?;
-        transmit(endpoint, settled.source, send);
+        settled.source.way = source.way;
+        transmit(endpoint, source.way, send);
         if endpoint.poll_event().is_some() {
             // The party has ended it. The keys stay until there are others.
             settled.endpoint = None;
@@ -293,7 +307,7 @@ impl Associations {
     /// Sends what an attempt has to send, and sees what became of it.
     fn serve(&mut self, now: Instant, index: usize, send: Send<'_>) -> Outcome {
         let Some(attempt) = self.attempts.get_mut(index) else { return Ok(None) };
-        transmit(&mut attempt.endpoint, attempt.source, send);
+        transmit(&mut attempt.endpoint, attempt.source.way, send);
         match attempt.endpoint.poll_event() {
             None => Ok(None),
             Some(Event::Keyed(keys)) => {
@@ -303,7 +317,7 @@ impl Associations {
                 let (source, random) = (attempt.source, attempt.random);
                 let (endpoint, until) = (Some(attempt.endpoint), now + LINGER);
                 self.settled = Some(Settled { source, random, endpoint, until });
-                Ok(Some(Agreed { source, association: self.plan.association, keys }))
+                Ok(Some(Agreed { way: source.way, association: self.plan.association, keys }))
             }
             Some(Event::Failed(failure)) => {
                 self.fail(now, index);
@@ -328,9 +342,9 @@ impl Associations {
     }
 }
 
-fn transmit(endpoint: &mut Endpoint, to: SocketAddr, send: Send<'_>) {
+fn transmit(endpoint: &mut Endpoint, way: Way, send: Send<'_>) {
     while let Some(datagram) = endpoint.poll_transmit() {
-        send(to, &datagram);
+        send(way, &datagram);
     }
 }
 
@@ -340,3 +354,6 @@ fn refusal(refused: Refused) -> DropReason {
         Refused::Untrustworthy | Refused::Ended => DropReason::Handshake,
     }
 }
+
+#[cfg(test)]
+mod tests;

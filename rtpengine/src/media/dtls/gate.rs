@@ -11,6 +11,7 @@ use super::super::poll::Wake;
 use super::super::port_pool::LocalPort;
 use super::super::receive::DATAGRAM;
 use super::super::stats::StreamShared;
+use super::associations::{Source, Way};
 use super::budget::Budget;
 
 /// Datagrams that may wait for the thread, from each worker.
@@ -31,7 +32,9 @@ pub enum Trust {
     SameHost,
     /// It was signalled, or authentic packets came from there.
     Peer,
-    /// Somebody there has answered us.
+    /// Somebody there knows the party's ICE credentials.
+    Authenticated,
+    /// Somebody there knows the party's ICE credentials and has answered us.
     Validated,
 }
 
@@ -39,9 +42,11 @@ pub enum Trust {
 pub enum Order {
     /// Shake hands, or go on with other rules.
     Open(Box<Opening>),
-    /// The party is here now, seen from this socket.
-    Path(StreamId, Option<SocketAddr>, Arc<LocalPort>),
+    /// The party is here now.
+    Path(StreamId, Option<Place>),
     Close(StreamId),
+    /// Say that all orders before this one have been carried out.
+    Report(mpsc::SyncSender<()>),
     Shutdown,
 }
 
@@ -50,18 +55,34 @@ pub struct Opening {
     pub stream: StreamId,
     pub call: CallKey,
     pub worker: usize,
-    pub socket: Arc<LocalPort>,
     pub shared: Arc<StreamShared>,
     pub plan: Arc<DtlsPlan>,
     /// Where the party is.
-    pub peer: Option<SocketAddr>,
+    pub party: Option<Place>,
+}
+
+/// An address of the party, and the socket that reaches it.
+#[derive(Clone)]
+pub struct Place {
+    pub socket: Arc<LocalPort>,
+    pub remote: SocketAddr,
+    pub trust: Trust,
+}
+
+impl Place {
+    pub fn source(&self) -> Source {
+        Source { way: Way { local: self.socket.local, remote: self.remote }, trust: self.trust }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.socket, &other.socket) && (self.remote, self.trust) == (other.remote, other.trust)
+    }
 }
 
 /// What arrived on a stream.
 pub struct Datagram {
     pub stream: StreamId,
-    pub source: SocketAddr,
-    pub trust: Trust,
+    pub from: Place,
     length: usize,
     octets: [u8; DATAGRAM],
 }
@@ -100,9 +121,7 @@ pub struct Gate {
 pub struct Handshake {
     pub plan: Arc<DtlsPlan>,
     /// Where the thread believes the party to be.
-    peer: Option<SocketAddr>,
-    /// From where it sends.
-    local: SocketAddr,
+    party: Option<Place>,
     /// Keys have come.
     pub keyed: bool,
     known: Budget,
@@ -133,31 +152,29 @@ impl Gate {
         (Self { worker, orders, datagrams, bell, strangers }, consumer)
     }
 
-    /// Shakes hands for a stream as its plan says. `handshake` is what there was before, `moved` says that the stream has another socket.
+    /// Shakes hands for a stream as its plan says. `handshake` is what there was before,
     pub fn open(
         &self,
         now: Instant,
         handshake: Option<Box<Handshake>>,
-        moved: bool,
         mut opening: Opening,
     ) -> Box<Handshake> {
         opening.worker = self.worker;
-        let (plan, peer, local) = (Arc::clone(&opening.plan), opening.peer, opening.socket.local);
+        let (plan, party) = (Arc::clone(&opening.plan), opening.party.clone());
         let handshake = match handshake {
-            Some(same) if !moved && !same.differs(&plan) => {
+            Some(same) if !same.differs(&plan) => {
                 let mut same = same;
-                self.path(&mut same, opening.stream, peer, &opening.socket);
+                self.path(&mut same, opening.stream, party);
                 return same;
             }
             Some(mut before) => {
                 before.keyed &= !before.differs_in_association(&plan);
-                (before.plan, before.peer, before.local) = (plan, peer, local);
+                (before.plan, before.party) = (plan, party);
                 before
             }
             None => Box::new(Handshake {
                 plan,
-                peer,
-                local,
+                party,
                 keyed: false,
                 known: Budget::new(now, KNOWN.0, KNOWN.1),
                 strangers: Budget::new(now, STRANGERS.0, STRANGERS.1),
@@ -168,23 +185,25 @@ impl Gate {
     }
 
     /// The party of a stream is somewhere else.
-    pub fn path(
-        &self,
-        handshake: &mut Handshake,
-        stream: StreamId,
-        peer: Option<SocketAddr>,
-        socket: &Arc<LocalPort>,
-    ) {
-        let local = socket.local;
-        if handshake.peer != peer || handshake.local != local {
-            (handshake.peer, handshake.local) = (peer, local);
-            self.tell(Order::Path(stream, peer, Arc::clone(socket)));
+    pub fn path(&self, handshake: &mut Handshake, stream: StreamId, party: Option<Place>) {
+        let same = match (&handshake.party, &party) {
+            (Some(before), Some(now)) => before.is_same(now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if !same {
+            handshake.party.clone_from(&party);
+            self.tell(Order::Path(stream, party));
         }
     }
 
     /// Forgets the association of a stream.
     pub fn close(&self, stream: StreamId) {
         self.tell(Order::Close(stream));
+    }
+
+    /// Says `done` once the thread has let go of all streams that were closed.
+    pub fn report(&self, done: mpsc::SyncSender<()>) {
+        self.tell(Order::Report(done));
     }
 
     /// Passes a datagram on, if its source has not sent too many.
@@ -196,10 +215,10 @@ impl Gate {
         now: Instant,
         handshake: &mut Handshake,
         stream: StreamId,
-        (source, trust): (SocketAddr, Trust),
+        from: Place,
         octets: &[u8],
     ) -> Result<(), DropReason> {
-        let within = if trust >= Trust::Peer {
+        let within = if from.trust >= Trust::Peer {
             handshake.known.take(now)
         } else {
             handshake.strangers.take(now) && self.strangers.take(now)
@@ -209,7 +228,7 @@ impl Gate {
         }
         let chunk = self.datagrams.write_chunk_uninit(1).map_err(|_| DropReason::OverBudget)?;
         let length = octets.len().min(DATAGRAM);
-        let mut datagram = Datagram { stream, source, trust, length, octets: [0; DATAGRAM] };
+        let mut datagram = Datagram { stream, from, length, octets: [0; DATAGRAM] };
         datagram.octets[..length].copy_from_slice(&octets[..length]);
         chunk.fill_from_iter(std::iter::once(datagram));
         self.bell.ring();

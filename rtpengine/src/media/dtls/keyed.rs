@@ -9,7 +9,7 @@ use super::super::forward::Output;
 use super::super::plan::{CallKey, DropReason, StreamId, StreamPlan, StreamSecurity};
 use super::super::stream::Stream;
 use super::super::worker::Worker;
-use super::gate::{Opening, Trust};
+use super::gate::{Opening, Place, Trust};
 use crate::proto::dtls::SrtpKeys;
 use crate::proto::srtp::SUITES;
 
@@ -24,8 +24,8 @@ pub struct Keyed {
 }
 
 impl Worker {
-    /// Begins, goes on with or ends the handshake of a stream, as its plan says. `moved`: it has another socket than before.
-    pub(in super::super) fn shake_hands(&mut self, slot: u32, wanted: &StreamPlan, moved: bool) {
+    /// Begins, goes on with or ends the handshake of a stream, as its plan says.
+    pub(in super::super) fn shake_hands(&mut self, slot: u32, wanted: &StreamPlan) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let (gate, now) = (&self.output.dtls, self.output.now.instant);
         let StreamSecurity::Dtls(plan) = &wanted.security else {
@@ -39,12 +39,11 @@ impl Worker {
             stream: stream.id,
             call: stream.call,
             worker: 0,
-            socket: Arc::clone(stream.path_socket()),
             shared: Arc::clone(&stream.shared),
             plan: Arc::clone(plan),
-            peer: stream.reachable_peer(),
+            party: stream.party(),
         };
-        let handshake = gate.open(now, stream.dtls.take(), moved, opening);
+        let handshake = gate.open(now, stream.dtls.take(), opening);
         if !handshake.keyed {
             stream.shared.dtls_suite.store(0, Relaxed);
         }
@@ -54,9 +53,9 @@ impl Worker {
     /// The party of a stream may have become known, or be somewhere else.
     pub(in super::super) fn tell_path(&mut self, slot: u32) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        let (peer, socket) = (stream.reachable_peer(), Arc::clone(stream.path_socket()));
+        let party = stream.party();
         if let Some(handshake) = &mut stream.dtls {
-            self.output.dtls.path(handshake, stream.id, peer, &socket);
+            self.output.dtls.path(handshake, stream.id, party);
         }
     }
 
@@ -85,6 +84,26 @@ impl Worker {
     }
 }
 
+impl Stream {
+    /// Where handshakes of ours go.
+    fn party(&self) -> Option<Place> {
+        let remote = self.reachable_peer()?;
+        Some(Place { socket: Arc::clone(self.path_socket()), remote, trust: self.trust_in(remote) })
+    }
+
+    /// How credible a source is that may be heard.
+    fn trust_in(&self, source: SocketAddr) -> Trust {
+        if self.demands_ice() {
+            return if self.has_answered(source) { Trust::Validated } else { Trust::Authenticated };
+        }
+        match self.learner.peer() {
+            Some(peer) if peer == source => Trust::Peer,
+            Some(peer) if peer.ip() == source.ip() => Trust::SameHost,
+            _ => Trust::Stranger,
+        }
+    }
+}
+
 impl Output {
     /// A datagram that looks like DTLS.
     ///
@@ -96,18 +115,13 @@ impl Output {
         source: SocketAddr,
         octets: &[u8],
     ) -> Result<(), DropReason> {
-        let peer = stream.learner.peer();
-        let trust = match peer {
-            Some(peer) if peer == source && stream.has_answered(source) => Trust::Validated,
-            Some(peer) if peer == source => Trust::Peer,
-            Some(peer) if peer.ip() == source.ip() => Trust::SameHost,
-            _ => Trust::Stranger,
-        };
+        let (socket, trust) = (Arc::clone(stream.socket_being_read()), stream.trust_in(source));
         let handshake = stream.dtls.as_mut().ok_or(DropReason::NotNegotiated)?;
         // Before the party is known by its certificate it may come from anywhere, as far as the rules for its source allow.
         if (stream.learner.is_pinned() || handshake.keyed) && stream.learner.refuses(source) {
             return Err(DropReason::WrongSource);
         }
-        self.dtls.hand_over(self.now.instant, handshake, stream.id, (source, trust), octets)
+        let from = Place { socket, remote: source, trust };
+        self.dtls.hand_over(self.now.instant, handshake, stream.id, from, octets)
     }
 }

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -14,8 +13,8 @@ use super::super::plan::{CallKey, StreamId};
 use super::super::poll::{Poll, Wake};
 use super::super::port_pool::LocalPort;
 use super::super::stats::StreamShared;
-use super::associations::{Agreed, Associations};
-use super::gate::{Bell, Datagram, Gate, Opening, Order};
+use super::associations::{Agreed, Associations, Source, Way};
+use super::gate::{Bell, Datagram, Gate, Opening, Order, Place};
 use super::keyed::Keyed;
 
 /// Datagrams of one worker in a row, so that the others' turn comes.
@@ -73,7 +72,8 @@ struct Shaker {
 struct Stream {
     call: CallKey,
     worker: usize,
-    socket: Arc<LocalPort>,
+    /// Those that its datagrams came in through and the party is reached by.
+    sockets: Sockets,
     shared: Arc<StreamShared>,
     associations: Associations,
     /// The earliest entry among the timers.
@@ -121,14 +121,16 @@ impl Shaker {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Open(opening) => self.open(now, *opening),
-                Order::Path(id, peer, socket) => {
+                Order::Path(id, party) => {
                     if let Some(stream) = self.streams.get_mut(&id) {
-                        stream.socket = socket;
-                        stream.associations.set_peer(now, peer, &mut sender(&stream.socket));
+                        let party = stream.sockets.learn(party.as_ref());
+                        stream.associations.set_party(now, party, &mut stream.sockets.sender());
                         self.wind(id);
                     }
                 }
                 Order::Close(id) => drop(self.streams.remove(&id)),
+                // Whoever asked may have stopped waiting.
+                Order::Report(done) => drop(done.try_send(())),
                 Order::Shutdown => return Next::Stop,
             }
         }
@@ -136,15 +138,18 @@ impl Shaker {
     }
 
     fn open(&mut self, now: Instant, opening: Opening) {
-        let Opening { stream: id, call, worker, socket, shared, plan, peer } = opening;
+        let Opening { stream: id, call, worker, shared, plan, party } = opening;
         let agreed = match self.streams.get_mut(&id) {
             Some(stream) => {
-                (stream.call, stream.worker, stream.socket, stream.shared) = (call, worker, socket, shared);
-                stream.associations.update(now, plan, peer, &mut sender(&stream.socket))
+                (stream.call, stream.worker, stream.shared) = (call, worker, shared);
+                let party = stream.sockets.learn(party.as_ref());
+                stream.associations.update(now, plan, party, &mut stream.sockets.sender())
             }
             None => {
-                let associations = Associations::new(now, plan, peer, &mut sender(&socket));
-                self.streams.insert(id, Stream { call, worker, socket, shared, associations, timer: None });
+                let mut sockets = Sockets::default();
+                let party = sockets.learn(party.as_ref());
+                let associations = Associations::new(now, plan, party, &mut sockets.sender());
+                self.streams.insert(id, Stream { call, worker, sockets, shared, associations, timer: None });
                 None
             }
         };
@@ -157,13 +162,13 @@ impl Shaker {
         let id = datagram.stream;
         // Else the stream has gone meanwhile.
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        let from = (datagram.source, datagram.trust);
+        let source = stream.sockets.know(&datagram.from);
         let octets = datagram.octets();
-        let outcome = stream.associations.handle_datagram(now, from, octets, &mut sender(&stream.socket));
+        let outcome = stream.associations.handle_datagram(now, source, octets, &mut stream.sockets.sender());
         match outcome {
             Ok(agreed) => self.hand_out(id, agreed),
             Err(reason) => {
-                tracing::debug!(local = %stream.socket.local, source = %datagram.source, ?reason, "DTLS datagram refused");
+                tracing::debug!(?source, ?reason, "DTLS datagram refused");
                 stream.shared.handshake_drops[reason as usize].add(1);
             }
         }
@@ -180,7 +185,7 @@ impl Shaker {
                 continue;
             }
             stream.timer = None;
-            stream.associations.handle_timeout(now, &mut sender(&stream.socket));
+            stream.associations.handle_timeout(now, &mut stream.sockets.sender());
             self.wind(id);
         }
     }
@@ -197,21 +202,48 @@ impl Shaker {
     }
 
     fn hand_out(&self, id: StreamId, agreed: Option<Agreed>) {
-        let (Some(Agreed { source, association, keys }), Some(stream)) = (agreed, self.streams.get(&id))
-        else {
+        let (Some(Agreed { way, association, keys }), Some(stream)) = (agreed, self.streams.get(&id)) else {
             return;
         };
-        tracing::debug!(local = %stream.socket.local, %source, suite = keys.receive.suite().name, "DTLS association established");
+        tracing::debug!(?way, suite = keys.receive.suite().name, "DTLS association established");
         if let Some(mailbox) = self.mailboxes.get(stream.worker) {
-            let keyed = Keyed { call: stream.call, stream: id, association, source, keys };
+            let keyed = Keyed { call: stream.call, stream: id, association, source: way.remote, keys };
             mailbox.send(Command::Keyed(Box::new(keyed)));
         }
     }
 }
 
-fn sender(socket: &LocalPort) -> impl FnMut(SocketAddr, &[u8]) + '_ {
-    move |to, datagram| {
-        // What the system refuses is lost, as on the network: it is repeated.
-        let _ = socket.socket.send_to(datagram, to);
+/// Sockets of a stream by their addresses.
+#[derive(Default)]
+struct Sockets(Vec<Arc<LocalPort>>);
+
+/// A stream has a socket for each local address of its interface, and another set after a move.
+const MAX_SOCKETS: usize = 32;
+
+impl Sockets {
+    fn learn(&mut self, place: Option<&Place>) -> Option<Source> {
+        place.map(|place| self.know(place))
+    }
+
+    fn know(&mut self, place: &Place) -> Source {
+        let source = place.source();
+        if !self.0.iter().any(|socket| Arc::ptr_eq(socket, &place.socket)) {
+            // A port that was given back may have come again.
+            self.0.retain(|socket| socket.local != source.way.local);
+            if self.0.len() >= MAX_SOCKETS {
+                self.0.remove(0);
+            }
+            self.0.push(Arc::clone(&place.socket));
+        }
+        source
+    }
+
+    fn sender(&self) -> impl FnMut(Way, &[u8]) {
+        |way, datagram| {
+            if let Some(socket) = self.0.iter().find(|socket| socket.local == way.local) {
+                // What the system refuses is lost, as on the network: it is repeated.
+                let _ = socket.socket.send_to(datagram, way.remote);
+            }
+        }
     }
 }

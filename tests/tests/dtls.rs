@@ -1,0 +1,355 @@
+//! Calls with DTLS-SRTP through the real daemon: the parties are OpenSSL's own API and a second implementation of SRTP.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use e2e::call::extend;
+use e2e::daemon::{Relay, wait_for};
+use e2e::dtls::{Association, Identity, PROFILES, Role};
+use e2e::party::Party;
+use e2e::sdp::{self, Media};
+use e2e::srtp::{Endpoint, Key};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(8);
+const ALL: &str = "SRTP_AEAD_AES_256_GCM:SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80:SRTP_AES128_CM_SHA1_32";
+
+/// How a party protects its media.
+#[derive(Clone)]
+enum Protection {
+    Plain,
+    Sdes(Key),
+    /// With the value of `setup` in its descriptions, and the profiles that it takes.
+    Dtls(Identity, &'static str, &'static str),
+}
+
+struct Side {
+    party: Party,
+    protection: Protection,
+    muxed: bool,
+    /// Of RTP and, if it has its own port, RTCP.
+    keys: [Option<Endpoint>; 2],
+    associations: Vec<Association>,
+    /// What the daemon said last.
+    remote: Option<Media>,
+}
+
+impl Side {
+    fn new(protection: Protection, muxed: bool) -> Self {
+        let party = Party::new("127.0.0.1");
+        Self { party, protection, muxed, keys: [None, None], associations: Vec::new(), remote: None }
+    }
+
+    fn transport(&self) -> &'static str {
+        match self.protection {
+            Protection::Plain => "RTP/AVP",
+            Protection::Sdes(_) => "RTP/SAVP",
+            Protection::Dtls(..) => "UDP/TLS/RTP/SAVP",
+        }
+    }
+
+    /// `answering`: actpass is not for answers.
+    fn sdp(&self, answering: bool, tag: u32) -> String {
+        let mut lines = Vec::new();
+        match &self.protection {
+            Protection::Plain => {}
+            Protection::Sdes(key) => lines.push(format!("crypto:{}", key.to_line(tag))),
+            Protection::Dtls(identity, setup, _) => {
+                let setup = if answering && *setup == "actpass" { "active" } else { setup };
+                lines.extend([
+                    format!("setup:{setup}"),
+                    format!("fingerprint:{}", identity.fingerprint("sha-256")),
+                ]);
+            }
+        }
+        if self.muxed {
+            lines.push("rtcp-mux".into());
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        sdp::audio(self.party.local(), &["0 PCMU/8000"], &lines).replace("RTP/AVP", self.transport())
+    }
+
+    /// Takes what the daemon said, and shakes hands if that is agreed on.
+    fn connect(&mut self, media: Media, answering: bool) {
+        self.party.remote = Some(media.rtp);
+        match self.protection.clone() {
+            Protection::Plain => {}
+            Protection::Sdes(key) => {
+                let line = media.attributes.iter().filter_map(|line| line.strip_prefix("crypto:"));
+                let line = line.into_iter().find(|line| line.split(' ').nth(1) == Some(&key.suite));
+                let receive = Key::parse(line.expect("a line with our suite"));
+                self.keys = [0, 1].map(|_| Some(Endpoint::new(key.clone(), receive.clone())));
+            }
+            Protection::Dtls(identity, setup, profiles) => {
+                let theirs = media.attributes.iter().find_map(|line| line.strip_prefix("setup:"));
+                let role = match (setup, theirs.expect("a role")) {
+                    ("active", _) | (_, "passive") => Role::Client,
+                    ("passive", _) | (_, "active") => Role::Server,
+                    _ => Role::Client,
+                };
+                assert!(!answering || theirs == Some("actpass"), "offers leave the choice");
+                self.associations.clear();
+                let ports = [(&*self.party.rtp, media.rtp), (&self.party.rtcp, media.rtcp)];
+                for (index, (socket, to)) in ports.into_iter().take(2 - usize::from(self.muxed)).enumerate() {
+                    let made = identity.shake(socket, to, role, profiles, LIMIT);
+                    let association = made.unwrap_or_else(|error| panic!("{role:?}: {error}"));
+                    let shown = format!("fingerprint:{}", association.shown);
+                    assert!(media.has(&shown), "{shown} is not in {:?}", media.attributes);
+                    self.keys[index] = Some(association.srtp.clone());
+                    self.associations.push(association);
+                }
+            }
+        }
+        self.remote = Some(media);
+    }
+
+    fn socket(&self, rtcp: bool) -> &UdpSocket {
+        if rtcp && !self.muxed { &self.party.rtcp } else { &self.party.rtp }
+    }
+
+    fn keys(&mut self, rtcp: bool) -> Option<&mut Endpoint> {
+        self.keys[usize::from(rtcp && !self.muxed)].as_mut()
+    }
+
+    fn send(&mut self, packet: &[u8], rtcp: bool) {
+        let media = self.remote.as_ref().expect("connected");
+        let to: SocketAddr = if rtcp && !self.muxed { media.rtcp } else { media.rtp };
+        let sealed = self.keys(rtcp).map_or_else(|| packet.to_vec(), |keys| keys.protect(packet));
+        self.socket(rtcp).send_to(&sealed, to).expect("sent");
+    }
+
+    /// The next media packet, decrypted.
+    fn receive(&mut self, rtcp: bool) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 2048];
+        self.socket(rtcp).set_read_timeout(Some(Duration::from_secs(3))).expect("not zero");
+        loop {
+            let length = self.socket(rtcp).recv(&mut buffer).ok()?;
+            // A repeated last flight.
+            if (20..64).contains(&buffer[0]) {
+                continue;
+            }
+            let raw = &buffer[..length];
+            return match self.keys(rtcp) {
+                Some(keys) => Some(keys.unprotect(raw).expect("an authentic packet")),
+                None => Some(raw.to_vec()),
+            };
+        }
+    }
+
+    fn packet(&mut self) -> Vec<u8> {
+        let payload: [u8; 160] = rand::random();
+        self.party.next_packet(0, &payload, 160).to_octets()
+    }
+}
+
+struct Call<'r> {
+    relay: &'r Relay,
+    id: String,
+    sides: [Side; 2],
+}
+
+fn media_of(reply: &Value) -> Media {
+    sdp::media(reply["sdp"].as_str().unwrap_or_else(|| panic!("no sdp in {reply}")))
+}
+
+impl<'r> Call<'r> {
+    fn new(relay: &'r Relay, id: &str, sides: [Side; 2]) -> Self {
+        Self { relay, id: id.into(), sides }
+    }
+
+    fn negotiate(&mut self, extra: &Value) {
+        let [a, b] = &mut self.sides;
+        let mux = match (a.muxed, b.muxed) {
+            (true, false) => json!(["demux"]),
+            (false, true) => json!(["offer"]),
+            _ => json!([]),
+        };
+        let mut offer = json!({
+            "command": "offer", "call-id": self.id, "from-tag": "a", "sdp": a.sdp(false, 1), "rtcp-mux": mux,
+            "transport-protocol": b.transport(),
+        });
+        let other = if matches!(b.protection, Protection::Sdes(_)) { "DTLS" } else { "SDES" };
+        offer[other] = json!("off");
+        extend(&mut offer, extra);
+        let offered = media_of(&self.relay.ng.ok(offer));
+        let tag = match &b.protection {
+            Protection::Sdes(key) => {
+                let suite = |line: &&String| {
+                    line.starts_with("crypto:") && line.contains(&format!(" {} ", key.suite))
+                };
+                let line = offered.attributes.iter().find(suite).expect("our suite");
+                line["crypto:".len()..].split(' ').next().and_then(|tag| tag.parse().ok()).expect("a tag")
+            }
+            _ => 1,
+        };
+        let answer = json!({
+            "command": "answer", "call-id": self.id, "from-tag": "a", "to-tag": "b", "sdp": b.sdp(true, tag),
+        });
+        let answered = media_of(&self.relay.ng.ok(answer));
+        a.connect(answered, false);
+        b.connect(offered, true);
+    }
+
+    /// Packets and reports both ways arrive as they were sent. The first may be lost: the daemon takes the keys an instant after the
+    /// party.
+    fn talk(&mut self) {
+        let [a, b] = &mut self.sides;
+        exchange(a, b);
+        exchange(b, a);
+        for _ in 0..5 {
+            for forward in [true, false] {
+                let (from, to) = if forward { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+                let packet = from.packet();
+                from.send(&packet, false);
+                assert_eq!(to.receive(false), Some(packet));
+            }
+        }
+        for forward in [true, false] {
+            let (from, to) = if forward { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+            let block: [u8; 24] = rand::random();
+            let report = [&[0x81, 201, 0, 7][..], &from.party.ssrc.to_be_bytes(), &block].concat();
+            from.send(&report, true);
+            assert_eq!(to.receive(true), Some(report));
+        }
+    }
+
+    fn query(&self) -> String {
+        self.relay.ng.ok(json!({"command": "query", "call-id": self.id})).to_string()
+    }
+}
+
+/// Sends until a packet has come through.
+fn exchange(from: &mut Side, to: &mut Side) {
+    let deadline = std::time::Instant::now() + LIMIT;
+    to.party.rtp.set_read_timeout(Some(Duration::from_millis(30))).expect("not zero");
+    let mut buffer = [0; 2048];
+    loop {
+        assert!(std::time::Instant::now() < deadline, "media come through");
+        let packet = from.packet();
+        from.send(&packet, false);
+        if let Ok(length) = to.party.rtp.recv(&mut buffer)
+            && buffer[0] >= 128
+        {
+            if let Some(keys) = to.keys(false) {
+                assert!(keys.unprotect(&buffer[..length]).is_some());
+            }
+            return;
+        }
+    }
+}
+
+fn dtls(setup: &'static str) -> Protection {
+    Protection::Dtls(Identity::new(), setup, ALL)
+}
+
+#[test]
+fn dtls_is_bridged_to_plain_rtp_sdes_and_dtls_in_all_roles() {
+    let relay = Relay::start(&[]);
+    let mut count = 0;
+    for muxed in [[true, true], [true, false], [false, true], [false, false]] {
+        for setup in ["actpass", "active", "passive"] {
+            let others = [
+                Protection::Plain,
+                Protection::Sdes(Key::random("AES_CM_128_HMAC_SHA1_80")),
+                Protection::Sdes(Key::random("AEAD_AES_256_GCM")),
+                dtls("active"),
+                dtls("passive"),
+            ];
+            for other in others {
+                for dtls_calls in [true, false] {
+                    let mut protections = [dtls(setup), other.clone()];
+                    if !dtls_calls {
+                        protections.reverse();
+                    }
+                    let [a, b] = protections;
+                    let sides = [Side::new(a, muxed[0]), Side::new(b, muxed[1])];
+                    count += 1;
+                    let id = format!("{count}: {} {setup} {muxed:?} {dtls_calls}", sides[1].transport());
+                    eprintln!("{id}");
+                    let mut call = Call::new(&relay, &id, sides);
+                    call.negotiate(&json!({}));
+                    call.talk();
+                    let flags = call.query();
+                    assert!(flags.contains("DTLS fingerprint verified"), "{flags}");
+                    relay
+                        .ng
+                        .ok(json!({"command": "delete", "call-id": id, "from-tag": "a", "delete-delay": 0}));
+                }
+            }
+        }
+    }
+    assert_eq!(count, 120);
+}
+
+#[test]
+fn every_profile_is_spoken_on_either_side() {
+    let relay = Relay::start(&[]);
+    for (profile, suite) in PROFILES {
+        for role in ["active", "passive"] {
+            let protection = Protection::Dtls(Identity::new(), role, profile);
+            let sides = [Side::new(protection, true), Side::new(Protection::Plain, false)];
+            let mut call = Call::new(&relay, &format!("{profile} {role}"), sides);
+            call.negotiate(&json!({}));
+            call.talk();
+            assert!(call.query().contains(&format!("\"crypto suite\":\"{suite}\"")), "{}", call.query());
+        }
+    }
+}
+
+#[test]
+fn re_offer_keeps_the_association_and_another_certificate_starts_a_new_one() {
+    let relay = Relay::start(&[]);
+    let sides = [Side::new(dtls("actpass"), true), Side::new(Protection::Plain, false)];
+    let mut call = Call::new(&relay, "re-offer", sides);
+    call.negotiate(&json!({}));
+    call.talk();
+    let [a, b] = &mut call.sides;
+    let re_offer = |a: &Side, b: &Side, rtcp_mux: Value| {
+        let tags = json!({"call-id": "re-offer", "from-tag": "a", "to-tag": "b"});
+        let mut offer = json!({"command": "offer", "sdp": a.sdp(false, 1), "transport-protocol": b.transport(),
+            "rtcp-mux": rtcp_mux});
+        extend(&mut offer, &tags);
+        relay.ng.ok(offer);
+        let mut answer = json!({"command": "answer", "sdp": b.sdp(true, 1)});
+        extend(&mut answer, &tags);
+        media_of(&relay.ng.ok(answer))
+    };
+    let before = tls_id(a.remote.as_ref().expect("connected"));
+    let answered = re_offer(a, b, json!(["demux"]));
+    assert_eq!(tls_id(&answered), before);
+    a.remote = Some(answered);
+    call.talk();
+    let [a, b] = &mut call.sides;
+    a.protection = dtls("actpass");
+    let answered = re_offer(a, b, json!(["demux"]));
+    assert_ne!(tls_id(&answered), before, "RFC 8842: a new association has a new identifier");
+    // Until then the old keys serve.
+    exchange(a, b);
+    a.connect(answered, false);
+    call.talk();
+}
+
+fn tls_id(media: &Media) -> String {
+    let line = media.attributes.iter().find_map(|line| line.strip_prefix("tls-id:"));
+    line.expect("an identifier").to_owned()
+}
+
+#[test]
+fn wrong_certificate_is_not_heard_and_the_call_goes_on_waiting() {
+    let relay = Relay::start(&[]);
+    let sides = [Side::new(dtls("active"), true), Side::new(Protection::Plain, false)];
+    let mut call = Call::new(&relay, "stranger", sides);
+    let offer = json!({"command": "offer", "call-id": "stranger", "from-tag": "a", "sdp": call.sides[0].sdp(false, 1),
+        "transport-protocol": "RTP/AVP", "rtcp-mux": ["demux"]});
+    call.sides[1].remote = Some(media_of(&relay.ng.ok(offer)));
+    let answer = json!({"command": "answer", "call-id": "stranger", "from-tag": "a", "to-tag": "b",
+        "sdp": call.sides[1].sdp(true, 1)});
+    let answered = media_of(&relay.ng.ok(answer));
+    let attacker = UdpSocket::bind("127.0.0.9:0").expect("a socket");
+    let made = Identity::new().shake(&attacker, answered.rtp, Role::Client, ALL, Duration::from_secs(1));
+    assert!(!call.query().contains("DTLS fingerprint verified"), "{made:?}");
+    call.sides[0].connect(answered, false);
+    call.talk();
+    let verified = || call.query().contains("DTLS fingerprint verified").then_some(());
+    assert!(wait_for(LIMIT, verified).is_some());
+}
