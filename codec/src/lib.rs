@@ -18,6 +18,7 @@ mod g722;
 mod g729;
 pub mod graph;
 mod gsm;
+pub mod header_extension;
 mod l16;
 mod libav;
 pub mod mix;

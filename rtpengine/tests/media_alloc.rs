@@ -140,6 +140,21 @@ fn edges(from: &Party, to: &Party, treatment: &Treatment) -> [EdgePlan; 2] {
     [edge(0), edge(1)]
 }
 
+/// The party's RTP port is that of several media sections.
+fn bundle(party: &mut Party, edges: &mut [EdgePlan]) {
+    let section = |section, payload_type| SectionPlan {
+        section,
+        mid: Some(format!("m{section}").into()),
+        ssrcs: Arc::default(),
+        payload_types: [payload_type].into(),
+    };
+    let plan = BundlePlan { mid_extension: Some(4), sections: vec![section(0, 0), section(1, 96)] };
+    let stream = &mut party.streams[0];
+    stream.bundle = Some(Arc::new(plan));
+    stream.hidden_extensions = [5].into_iter().collect();
+    edges.iter_mut().filter(|edge| edge.from == stream.id).for_each(|edge| edge.section = Some(0));
+}
+
 /// One round trip of RTP and RTCP at a time, both ways.
 fn exchange(a: &Party, b: &Party, first: u16, rounds: u16) {
     // Sender report without report blocks (RFC 3550 §6.4.1), and a source description item would not matter here.
@@ -171,12 +186,16 @@ fn heap_operations(tapped: bool, suite: Option<&str>, treatment: &Treatment) -> 
     let (producer, mut consumer) = tap::ring(64 << 20);
     let (sender, _events) = mpsc::channel(64);
     let plane = MediaPlane::start(&config, vec![producer], sender).unwrap();
-    let (a, mut b) = (Party::new(&pool, &local, 1), Party::new(&pool, &local, 3));
+    let (mut a, mut b) = (Party::new(&pool, &local, 1), Party::new(&pool, &local, 3));
     suite.into_iter().for_each(|suite| b.secure(suite));
+    let mut edges: Vec<_> = edges(&a, &b, treatment).into_iter().chain(edges(&b, &a, treatment)).collect();
+    if tapped {
+        bundle(&mut a, &mut edges);
+    }
     let plan = CallPlan {
         key: CallKey(1),
         streams: a.streams.iter().chain(&b.streams).cloned().collect(),
-        edges: edges(&a, &b, treatment).into_iter().chain(edges(&b, &a, treatment)).collect(),
+        edges,
         tap: tapped.then_some(TapPlan { recording: 7, ingress: true, egress: true }),
     };
     plane.install(plane.assign(), plan);

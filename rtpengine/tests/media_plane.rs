@@ -238,3 +238,67 @@ fn socket_that_cannot_be_registered_is_counted() {
     a.send(&rtp(0, 1));
     until("drop", || a.drops(DropReason::NoSink) == 1);
 }
+
+/// An RTP packet with one header extension element in the one-byte form.
+fn extended(payload_type: u8, ssrc: u32, id: u8, data: [u8; 3]) -> Vec<u8> {
+    let mut packet = rtp(payload_type, 1);
+    packet[0] |= 0x10;
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    packet.splice(12..12, [&[0xbe, 0xde, 0, 1, id << 4 | 2][..], &data].concat());
+    packet
+}
+
+#[test]
+fn sections_on_one_port_go_to_their_own_sinks() {
+    let relay = relay();
+    let (mut a, audio, video) =
+        (party(&relay, &relay.v4), party(&relay, &relay.v4), party(&relay, &relay.v4));
+    let section = |section, mid: &str, ssrcs: &[u32], payload_type| SectionPlan {
+        section,
+        mid: Some(mid.into()),
+        ssrcs: ssrcs.into(),
+        payload_types: [payload_type].into(),
+    };
+    let sections = vec![section(0, "aud", &[], 0), section(1, "vid", &[0x77], 96)];
+    a.stream.bundle = Some(Arc::new(BundlePlan { mid_extension: Some(4), sections }));
+    let edges = [(0, &audio), (1, &video)]
+        .map(|(section, to)| EdgePlan { section: Some(section), ..edge(&a, to, FORWARD) });
+    let mut plan = call(&a, &audio, edges.to_vec());
+    plan.streams.push(video.stream.clone());
+    relay.plane.install(WORKER, plan);
+    let ssrc = |ssrc: u32, payload_type| {
+        let mut packet = rtp(payload_type, 1);
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        packet
+    };
+    for (name, packet, to) in [
+        ("by payload type", rtp(96, 1), &video),
+        ("by payload type, the other", ssrc(5, 0), &audio),
+        ("by signalled SSRC", ssrc(0x77, 0), &video),
+        ("by mid", extended(0, 9, 4, *b"vid"), &video),
+        ("by what the mid told before", ssrc(9, 0), &video),
+    ] {
+        a.send(&packet);
+        assert_eq!(to.receive(), packet, "{name}");
+    }
+    a.send(&extended(0, 9, 4, *b"xxx"));
+    a.send(&ssrc(10, 50));
+    until("refusal", || a.drops(DropReason::PayloadType) == 2);
+}
+
+#[test]
+fn hidden_header_extensions_do_not_leave() {
+    let relay = relay();
+    let (mut a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    a.stream.hidden_extensions = [4].into_iter().collect();
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]));
+    a.send(&extended(0, 9, 3, *b"abc"));
+    assert_eq!(b.receive(), extended(0, 9, 3, *b"abc"));
+    let secret = extended(0, 9, 4, *b"abc");
+    a.send(&secret);
+    let mut expected = secret.clone();
+    expected[16..20].fill(0);
+    assert_eq!(b.receive(), expected);
+    b.send(&secret);
+    assert_eq!(a.receive(), secret, "what others send is not touched");
+}

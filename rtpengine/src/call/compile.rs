@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use codec::PayloadFormat;
+use codec::header_extension::Ids;
 
 use super::coding;
 use super::echo::{self, Routing};
@@ -13,7 +14,8 @@ use super::subscription::Subscription;
 use super::switches;
 use crate::config::RecordDirection;
 use crate::media::plan::{
-    CallPlan, DtlsPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard,
+    BundlePlan, CallPlan, DtlsPlan, EdgePlan, Expect, Handling, SectionPlan, StreamId, StreamPlan,
+    StreamSecurity, TapPlan, Unheard,
 };
 use crate::negotiate::ice::Passthrough;
 use crate::negotiate::security::Keying;
@@ -63,15 +65,15 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
         let closed = call.drop_traffic || call.party(partner).held.is_some();
         for (position, (media, opposite)) in party.media.iter().zip(&call.party(partner).media).enumerate() {
             let first = plan.edges.len();
-            edges(&mut plan, media, &party.media[..position], opposite, closed);
+            edges(&mut plan, (position, media), opposite, closed);
             treat(&mut plan.edges[first..], call, (PartyId(number), media), (partner, opposite));
         }
     }
     for subscription in &call.subscriptions {
         if let (Some(source), Some(sink)) = (call.media(subscription.source), call.media(subscription.sink)) {
-            let before = &call.party(subscription.source.party).media[..subscription.source.position];
+            let position = subscription.source.position;
             let first = plan.edges.len();
-            subscribed(&mut plan, subscription, (source, before), sink, call.drop_traffic);
+            subscribed(&mut plan, subscription, (position, source), sink, call.drop_traffic);
             let ends = [subscription.source.party, subscription.sink.party];
             treat(&mut plan.edges[first..], call, (ends[0], source), (ends[1], sink));
         }
@@ -112,6 +114,8 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
                 wait: media.nat_wait,
             },
             block_short: media.block_short,
+            bundle: bundle(party, media),
+            hidden_extensions: hidden_extensions(party, media),
             ice: ice.clone(),
             ..StreamPlan::with_shared(state.id, expect, socket, peer, state.shared.clone())
         }
@@ -171,13 +175,49 @@ fn formats(party: &Party, media: &Media) -> Arc<[PayloadFormat]> {
     if !media.bundling.is_shared() {
         return of(media);
     }
+    on_same_port(party, media).flat_map(|(_, other)| of(other).to_vec()).collect()
+}
+
+/// The sections on a media's port, with their positions.
+fn on_same_port<'a>(party: &'a Party, media: &Media) -> impl Iterator<Item = (usize, &'a Media)> {
     let id = media.streams[0].id;
-    party
-        .media
-        .iter()
-        .filter(|other| other.streams[0].id == id)
-        .flat_map(|other| of(other).to_vec())
-        .collect()
+    party.media.iter().enumerate().filter(move |(_, other)| other.streams[0].id == id)
+}
+
+/// How the sections on a shared port are told apart.
+fn bundle(party: &Party, media: &Media) -> Option<Arc<BundlePlan>> {
+    if !media.bundling.is_shared() {
+        return None;
+    }
+    let section = |(position, media): (usize, &Media)| {
+        let remote = media.remote.as_ref()?;
+        Some(SectionPlan {
+            section: section_number(position)?,
+            mid: media.mid.clone(),
+            ssrcs: remote.ssrcs.clone(),
+            payload_types: remote.formats.iter().map(|format| format.payload_type).collect(),
+        })
+    };
+    Some(Arc::new(BundlePlan {
+        mid_extension: media.bundling.mid_extension(),
+        sections: on_same_port(party, media).filter_map(section).collect(),
+    }))
+}
+
+/// Sections beyond what fits are not told apart from each other: nobody hears them.
+fn section_number(position: usize) -> Option<u8> {
+    u8::try_from(position).ok()
+}
+
+/// Header extensions that the party alone is to know of.
+fn hidden_extensions(party: &Party, media: &Media) -> Ids {
+    let of = |media: &Media| -> Vec<u8> {
+        media.masked_extensions.iter().filter_map(|map| u8::try_from(map.id).ok()).collect()
+    };
+    if !media.bundling.is_shared() {
+        return of(media).into_iter().collect();
+    }
+    on_same_port(party, media).flat_map(|(_, media)| of(media)).collect()
 }
 
 /// The parties' own agents and keys meet: nothing that comes in is ours to understand.
@@ -185,8 +225,8 @@ fn is_passed_through(media: &Media) -> bool {
     media.ice.passthrough() != Passthrough::Off
 }
 
-/// Edges from one media to the opposite one. RTCP flows also while one side is on hold. `before` are the sections in front of it.
-fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, closed: bool) {
+/// Edges from one media to the opposite one. RTCP flows also while one side is on hold.
+fn edges(plan: &mut CallPlan, (position, from): (usize, &Media), to: &Media, closed: bool) {
     if from.ports.current().is_none() || to.ports.current().is_none() {
         return;
     }
@@ -206,14 +246,14 @@ fn edges(plan: &mut CallPlan, from: &Media, before: &[Media], to: &Media, closed
         return;
     }
     let handling = if from.is_rtp() && to.is_rtp() { coding::handling(from, to) } else { passing() };
-    way(plan, from, to, open, own_types(from, before, handling));
+    way(plan, (position, from), to, open, handling);
 }
 
 /// The edges of a subscription: one way, but RTCP may go back.
 fn subscribed(
     plan: &mut CallPlan,
     subscription: &Subscription,
-    (source, before): (&Media, &[Media]),
+    (position, source): (usize, &Media),
     sink: &Media,
     drop_traffic: bool,
 ) {
@@ -226,7 +266,7 @@ fn subscribed(
     } else {
         passing()
     };
-    way(plan, source, sink, open, own_types(source, before, handling));
+    way(plan, (position, source), sink, open, handling);
     if subscription.mirrors_rtcp {
         rtcp_way(plan, sink, source);
     }
@@ -236,44 +276,23 @@ fn passing() -> (Handling, Vec<(u8, Handling)>) {
     (Handling::FORWARD, Vec::new())
 }
 
-/// Of several sections on one port each takes its own payload types (RFC 9143 §9.2). A type that an earlier section has, too, is that
-/// one's: packets are not told apart by mid extension or SSRC.
-fn own_types(
-    from: &Media,
-    before: &[Media],
-    (default, listed): (Handling, Vec<(u8, Handling)>),
-) -> (Handling, Vec<(u8, Handling)>) {
-    if !from.bundling.is_shared() {
-        return (default, listed);
-    }
-    let types = |media: &Media| -> Vec<u8> {
-        let formats = media.remote.iter().flat_map(|remote| remote.formats.iter());
-        formats.map(|format| format.payload_type).collect()
-    };
-    let on_same_port = before.iter().filter(|media| media.streams[0].id == from.streams[0].id);
-    let taken: Vec<u8> = on_same_port.flat_map(types).collect();
-    let own = types(from).into_iter().filter(|payload_type| !taken.contains(payload_type));
-    let own = own.map(|payload_type| {
-        let special = listed.iter().find(|(listed, _)| *listed == payload_type);
-        (payload_type, special.map_or(&default, |(_, handling)| handling).clone())
-    });
-    (Handling::Skip, own.collect())
-}
-
 /// RTP and RTCP of one media to another; without `open` only RTCP.
 fn way(
     plan: &mut CallPlan,
-    from: &Media,
+    (position, from): (usize, &Media),
     to: &Media,
     open: bool,
     (default, by_payload_type): (Handling, Vec<(u8, Handling)>),
 ) {
-    let rtp_to = open.then_some(to.streams[0].id);
+    let section = section_number(position).filter(|_| from.bundling.is_shared());
+    let can_be_told = section.is_some() || !from.bundling.is_shared();
+    let rtp_to = (open && can_be_told).then_some(to.streams[0].id);
     let rtcp_to = rtcp_sink(to).filter(|sink| !has_rtcp_way(plan, from.streams[0].id, *sink));
     plan.edges.push(EdgePlan {
         rtcp_to,
         default,
         by_payload_type,
+        section,
         ..EdgePlan::new(from.streams[0].id, rtp_to)
     });
     if from.is_rtp() && !from.rtcp_mux.active {

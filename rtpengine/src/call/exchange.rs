@@ -214,6 +214,10 @@ impl Exchange<'_> {
             extmap_without_mixed: !described.extmap(self.sdp).is_empty()
                 && !described.extmap_allow_mixed(self.sdp),
             formats: described.formats.iter().map(|f| f.format.clone()).collect(),
+            ssrcs: match media.bundling.is_shared() {
+                true => described.ssrcs().into(),
+                false => Arc::default(),
+            },
             other_formats: match described.transport.is_rtp() {
                 true => Vec::new(),
                 false => described.format_tokens.clone(),
@@ -277,8 +281,11 @@ impl Exchange<'_> {
         }
         let policy = Policy::new(self.signal, self.config.dtls_passive, self.identity);
         from.security.receive_answer(&Section::new(described, self.sdp));
-        let packets =
-            if coding::passes_unchanged(from, to) { Packets::Unchanged } else { Packets::Rewritten };
+        let packets = if coding::passes_unchanged(from, to) && from.masked_extensions.is_empty() {
+            Packets::Unchanged
+        } else {
+            Packets::Rewritten
+        };
         let answerer = Some((&from.security, packets));
         to.security.prepare_answer(to.rtp_profile(), answerer, &policy, &mut rand::rng());
     }

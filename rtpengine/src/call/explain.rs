@@ -167,7 +167,6 @@ fn payload_types(from: &Media, to: &Media) -> Vec<(u8, SmolStr)> {
                 ),
                 Handling::Drop(_) => "is dropped: the receiver has no use for it".to_owned(),
                 Handling::Echo => "goes back to its sender".to_owned(),
-                Handling::Skip => "belongs to another section on the same port".to_owned(),
             };
             (format.payload_type, text.into())
         })

@@ -198,6 +198,8 @@ pub struct Remote {
     pub formats: Arc<[PayloadFormat]>,
     /// The `fmt` tokens of a section that is not RTP.
     pub other_formats: Vec<SmolStr>,
+    /// From `a=ssrc`, of sections that share a port.
+    pub ssrcs: Arc<[u32]>,
 }
 
 /// One component (RTP or RTCP) of a media.

@@ -200,11 +200,14 @@ fn ports(reply: &super::SdpReply) -> Vec<u16> {
     lines.map(|line| line.split(' ').nth(1).expect("port").parse().expect("number")).collect()
 }
 
+const FIRST: &str = "a=mid:0\r\na=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n";
+const SECOND: &str = "a=mid:1\r\na=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+    a=ssrc:77 cname:x\r\na=ssrc:77 msid:x y\r\na=ssrc:78 cname:x\r\na=ssrc:nonsense\r\n";
+
 #[test]
 fn bundled_sections_have_one_stream_and_an_edge_each() {
     let engine = engine(21_700, 16);
-    let mut offer =
-        signal("a", None, two_sections([4000, 4000], "a=group:BUNDLE 0 1\r\n", "a=mid:0\r\n", "a=mid:1\r\n"));
+    let mut offer = signal("a", None, two_sections([4000, 4000], "a=group:BUNDLE 0 1\r\n", FIRST, SECOND));
     offer.security.bundle.accept = true;
     let offered = ports(&engine.offer(&offer).expect("offer"));
     assert_ne!(offered[0], offered[1], "the answerer is not bundled");
@@ -221,10 +224,15 @@ fn bundled_sections_have_one_stream_and_an_edge_each() {
     let types: Vec<u8> = bundled.formats.iter().map(|format| format.payload_type).collect();
     assert_eq!(types, [0, 97], "it understands what all sections carry");
     let from: Vec<_> = plan.edges.iter().filter(|edge| edge.from == bundled.id).collect();
-    let ways: Vec<Vec<u8>> =
-        from.iter().map(|edge| edge.by_payload_type.iter().map(|(number, _)| *number).collect()).collect();
-    assert_eq!(ways, [[0], [97]], "each section's packets go their own way");
-    assert!(from.iter().all(|edge| edge.default == crate::media::plan::Handling::Skip));
+    let ways: Vec<Option<u8>> = from.iter().map(|edge| edge.section).collect();
+    assert_eq!(ways, [Some(0), Some(1)], "each section's packets go their own way");
+    let bundle = bundled.bundle.as_ref().expect("several sections");
+    let told = |section: &crate::media::plan::SectionPlan| {
+        (section.mid.clone(), section.ssrcs.to_vec(), section.payload_types.to_vec())
+    };
+    let told: Vec<_> = bundle.sections.iter().map(told).collect();
+    assert_eq!(told, [(Some("0".into()), vec![], vec![0]), (Some("1".into()), vec![77, 78], vec![97])]);
+    assert_eq!(bundle.mid_extension, Some(4));
     assert_ne!(from[0].rtp_to, from[1].rtp_to);
     let to = plan.edges.iter().filter(|edge| edge.rtp_to == Some(bundled.id)).count();
     assert_eq!(to, 2, "both of the answerer's sections arrive at the one port");
@@ -297,7 +305,7 @@ const ICE: &str = "a=ice-ufrag:abcdefgh\r\na=ice-pwd:abcdefghijklmnopqrstuvwxyz\
 
 #[test]
 fn running_ice_keeps_ports_and_credentials_whatever_family_the_parties_have() {
-    let engine = engine_with(21_900, 16, |config| {
+    let engine = engine_with(22_500, 16, |config| {
         let v6 = std::net::Ipv6Addr::LOCALHOST.into();
         let address = crate::config::LocalAddress { address: v6, advertised: v6, ports: None };
         config.interfaces[0].addresses.push(address);
@@ -311,16 +319,32 @@ fn running_ice_keeps_ports_and_credentials_whatever_family_the_parties_have() {
 }
 
 #[test]
-fn another_interface_gives_other_ports_and_other_ice_credentials() {
-    let engine = engine_with(22_000, 16, |config| {
+fn another_interface_gives_other_ice_credentials() {
+    let engine = engine_with(22_600, 16, |config| {
         let address = [127, 0, 0, 2].into();
         let mut other = Config::for_address(address, address).interfaces.remove(0);
         other.name = "other".into();
         config.interfaces.push(other);
     });
     let mut offer = signal("a", None, sdp("192.0.2.1", 4000, ICE));
-    let (ufrag, port) = ufrag_and_port(&engine.offer(&offer).expect("offer"));
+    let (ufrag, _) = ufrag_and_port(&engine.offer(&offer).expect("offer"));
     offer.network.interface_to = Some("other".into());
-    let (other_ufrag, other_port) = ufrag_and_port(&engine.offer(&offer).expect("offer"));
-    assert!(ufrag != other_ufrag && port != other_port);
+    let (other_ufrag, _) = ufrag_and_port(&engine.offer(&offer).expect("offer"));
+    assert_ne!(ufrag, other_ufrag);
+}
+
+#[test]
+fn masked_header_extensions_are_hidden_in_what_the_offerer_sends() {
+    let engine = engine(22_700, 16);
+    let extensions = "a=extmap:1 urn:x:one\r\na=extmap:20 urn:x:long\r\n";
+    let mut offer = signal("a", None, sdp("192.0.2.1", 4000, extensions));
+    offer.output.extmap_mask = vec!["urn:x:long".into()];
+    let reply = engine.offer(&offer).expect("offer");
+    assert!(!String::from_utf8_lossy(&reply.sdp).contains("urn:x:long"));
+    answer(&engine);
+    let handle = engine.call("call").expect("call");
+    let plan = plan(&lock(&handle), TapDirections::new(RecordDirection::Ingress));
+    let hidden: Vec<[bool; 2]> =
+        plan.streams.iter().map(|s| [1, 20].map(|id| s.hidden_extensions.contains(id))).collect();
+    assert_eq!(hidden, [[false, true], [false, true], [false, false], [false, false]]);
 }

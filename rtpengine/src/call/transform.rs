@@ -162,6 +162,7 @@ fn remote(peer: SocketAddr, entry: &MediaEntry) -> Remote {
         ptime_ms: None,
         maxptime_ms: None,
         extmap_without_mixed: false,
+        ssrcs: Arc::default(),
         other_formats: Vec::new(),
         formats: entry.transforms.iter().filter_map(|pair| format(&pair.input)).collect(),
     }

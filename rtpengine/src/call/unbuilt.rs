@@ -14,13 +14,11 @@ pub fn warn(signal: &Signal) {
 
 fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
     let (flags, network, recording) = (&signal.flags, &signal.network, &signal.recording);
-    let extmap_mask = signal.output.extmap_mask_all || !signal.output.extmap_mask.is_empty();
     [
         (network.audio_player.is_some(), "audio-player"),
         (network.generate_rtcp == Some(true), "generate-RTCP"),
         (network.delay_buffer_ms.is_some(), "delay-buffer"),
         (flags.detect_dtmf, "detect-DTMF (of tones; event packets are always looked at)"),
-        (extmap_mask, "extmap mask in packets"),
         (recording.recording_vsc, "recording-vsc"),
         (recording.recording_announcement, "recording-announcement"),
         (signal.identity.xmlrpc_callback.is_some(), "xmlrpc-callback"),

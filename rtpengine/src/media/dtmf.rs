@@ -173,7 +173,8 @@ mod tests {
         let mut datagram = [0; 16];
         codec::rtp::write_header(datagram.first_chunk_mut().unwrap(), false, 101, 1, timestamp, 7);
         datagram[12..].copy_from_slice(&event.to_octets());
-        let seen = Seen { ssrc: 7, payload_type: 101, sequence_number: 1, timestamp, octets: 16 };
+        let seen =
+            Seen { ssrc: 7, payload_type: 101, sequence_number: 1, timestamp, octets: 16, section: None };
         detector.received(now, &seen, &datagram, SOURCE);
     }
 

@@ -330,11 +330,8 @@ pub fn follow(
     let Arrival { slot, seen, datagram } = arrival;
     let now = output.now.instant;
     let action = edge.action(seen.payload_type);
-    match action {
-        // Another edge's packet.
-        Action::Skip => return Ok(()),
-        Action::Drop(reason) => return Err(reason),
-        _ => {}
+    if let Action::Drop(reason) = action {
+        return Err(reason);
     }
     let newest = filter.follow(now, &seen);
     let (octets, held, tones) = match filter.fate(&seen, datagram) {

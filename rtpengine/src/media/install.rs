@@ -125,6 +125,8 @@ impl Worker {
         // (slot, index, RTCP sink)
         let mut mapping_edges: Vec<(u32, usize, u32)> = Vec::new();
         for (id, slot) in &call.streams {
+            let hides =
+                plan.streams.iter().any(|stream| stream.id == *id && !stream.hidden_extensions.is_empty());
             let mut edges: Vec<Edge> = plan
                 .edges
                 .iter()
@@ -136,6 +138,9 @@ impl Worker {
                 .collect();
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             for edge in &mut edges {
+                if hides {
+                    edge.gets_changed_packets();
+                }
                 let before = stream.edges.iter().position(|old| edge.continues(old));
                 if let Some(transcoding) = &mut edge.transcoding {
                     transcoding.enter(&self.shared.chains);

@@ -9,6 +9,7 @@
 //!                                                             → tap (bounded ring, never waits)
 //! ```
 
+mod accept;
 mod apart;
 pub mod classify;
 mod dtls;
@@ -32,6 +33,7 @@ mod renumber;
 mod route;
 mod rtcp;
 mod schedule;
+mod section;
 mod security;
 mod send;
 mod sender_report;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use codec::PayloadFormat;
 use codec::graph::TranscodePlan;
+use codec::header_extension::Ids;
+use smol_str::SmolStr;
 
 use super::port_pool::LocalPort;
 use super::stats::StreamShared;
@@ -65,6 +67,10 @@ pub struct StreamPlan {
     pub unheard: Unheard,
     /// RTP from the party that is shorter than usual is dropped.
     pub block_short: bool,
+    /// Set when several media sections share the stream.
+    pub bundle: Option<Arc<BundlePlan>>,
+    /// Header extensions of the party's packets that nobody else is to see.
+    pub hidden_extensions: Ids,
     /// ICE with the party; the streams of a media section share one. Decides about the peer once the party's agent is known.
     pub ice: Option<Arc<IcePlan>>,
 }
@@ -104,6 +110,8 @@ impl StreamPlan {
             security: StreamSecurity::Plain,
             unheard: Unheard::default(),
             block_short: false,
+            bundle: None,
+            hidden_extensions: Ids::default(),
             ice: None,
         }
     }
@@ -124,6 +132,26 @@ pub struct IcePlan {
 pub struct IceBase {
     pub candidate: ice::Base,
     pub socket: Arc<LocalPort>,
+}
+
+/// How packets of sections that share a stream are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundlePlan {
+    /// Identifier of the header extension `urn:ietf:params:rtp-hdrext:sdes:mid`.
+    pub mid_extension: Option<u8>,
+    /// In the order of the description.
+    pub sections: Vec<SectionPlan>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionPlan {
+    /// The number that edges name it by.
+    pub section: u8,
+    pub mid: Option<SmolStr>,
+    /// From `a=ssrc`.
+    pub ssrcs: Arc<[u32]>,
+    pub payload_types: Box<[u8]>,
 }
 
 /// What is done about a party behind a NAT from which nothing has come yet.
@@ -193,6 +221,8 @@ pub struct EdgePlan {
     /// What happens to payload types that are not listed.
     pub default: Handling,
     pub by_payload_type: Vec<(u8, Handling)>,
+    /// Only packets of this section of a shared stream ([`BundlePlan`]); of others nothing happens, nothing is counted.
+    pub section: Option<u8>,
     /// What commands ask for beside that.
     pub treatment: Treatment,
 }
@@ -207,6 +237,7 @@ impl EdgePlan {
             rtcp_to: to,
             default: Handling::FORWARD,
             by_payload_type: Vec::new(),
+            section: None,
             treatment: Treatment::default(),
         }
     }
@@ -226,8 +257,6 @@ pub enum Handling {
     /// Same payload under another SSRC: the peer is sent its own stream, and must not take it for a collision (RFC 3550 §8.2). As the
     /// default of an edge, for all payload types.
     Echo,
-    /// Another edge of the same stream takes it: nothing happens, nothing is counted.
-    Skip,
     Drop(DropReason),
 }
 
@@ -252,7 +281,7 @@ pub enum DropReason {
     NoPeer,
     /// Blocked by command, or shorter than usual where that is not wanted.
     Blocked,
-    /// Payload type was not negotiated and may not pass.
+    /// Payload type was not negotiated and may not pass, or nothing tells the section of a packet on a shared port.
     PayloadType,
     /// The send system call failed.
     SendFailed,

@@ -21,8 +21,6 @@ pub enum Action {
     Rewrite(u8),
     /// Index into the plans of [`Edge::transcoding`].
     Transcode(u8),
-    /// Not this edge's packet.
-    Skip,
     Drop(DropReason),
 }
 
@@ -31,6 +29,7 @@ pub struct Edge {
     pub rtp_to: Option<u32>,
     pub rtcp_to: Option<u32>,
     default: Action,
+    section: Option<u8>,
     /// `None`: all payload types alike.
     table: Option<Box<[Action; 128]>>,
     /// Changes SSRCs of packets that keep their payload; 0 leaves them.
@@ -39,7 +38,7 @@ pub struct Edge {
     pub other_ssrc_mask: u32,
     pub key_use: KeyUse,
     is_echo: bool,
-    /// Payload types change.
+    /// Headers change.
     rewrites: bool,
     /// SSRC and codec state; `None` on pass-through edges.
     pub transcoding: Option<Box<Transcoding>>,
@@ -63,7 +62,6 @@ impl Edge {
         let mut action = |handling: &Handling| match handling {
             Handling::Forward { payload_type: None } | Handling::Echo => Action::Forward,
             Handling::Forward { payload_type: Some(pt) } => Action::Rewrite(pt & 0x7f),
-            Handling::Skip => Action::Skip,
             Handling::Drop(reason) => Action::Drop(*reason),
             Handling::Transcode(plan) => match u8::try_from(plans.len()) {
                 Ok(index) => {
@@ -92,6 +90,7 @@ impl Edge {
             rtp_to: plan.rtp_to.and_then(&slot_of),
             rtcp_to: plan.rtcp_to.and_then(&slot_of),
             default,
+            section: plan.section,
             table,
             ssrc_mask: if is_echo { ssrc_mask(plan.from) } else { 0 },
             // One sink must not get what another one gets, either.
@@ -109,10 +108,27 @@ impl Edge {
 
     /// Goes to the same peer as an edge of an earlier plan. On hold an edge has no RTP sink but is still the same.
     pub fn continues(&self, old: &Edge) -> bool {
-        match (self.rtp_sink, old.rtp_sink) {
+        let same_sink = match (self.rtp_sink, old.rtp_sink) {
             (Some(new), Some(old)) => new == old,
             _ => self.rtcp_sink == old.rtcp_sink,
-        }
+        };
+        same_sink && (self.section == old.section || self.section.is_none() || old.section.is_none())
+    }
+
+    /// The section whose packets it takes, if not all.
+    pub fn section(&self) -> Option<u8> {
+        self.section
+    }
+
+    /// A packet is of another section than those that this edge takes.
+    #[inline]
+    pub fn is_foreign(&self, seen: &Seen) -> bool {
+        self.section.is_some() && self.section != seen.section
+    }
+
+    /// Packets are changed before they come to this edge.
+    pub fn gets_changed_packets(&mut self) {
+        self.rewrites = true;
     }
 
     /// Packets that keep their SSRC do not all leave as they came.

@@ -15,6 +15,8 @@ pub struct Seen {
     pub sequence_number: u16,
     pub timestamp: u32,
     pub octets: usize,
+    /// On a port that several media sections share.
+    pub section: Option<u8>,
 }
 
 /// What the sequence number of a received packet says.
@@ -219,6 +221,7 @@ mod tests {
                 sequence_number: *sequence_number,
                 timestamp: index as u32 * 160,
                 octets: 172,
+                section: None,
             };
             table.received(seen, index as u64 * 20_000, &shared, |_| 8000);
         }
@@ -256,6 +259,7 @@ mod tests {
                 sequence_number: index as u16,
                 timestamp: index as u32 * 160,
                 octets: 172,
+                section: None,
             };
             table.received(seen, arrival, &shared, |_| 8000);
         }

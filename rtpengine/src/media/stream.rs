@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use codec::header_extension::Ids;
+
 use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
 use super::ice::StreamIce;
@@ -13,6 +15,7 @@ use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
 use super::port_pool::LocalPort;
 use super::route::Edge;
+use super::section::Demultiplexer;
 use super::security::Security;
 use super::send::Destination;
 use super::short::ShortPackets;
@@ -59,6 +62,9 @@ pub struct Stream {
     pub pierce: Option<Box<Pierce>>,
     /// What length is usual, where shorter packets are not wanted.
     pub short: Option<Box<ShortPackets>>,
+    /// The media sections that share the stream, if several do.
+    pub sections: Option<Box<Demultiplexer>>,
+    pub hidden_extensions: Ids,
     /// Its part of an ICE agent.
     pub ice: Option<Box<StreamIce>>,
     epoch: u32,
@@ -91,6 +97,8 @@ impl Stream {
             dtmf: None,
             pierce: None,
             short: None,
+            sections: None,
+            hidden_extensions: Ids::default(),
             ice: None,
             epoch: plan.learning_epoch,
         };
@@ -137,6 +145,15 @@ impl Stream {
                 Some(detector)
             }
             (events, None) => Some(Box::new(Detector::new(events))),
+        };
+        self.hidden_extensions = plan.hidden_extensions;
+        self.sections = match (&plan.bundle, self.sections.take()) {
+            (None, _) => None,
+            (Some(plan), before) => {
+                let mut sections = Box::new(Demultiplexer::new(Arc::clone(plan)));
+                before.iter().for_each(|before| sections.adopt(before));
+                Some(sections)
+            }
         };
         let before = self.short.take();
         if plan.block_short {

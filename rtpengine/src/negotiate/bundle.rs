@@ -70,6 +70,11 @@ impl Bundling {
         self.carrier().is_some()
     }
 
+    /// Identifier of the mid header extension in the party's packets.
+    pub fn mid_extension(&self) -> Option<u8> {
+        self.mid_extension.and_then(|extension| u8::try_from(extension.id()).ok())
+    }
+
     /// Joins, at `position`, the group of a tagged section, whose transport it uses or not.
     fn join(&mut self, position: usize, tagged: usize, sharing: bool) {
         self.group = Some(tagged);

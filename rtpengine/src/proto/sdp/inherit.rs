@@ -94,6 +94,20 @@ impl MediaDescription {
         self.has_ice(session) && (option || placeholder)
     }
 
+    /// Sources that `a=ssrc` names (RFC 5576 §4.1), each once, a bounded number.
+    pub fn ssrcs(&self) -> Vec<u32> {
+        const MOST: usize = 32;
+        let mut ssrcs = Vec::new();
+        let named =
+            self.attributes.unknown.iter().filter_map(|line| line.strip_prefix("ssrc:")?.split(' ').next());
+        for ssrc in named.filter_map(|ssrc| ssrc.parse().ok()) {
+            if ssrcs.len() < MOST && !ssrcs.contains(&ssrc) {
+                ssrcs.push(ssrc);
+            }
+        }
+        ssrcs
+    }
+
     /// The connection address is unspecified and nothing is trickled: an old-style hold.
     pub fn is_zero_address(&self, session: &SessionDescription) -> bool {
         self.connection_address(session).is_some_and(|a| a.is_unspecified()) && !self.is_trickling(session)

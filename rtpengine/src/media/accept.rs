@@ -1,0 +1,180 @@
+//! What comes in: classify → unprotect → verify source → count → find its section → tap. See `forward`.
+
+use codec::header_extension;
+
+use super::classify::{PacketKind, classify};
+use super::forward::{Learned, Output};
+use super::learn::Verdict;
+use super::plan::{DropReason, Expect};
+use super::receive::{DATAGRAM, ReceiveBatch};
+use super::security::Kind;
+use super::ssrc::{Arrival, Seen};
+use super::stream::Stream;
+use super::tap::TapDirection;
+
+/// What a received datagram turned out to be.
+#[derive(Clone, Copy)]
+pub enum Accepted {
+    Refused,
+    Rtp(Seen),
+    Rtcp,
+    Datagram,
+}
+
+/// Classify, unprotect, verify, count and tap one datagram.
+pub fn accept(
+    stream: &mut Stream,
+    batch: &mut ReceiveBatch,
+    index: usize,
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+    learned: &mut Learned,
+) -> Accepted {
+    let source = batch.source(index);
+    let (Some(source), Some(mut datagram)) = (source, batch.datagram(index)) else {
+        return refuse(stream, DropReason::Malformed);
+    };
+    let received = datagram.len();
+    if let Some(ice) = &stream.ice {
+        if classify(datagram) == PacketKind::Stun {
+            return match output.stun(stream, source, datagram) {
+                Ok(()) => Accepted::Refused,
+                Err(reason) => refuse(stream, reason),
+            };
+        }
+        if !ice.accepts(source) {
+            return refuse(stream, DropReason::WrongSource);
+        }
+    }
+    let mut accepted = match expected(stream.expect, datagram) {
+        Ok(accepted) => accepted,
+        Err(DropReason::NotNegotiated) if classify(datagram) == PacketKind::Dtls => {
+            return match output.shake_hands(stream, source, datagram) {
+                Ok(()) => Accepted::Refused,
+                Err(reason) => refuse(stream, reason),
+            };
+        }
+        Err(reason) => return refuse(stream, reason),
+    };
+    if stream.secured {
+        // A stranger's packets cost no cryptography; and only authentic ones teach a source.
+        if stream.learner.refuses(source) {
+            return refuse(stream, DropReason::WrongSource);
+        }
+        let length = match unprotect(stream, &mut accepted, datagram, scratch) {
+            Ok(length) => length,
+            Err(reason) => return refuse(stream, reason),
+        };
+        batch.shorten(index, length);
+        let Some(clear) = batch.datagram(index) else { return refuse(stream, DropReason::Malformed) };
+        datagram = clear;
+    }
+    let before = stream.learner.peer();
+    match stream.learner.observe(output.now.instant, source) {
+        Verdict::Accept => {}
+        Verdict::WrongSource => return refuse(stream, DropReason::WrongSource),
+        Verdict::Changed => {}
+    }
+    if stream.learner.peer() != before
+        || stream.shared.confirmed.load(std::sync::atomic::Ordering::Relaxed) == 0
+    {
+        stream.heard();
+        stream.publish_peer();
+        if stream.learner.peer() != before {
+            *learned = stream.learner.peer();
+        }
+    }
+    let shared = &stream.shared;
+    shared.ingress.packets.add(1);
+    shared.ingress.octets.add(received as u64);
+    shared.last_packet_us.set(output.now.us);
+    match &mut accepted {
+        Accepted::Rtp(seen) => {
+            let rates = &stream.clock_rates;
+            let arrival =
+                stream.ingress_ssrc.received(*seen, output.now.us, &stream.shared.ingress_ssrc, |pt| {
+                    Stream::clock_rate(rates, pt)
+                });
+            if arrival != Arrival::InOrder {
+                output.totals.interface(stream.interface).count_arrival(arrival);
+            }
+            if let Some(sections) = &mut stream.sections {
+                seen.section = sections.section(seen, datagram);
+                if seen.section.is_none() {
+                    stream.drop_packet(DropReason::PayloadType);
+                    return Accepted::Refused;
+                }
+            }
+            if let Some(short) = &mut stream.short
+                && short.is_short(seen.payload_type, seen.octets)
+            {
+                stream.drop_packet(DropReason::Blocked);
+                return Accepted::Refused;
+            }
+            if let Some(detector) = stream.dtmf.as_mut().filter(|d| d.listens_to(seen.payload_type)) {
+                detector.received(output.now.instant, seen, datagram, source);
+            }
+        }
+        Accepted::Rtcp => {
+            shared.rtcp_ingress.packets.add(1);
+            shared.rtcp_ingress.octets.add(received as u64);
+        }
+        Accepted::Datagram | Accepted::Refused => {}
+    }
+    if stream.tap.is_some() {
+        output.record(stream, TapDirection::Ingress, source, datagram);
+    }
+    if matches!(accepted, Accepted::Rtp(_)) && !stream.hidden_extensions.is_empty() {
+        header_extension::hide(datagram, &stream.hidden_extensions);
+    }
+    accepted
+}
+
+fn unprotect(
+    stream: &mut Stream,
+    accepted: &mut Accepted,
+    datagram: &mut [u8],
+    scratch: &mut [u8; DATAGRAM],
+) -> Result<usize, DropReason> {
+    let keys = stream.keys().ok_or(DropReason::NoKey)?;
+    match accepted {
+        Accepted::Rtp(seen) => {
+            seen.octets = keys.unprotect(Kind::Rtp, datagram, scratch)?;
+            Ok(seen.octets)
+        }
+        Accepted::Rtcp => keys.unprotect(Kind::Rtcp, datagram, scratch),
+        Accepted::Datagram | Accepted::Refused => Err(DropReason::Unexpected),
+    }
+}
+
+fn refuse(stream: &Stream, reason: DropReason) -> Accepted {
+    stream.shared.ingress.errors.add(1);
+    stream.drop_packet(reason);
+    Accepted::Refused
+}
+
+fn expected(expect: Expect, datagram: &[u8]) -> Result<Accepted, DropReason> {
+    match (expect, classify(datagram)) {
+        (Expect::Datagrams, _) => Ok(Accepted::Datagram),
+        (Expect::Rtp | Expect::RtpAndRtcp, PacketKind::Rtp) => Ok(Accepted::Rtp(seen(datagram))),
+        (Expect::Rtcp | Expect::RtpAndRtcp, PacketKind::Rtcp) => Ok(Accepted::Rtcp),
+        (_, PacketKind::Rtp | PacketKind::Rtcp) => Err(DropReason::Unexpected),
+        (_, PacketKind::Stun | PacketKind::Dtls) => Err(DropReason::NotNegotiated),
+        (_, PacketKind::Other) => Err(DropReason::Malformed),
+    }
+}
+
+/// Fixed header fields; `datagram` was classified as RTP and so has twelve octets. Padding and extensions are
+/// not looked at: on an encrypted stream that passes through they are none of our business.
+pub fn seen(datagram: &[u8]) -> Seen {
+    let word =
+        |at: usize| u32::from_be_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]]);
+    Seen {
+        ssrc: word(8),
+        payload_type: datagram[1] & 0x7f,
+        sequence_number: u16::from_be_bytes([datagram[2], datagram[3]]),
+        timestamp: word(4),
+        octets: datagram.len(),
+        section: None,
+    }
+}
