@@ -13,6 +13,7 @@ pub mod differential;
 pub mod dtls;
 pub mod files;
 pub mod http;
+pub mod ice;
 pub mod ng;
 pub mod party;
 pub mod pcap;

@@ -220,7 +220,9 @@ impl Engine {
         for ports in
             call.parties.iter().flat_map(|party| &party.media).filter_map(|media| media.ports.current())
         {
-            for port in [Some(&ports.rtp), ports.rtcp.as_ref()].into_iter().flatten() {
+            let alternates =
+                ports.alternates.iter().flat_map(|other| [Some(&other.rtp), other.rtcp.as_ref()]);
+            for port in [Some(&ports.rtp), ports.rtcp.as_ref()].into_iter().chain(alternates).flatten() {
                 if let Err(error) = port.set_tos(call.tos) {
                     tracing::warn!(call_id = %call.id, %error, tos = call.tos, "cannot set the type of service");
                 }

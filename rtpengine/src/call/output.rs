@@ -9,16 +9,18 @@ use super::coding;
 use super::dialogue::Role;
 use super::error::CommandError;
 use super::fax;
+use super::interfaces::Attachment;
 use super::model::{Media, Party};
 use super::music_on_hold::{self, HeldParty};
+use super::ports::PortSet;
 use crate::config::Config;
 use crate::media::port_pool::LocalPort;
 use crate::negotiate::bundle::{self, Bundling, Extensions};
-use crate::negotiate::ice::{self, LocalEndpoint, Passthrough, Ranking, local_candidates};
+use crate::negotiate::ice::{self, LocalEndpoint, Passthrough, Ranking, SelectedPair, local_candidates};
 use crate::negotiate::signal::Signal;
 use crate::negotiate::{sdp_attr, security};
 use crate::proto::sdp::model::{
-    Direction, ExtMap, Group, MediaDescription, Origin, RtcpAttribute, SessionDescription,
+    Candidate, Direction, ExtMap, Group, MediaDescription, Origin, RtcpAttribute, SessionDescription,
 };
 use crate::proto::sdp::render::{
     GeneratedSection, IceOut, MediaSectionOut, SectionBody, SessionOut, VerbatimSection, render,
@@ -158,13 +160,14 @@ impl Output<'_> {
         if remote.rejected || (to.is_rtp() && coding::is_without_codecs(to)) {
             return section;
         }
-        section.port = ports.rtp.local.port();
+        let shown = Shown::of(to, ports, attachment);
+        section.port = shown.rtp;
         let hold_address = remote.zero_address && !self.signal.replace.zero_address
             || place.held.is_some_and(|held| held.has_zero_address(place.position));
         section.address = match self.signal.network.media_address {
             Some(address) => address,
             None if hold_address => section.address,
-            None => attachment.local.advertised,
+            None => shown.address,
         };
         if let Some(parameters) = to.t38.filter(|_| is_gateway) {
             section.body = SectionBody::Generated(Box::new(GeneratedSection {
@@ -201,14 +204,14 @@ impl Output<'_> {
         let source = place.source;
         let flags = &self.signal.flags;
         let attributes = &described.attributes;
-        let (rtcp_port, muxed) = match (to.ports.current(), self.role) {
-            (Some(ports), role) => {
-                let rtp = ports.rtp.local.port();
+        let shown = to.ports.current().zip(to.attachment.as_ref());
+        let (rtcp_port, muxed) = match (shown.map(|(ports, first)| Shown::of(to, ports, first)), self.role) {
+            (Some(Shown { rtp, rtcp, .. }), role) => {
                 let single = match role {
                     Role::Offer => to.rtcp_mux.required,
                     Role::Answer => to.rtcp_mux.active,
                 };
-                let second = ports.rtcp.as_ref().map_or(rtp, |rtcp| rtcp.local.port());
+                let second = rtcp.unwrap_or(rtp);
                 let muxed = if role == Role::Offer { to.rtcp_mux.offered } else { to.rtcp_mux.active };
                 (if single { rtp } else { second }, muxed)
             }
@@ -276,7 +279,30 @@ impl Output<'_> {
             Role::Offer => ice::Half::Offer(self.signal),
             Role::Answer => ice::Half::Answer,
         };
-        to.ice.print(half, local_candidates(&self.endpoints(to, Addresses::All), Ranking::Sole))
+        let mut candidates = local_candidates(&self.endpoints(to, Addresses::All), Ranking::Sole);
+        self.keep_selected(to, &mut candidates);
+        to.ice.print(half, candidates)
+    }
+
+    /// Once the agents have selected a pair for each component, these are the only candidates.
+    fn keep_selected(&self, to: &Media, candidates: &mut Vec<Candidate>) {
+        let (Some(ports), Some(attachment)) = (to.ports.current(), to.attachment.as_ref()) else { return };
+        let advertised = |pair: SelectedPair| {
+            let local = pair.local.ip();
+            let alternate = ports.alternates.iter().find(|alternate| alternate.local.address == local);
+            let first = self.signal.network.media_address.unwrap_or(attachment.local.advertised);
+            (alternate.map_or(first, |alternate| alternate.local.advertised), pair.local.port())
+        };
+        let selected = to.ice.selected().map(|pair| pair.map(advertised));
+        let of = |candidate: &Candidate| selected.get((candidate.component as usize).wrapping_sub(1));
+        let is_complete = candidates.iter().all(|candidate| matches!(of(candidate), Some(Some(_))));
+        if !is_complete {
+            return;
+        }
+        candidates.retain(|candidate| {
+            let address = candidate.address.parse::<IpAddr>().ok().map(|address| (address, candidate.port));
+            of(candidate).is_some_and(|selected| *selected == address)
+        });
     }
 
     /// The ports of a media as candidates. `media-address` stands for one address only.
@@ -347,6 +373,31 @@ struct Place<'a> {
     position: usize,
     /// The receiver hears music.
     held: Option<&'a HeldParty>,
+}
+
+/// Address and ports that a media is shown with.
+struct Shown {
+    address: IpAddr,
+    rtp: u16,
+    rtcp: Option<u16>,
+}
+
+impl Shown {
+    /// Those that ICE has selected, else those of the first address.
+    fn of(media: &Media, ports: &PortSet, first: &Attachment) -> Self {
+        let port = |port: &Option<Arc<LocalPort>>| port.as_ref().map(|port| port.local.port());
+        let alternate = media.ice.selected()[0].and_then(|pair| {
+            ports.alternates.iter().find(|alternate| alternate.local.address == pair.local.ip())
+        });
+        match alternate {
+            Some(other) => {
+                Self { address: other.local.advertised, rtp: other.rtp.local.port(), rtcp: port(&other.rtcp) }
+            }
+            None => {
+                Self { address: first.local.advertised, rtp: ports.rtp.local.port(), rtcp: port(&ports.rtcp) }
+            }
+        }
+    }
 }
 
 /// Which local addresses are offered as candidates.

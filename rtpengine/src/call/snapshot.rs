@@ -282,7 +282,7 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
     });
     StreamSnapshot {
         local,
-        endpoint: learned.or(signalled),
+        endpoint: media.ice.selected()[component].map(|pair| pair.remote).or(*learned).or(signalled),
         advertised: signalled,
         crypto_suite: shared.handshake_suite().or(media.security.suite().map(|suite| suite.name)),
         last_packet_us: shared.last_packet_us.get().max(*since_us),

@@ -15,7 +15,7 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rand::Rng;
@@ -260,7 +260,7 @@ impl Ice {
 
     /// The pairs of RTP and RTCP that are in use.
     pub fn selected(&self) -> [Option<SelectedPair>; 2] {
-        self.selected
+        if self.active { self.selected } else { [None; 2] }
     }
 
     /// The lines for the party; what the signal asks for counts in offers only.
@@ -284,9 +284,21 @@ impl Ice {
             pwd: local.password().into(),
             options,
             candidates,
-            remote_candidates: Vec::new(),
+            remote_candidates: self.remote_candidates(half),
             end_of_candidates: trickle,
         })
+    }
+
+    /// Who controls tells in later offers what was selected (RFC 8839 §4.4.1.2.2).
+    fn remote_candidates(&self, half: Half<'_>) -> Vec<(u32, IpAddr, u16)> {
+        if matches!(half, Half::Answer) || self.role() != Role::Controlling {
+            return Vec::new();
+        }
+        let pair = |(component, pair): (u32, Option<SelectedPair>)| {
+            let remote = pair?.remote;
+            Some((component, remote.ip(), remote.port()))
+        };
+        (1..).zip(self.selected()).filter_map(pair).collect()
     }
 
     fn differs_from(&self, said: Option<&RemoteAgent>) -> bool {
