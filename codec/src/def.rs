@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use crate::coder::{Family, Missing, Supplemental};
-use crate::framed::{self, G726Family, g726};
+use crate::framed::{self, G726_CODERS, g726};
 use crate::{amr, g711, g722, g729, gsm, l16, opus};
 
 /// What a payload type carries, as far as negotiation is concerned.
@@ -209,10 +209,10 @@ static ALL: [CodecDef; 33] = [
     CodecDef::no_rtp("PCM-U8"),
     l16::L16,
     l16::X_L16,
-    g726("G726-16", &G726Family(2), 16_000),
-    g726("G726-24", &G726Family(3), 24_000),
-    g726("G726-32", &G726Family(4), 32_000),
-    g726("G726-40", &G726Family(5), 40_000),
+    g726("G726-16", &G726_CODERS[0], 16_000),
+    g726("G726-24", &G726_CODERS[1], 24_000),
+    g726("G726-32", &G726_CODERS[2], 32_000),
+    g726("G726-40", &G726_CODERS[3], 40_000),
     CodecDef {
         name: "telephone-event",
         kind: Kind::TelephoneEvent,

@@ -1,4 +1,4 @@
-//! Codecs of libav whose payloads are frames one behind the other: G.723.1, G.726, Speex, iLBC.
+//! Codecs of libav whose payloads are frames one behind the other: G.723.1, G.726, Speex, iLBC, and what GSM and G.722 are made of.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ pub(crate) const G723: CodecDef = CodecDef {
     default_ptime_ms: 30,
     min_ptime_ms: 30,
     default_bitrate_bps: 6300,
-    family: &G723Family,
+    family: &G723_CODER,
     ..CodecDef::NARROWBAND
 };
 
@@ -41,36 +41,41 @@ pub(crate) const ILBC: CodecDef = CodecDef {
 };
 
 /// G.726 at 2 to 5 bits per sample, the first sample in the low bits (RFC 3551 §4.5.4).
-pub(crate) const fn g726(name: &'static str, bits: &'static dyn Family, bitrate_bps: u32) -> CodecDef {
-    CodecDef {
-        name,
-        min_ptime_ms: 20,
-        default_bitrate_bps: bitrate_bps,
-        family: bits,
-        ..CodecDef::NARROWBAND
-    }
+pub(crate) const fn g726(name: &'static str, family: &'static Framed, bitrate_bps: u32) -> CodecDef {
+    CodecDef { name, min_ptime_ms: 20, default_bitrate_bps: bitrate_bps, family, ..CodecDef::NARROWBAND }
 }
 
-/// A coder's names in libav, and whether it is there.
-type Names = (&'static str, &'static str);
+/// A coder's names in libav, encoder first.
+pub(crate) type Names = (&'static str, &'static str);
 
-fn available((encoder, decoder): Names) -> (bool, bool) {
+pub(crate) fn available((encoder, decoder): Names) -> (bool, bool) {
     (has_encoder(encoder), has_decoder(decoder))
 }
 
+/// A codec with an RTP clock of 8000 Hz, one channel and no options.
 #[derive(Debug)]
-struct G723Family;
+pub(crate) struct Framed {
+    pub(crate) names: Names,
+    /// What of it this machine has.
+    pub(crate) available: LazyLock<(bool, bool)>,
+    pub(crate) sample_rate: u32,
+    /// Length of the frame at the front of a payload.
+    pub(crate) frame: fn(&[u8]) -> Option<usize>,
+    /// Samples of an encoder frame; `None`: those of a packet.
+    pub(crate) frame_samples: Option<usize>,
+    /// 0: the encoder's own.
+    pub(crate) bitrate_bps: u32,
+    /// 0: does not matter. Codecs that code samples one by one take frames of any length.
+    pub(crate) bits_per_sample: u8,
+}
 
-const G723_NAMES: Names = ("g723_1", "g723_1");
-static G723_AVAILABLE: LazyLock<(bool, bool)> = LazyLock::new(|| available(G723_NAMES));
-
-impl Family for G723Family {
+impl Family for Framed {
     fn can_encode(&self) -> bool {
-        G723_AVAILABLE.0
+        self.available.0
     }
 
     fn can_decode(&self) -> bool {
-        G723_AVAILABLE.1
+        self.available.1
     }
 
     fn new_decoder(
@@ -79,7 +84,9 @@ impl Family for G723Family {
         _: &DecoderOptions,
     ) -> Result<Box<dyn Decoder>, CodecError> {
         require_clock(format, 8000)?;
-        FramedDecoder::open(format, G723_NAMES.1, DecoderSetup::new(8000), g723_frame)
+        let setup =
+            DecoderSetup { bits_per_sample: self.bits_per_sample, ..DecoderSetup::new(self.sample_rate) };
+        FramedDecoder::open(format, self.names.1, setup, self.frame)
     }
 
     fn new_encoder(
@@ -89,61 +96,50 @@ impl Family for G723Family {
     ) -> Result<Box<dyn Encoder>, CodecError> {
         require_clock(format, 8000)?;
         refuse_options(format, options)?;
-        FramedEncoder::open(
-            format,
-            EncoderSetup { bitrate_bps: 6300, ..EncoderSetup::new(G723_NAMES.0, 8000, 240) },
-        )
+        let of_packet = || self.sample_rate as usize / 1000 * usize::from(packet_time_ms(format, options));
+        let setup =
+            EncoderSetup::new(self.names.0, self.sample_rate, self.frame_samples.unwrap_or_else(of_packet));
+        let any_frame = self.bits_per_sample != 0;
+        FramedEncoder::open(format, EncoderSetup { bitrate_bps: self.bitrate_bps, any_frame, ..setup })
     }
 }
+
+const G723_NAMES: Names = ("g723_1", "g723_1");
+
+static G723_CODER: Framed = Framed {
+    names: G723_NAMES,
+    available: LazyLock::new(|| available(G723_NAMES)),
+    sample_rate: 8000,
+    frame: g723_frame,
+    frame_samples: Some(240),
+    bitrate_bps: 6300,
+    bits_per_sample: 0,
+};
 
 /// Length of the frame at the front, by its lowest bits.
 fn g723_frame(payload: &[u8]) -> Option<usize> {
     Some([24, 20, 4, 1][usize::from(payload.first()? & 3)])
 }
 
-/// G.726 with this many bits per sample.
-#[derive(Debug)]
-pub(crate) struct G726Family(pub u8);
-
 const G726_NAMES: Names = ("g726le", "g726le");
-static G726_AVAILABLE: LazyLock<(bool, bool)> = LazyLock::new(|| available(G726_NAMES));
 
-impl Family for G726Family {
-    fn can_encode(&self) -> bool {
-        G726_AVAILABLE.0
-    }
+/// G.726 with 2, 3, 4 and 5 bits per sample.
+pub(crate) static G726_CODERS: [Framed; 4] = [g726_coder(2), g726_coder(3), g726_coder(4), g726_coder(5)];
 
-    fn can_decode(&self) -> bool {
-        G726_AVAILABLE.1
-    }
-
-    fn new_decoder(
-        &self,
-        format: &PayloadFormat,
-        _: &DecoderOptions,
-    ) -> Result<Box<dyn Decoder>, CodecError> {
-        require_clock(format, 8000)?;
-        let setup = DecoderSetup { bits_per_sample: self.0, ..DecoderSetup::new(8000) };
-        FramedDecoder::open(format, G726_NAMES.1, setup, whole_payload)
-    }
-
-    fn new_encoder(
-        &self,
-        format: &PayloadFormat,
-        options: &EncoderOptions,
-    ) -> Result<Box<dyn Encoder>, CodecError> {
-        require_clock(format, 8000)?;
-        refuse_options(format, options)?;
+const fn g726_coder(bits: u8) -> Framed {
+    Framed {
+        names: G726_NAMES,
+        available: LazyLock::new(|| available(G726_NAMES)),
+        sample_rate: 8000,
+        frame: whole_payload,
         // 80 samples are a whole number of octets at every rate.
-        let setup = EncoderSetup::new(G726_NAMES.0, 8000, 80);
-        FramedEncoder::open(
-            format,
-            EncoderSetup { bitrate_bps: u32::from(self.0) * 8000, any_frame: true, ..setup },
-        )
+        frame_samples: Some(80),
+        bitrate_bps: bits as u32 * 8000,
+        bits_per_sample: bits,
     }
 }
 
-fn whole_payload(payload: &[u8]) -> Option<usize> {
+pub(crate) fn whole_payload(payload: &[u8]) -> Option<usize> {
     (!payload.is_empty()).then_some(payload.len())
 }
 

@@ -3,12 +3,10 @@
 //! The encoder tables are indexed by the bits that matter: G.711 sees 14-bit (µ-law) and 13-bit (A-law)
 //! samples, negative ones in one's complement, so 16 384 and 4096 octets decide every 16-bit input.
 
-use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, packet_time_ms, refuse_options,
-    require_clock,
-};
+use crate::coder::{CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, require_clock};
 use crate::def::{CodecDef, FmtpRule};
 use crate::format::PayloadFormat;
+use crate::per_sample::{Code, PerSample};
 
 pub(crate) const PCMU: CodecDef = CodecDef {
     name: "PCMU",
@@ -70,12 +68,7 @@ impl Family for Law {
         _options: &DecoderOptions,
     ) -> Result<Box<dyn Decoder>, CodecError> {
         check(format)?;
-        Ok(Box::new(G711 {
-            law: *self,
-            rate: format.clock_rate,
-            channels: format.channels,
-            frame_samples: 0,
-        }))
+        Ok(PerSample::decoder(*self, format))
     }
 
     fn new_encoder(
@@ -84,10 +77,7 @@ impl Family for Law {
         options: &EncoderOptions,
     ) -> Result<Box<dyn Encoder>, CodecError> {
         check(format)?;
-        refuse_options(format, options)?;
-        let ptime = u64::from(packet_time_ms(format, options));
-        let frame_samples = (u64::from(format.clock_rate) * ptime / 1000) as usize;
-        Ok(Box::new(G711 { law: *self, rate: format.clock_rate, channels: format.channels, frame_samples }))
+        PerSample::encoder(*self, format, options)
     }
 }
 
@@ -99,54 +89,22 @@ fn check(format: &PayloadFormat) -> Result<(), CodecError> {
     require_clock(format, 8000)
 }
 
-struct G711 {
-    law: Law,
-    rate: u32,
-    channels: u8,
-    frame_samples: usize,
-}
+impl Code for Law {
+    const OCTETS: usize = 1;
 
-impl Decoder for G711 {
-    fn sample_rate(&self) -> u32 {
-        self.rate
-    }
-
-    fn channels(&self) -> u8 {
-        self.channels
-    }
-
-    fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
-        if !payload.len().is_multiple_of(usize::from(self.channels)) {
-            return Err(CodecError::InvalidPayload);
-        }
-        let table = match self.law {
+    fn expand(self, payload: &[u8], out: &mut Vec<i16>) {
+        let table = match self {
             Law::Mu => &MU_EXPAND,
             Law::A => &A_EXPAND,
         };
         out.extend(payload.iter().map(|&octet| table[usize::from(octet)]));
-        Ok(())
-    }
-}
-
-impl Encoder for G711 {
-    fn sample_rate(&self) -> u32 {
-        self.rate
     }
 
-    fn channels(&self) -> u8 {
-        self.channels
-    }
-
-    fn frame_samples(&self) -> usize {
-        self.frame_samples
-    }
-
-    fn encode(&mut self, frame: &[i16], out: &mut Vec<u8>) -> Result<(), CodecError> {
-        match self.law {
-            Law::Mu => out.extend(frame.iter().map(|&s| MU_COMPRESS[usize::from(s as u16 >> 2)])),
-            Law::A => out.extend(frame.iter().map(|&s| A_COMPRESS[usize::from(s as u16 >> 4)])),
+    fn compress(self, samples: &[i16], out: &mut Vec<u8>) {
+        match self {
+            Law::Mu => out.extend(samples.iter().map(|&s| MU_COMPRESS[usize::from(s as u16 >> 2)])),
+            Law::A => out.extend(samples.iter().map(|&s| A_COMPRESS[usize::from(s as u16 >> 4)])),
         }
-        Ok(())
     }
 }
 

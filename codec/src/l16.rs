@@ -1,11 +1,9 @@
 //! Linear 16-bit samples: L16 in network order (RFC 3551 §4.5.11), X-L16 in little-endian order.
 
-use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, open_error, packet_time_ms,
-    refuse_options,
-};
+use crate::coder::{CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, open_error};
 use crate::def::CodecDef;
 use crate::format::PayloadFormat;
+use crate::per_sample::{Code, PerSample};
 
 pub(crate) const L16: CodecDef = CodecDef {
     name: "L16",
@@ -40,12 +38,7 @@ impl Family for ByteOrder {
         _options: &DecoderOptions,
     ) -> Result<Box<dyn Decoder>, CodecError> {
         check(format)?;
-        Ok(Box::new(Linear {
-            order: *self,
-            rate: format.clock_rate,
-            channels: format.channels,
-            frame_samples: 0,
-        }))
+        Ok(PerSample::decoder(*self, format))
     }
 
     fn new_encoder(
@@ -54,15 +47,7 @@ impl Family for ByteOrder {
         options: &EncoderOptions,
     ) -> Result<Box<dyn Encoder>, CodecError> {
         check(format)?;
-        refuse_options(format, options)?;
-        let ptime = u64::from(packet_time_ms(format, options));
-        let frame_samples = (u64::from(format.clock_rate) * ptime / 1000) as usize;
-        Ok(Box::new(Linear {
-            order: *self,
-            rate: format.clock_rate,
-            channels: format.channels,
-            frame_samples,
-        }))
+        PerSample::encoder(*self, format, options)
     }
 }
 
@@ -74,54 +59,22 @@ fn check(format: &PayloadFormat) -> Result<(), CodecError> {
     Ok(())
 }
 
-struct Linear {
-    order: ByteOrder,
-    rate: u32,
-    channels: u8,
-    frame_samples: usize,
-}
+impl Code for ByteOrder {
+    const OCTETS: usize = 2;
 
-impl Decoder for Linear {
-    fn sample_rate(&self) -> u32 {
-        self.rate
-    }
-
-    fn channels(&self) -> u8 {
-        self.channels
-    }
-
-    fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
-        if !payload.len().is_multiple_of(2 * usize::from(self.channels)) {
-            return Err(CodecError::InvalidPayload);
-        }
+    fn expand(self, payload: &[u8], out: &mut Vec<i16>) {
         let pairs = payload.chunks_exact(2);
-        match self.order {
+        match self {
             ByteOrder::Network => out.extend(pairs.map(|p| i16::from_be_bytes([p[0], p[1]]))),
             ByteOrder::Little => out.extend(pairs.map(|p| i16::from_le_bytes([p[0], p[1]]))),
         }
-        Ok(())
-    }
-}
-
-impl Encoder for Linear {
-    fn sample_rate(&self) -> u32 {
-        self.rate
     }
 
-    fn channels(&self) -> u8 {
-        self.channels
-    }
-
-    fn frame_samples(&self) -> usize {
-        self.frame_samples
-    }
-
-    fn encode(&mut self, frame: &[i16], out: &mut Vec<u8>) -> Result<(), CodecError> {
-        match self.order {
-            ByteOrder::Network => out.extend(frame.iter().flat_map(|s| s.to_be_bytes())),
-            ByteOrder::Little => out.extend(frame.iter().flat_map(|s| s.to_le_bytes())),
+    fn compress(self, samples: &[i16], out: &mut Vec<u8>) {
+        match self {
+            ByteOrder::Network => out.extend(samples.iter().flat_map(|s| s.to_be_bytes())),
+            ByteOrder::Little => out.extend(samples.iter().flat_map(|s| s.to_le_bytes())),
         }
-        Ok(())
     }
 }
 

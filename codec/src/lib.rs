@@ -23,6 +23,7 @@ mod l16;
 mod libav;
 pub mod mix;
 mod opus;
+mod per_sample;
 pub mod resample;
 pub mod rtp;
 pub mod sequencer;
