@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use service::log::LogHandle;
 use tokio::runtime::{self, Runtime};
@@ -164,6 +164,11 @@ async fn tick(engine: Arc<Engine>) {
     loop {
         second.tick().await;
         engine.tick();
+        if engine.identities.is_due(Instant::now()) {
+            let engine = engine.clone();
+            // Whoever shuts down meanwhile does not need a certificate any more.
+            let _ = tokio::task::spawn_blocking(move || engine.renew_identity()).await;
+        }
     }
 }
 

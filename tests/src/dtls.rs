@@ -1,9 +1,12 @@
-//! DTLS-SRTP of the test's parties, on OpenSSL's own API over a UDP socket that may carry other packets beside.
+//! DTLS-SRTP of the test's parties, over a UDP socket that may carry other packets beside: on OpenSSL's own API, and on dimpl, which
+//! shares nothing with OpenSSL and speaks DTLS 1.3 as well.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dimpl::{Config, Dtls, DtlsCertificate, Output, SrtpProfile};
 use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -49,7 +52,23 @@ pub struct Association {
     pub sent: usize,
     /// Octets received before the handshake was done.
     pub received: usize,
-    stream: SslStream<Wire>,
+    stream: Stream,
+}
+
+#[derive(Debug)]
+enum Stream {
+    OpenSsl(Box<SslStream<Wire>>),
+    /// Kept for what the daemon may repeat.
+    Dimpl(Box<Dtls>),
+}
+
+/// Which versions a party of the second implementation speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// DTLS 1.2.
+    V12,
+    /// DTLS 1.3 too.
+    V12And13,
 }
 
 #[derive(Debug)]
@@ -169,12 +188,95 @@ impl Identity {
         let suite = suite.ok_or_else(|| format!("profile {selected}"))?;
         let shown = stream.ssl().peer_certificate().ok_or("no certificate")?;
         let shown = hexadecimal(&shown.digest(MessageDigest::sha256()).map_err(text)?);
-        let (client, server) = keys(&stream, suite)?;
-        let srtp = match role {
-            Role::Client => Endpoint::new(client, server),
-            Role::Server => Endpoint::new(server, client),
-        };
+        let (key, salt) = lengths(suite);
+        let mut octets = vec![0; 2 * (key + salt)];
+        stream.ssl().export_keying_material(&mut octets, "EXTRACTOR-dtls_srtp", None).map_err(text)?;
+        let srtp = endpoint(suite, &octets, role);
         let (sent, received) = (stream.get_ref().sent, stream.get_ref().received);
+        Ok(Association {
+            srtp,
+            shown: format!("sha-256 {shown}"),
+            sent,
+            received,
+            stream: Stream::OpenSsl(Box::new(stream)),
+        })
+    }
+
+    /// Shakes hands on this socket by the second implementation.
+    ///
+    /// # Errors
+    /// What went wrong, a time-out among it.
+    pub fn shake_by_dimpl(
+        &self,
+        socket: &UdpSocket,
+        to: SocketAddr,
+        role: Role,
+        versions: Versions,
+        limit: Duration,
+    ) -> Result<Association, String> {
+        let der = |key: &PKey<Private>| key.private_key_to_pkcs8().map_err(|error| error.to_string());
+        let certificate = DtlsCertificate {
+            certificate: self.certificate.to_der().map_err(|error| error.to_string())?,
+            private_key: der(&self.key)?,
+        };
+        let config = Arc::new(Config::default());
+        let mut dtls = match versions {
+            Versions::V12 => Dtls::new_12(config, certificate, Instant::now()),
+            Versions::V12And13 => Dtls::new_auto(config, certificate, Instant::now()),
+        };
+        dtls.set_active(role == Role::Client);
+        let before = socket.read_timeout().map_err(|error| error.to_string())?;
+        let wait = |time| socket.set_read_timeout(time).map_err(|error| error.to_string());
+        wait(Some(Duration::from_millis(10)))?;
+        let (mut out, mut datagram) = (vec![0; 4096], vec![0; 2048]);
+        let (mut shown, mut srtp, mut connected) = (None, None, false);
+        let (mut sent, mut received) = (0, 0);
+        let end = Instant::now() + limit;
+        while srtp.is_none() || shown.is_none() || !connected {
+            if Instant::now() > end {
+                wait(before)?;
+                return Err("the handshake takes too long".into());
+            }
+            dtls.handle_timeout(Instant::now()).map_err(|error| error.to_string())?;
+            loop {
+                match dtls.poll_output(&mut out) {
+                    Output::Packet(packet) => {
+                        sent += packet.len();
+                        socket.send_to(packet, to).map_err(|error| error.to_string())?;
+                    }
+                    Output::BufferTooSmall { needed } => out.resize(needed, 0),
+                    Output::Connected => connected = true,
+                    Output::PeerCert(der) => {
+                        let certificate = X509::from_der(der).map_err(|error| error.to_string())?;
+                        let digest = certificate.digest(MessageDigest::sha256());
+                        shown = Some(hexadecimal(&digest.map_err(|error| error.to_string())?));
+                    }
+                    Output::KeyingMaterial(octets, profile) => {
+                        let suite = match profile {
+                            SrtpProfile::AEAD_AES_256_GCM => "AEAD_AES_256_GCM",
+                            SrtpProfile::AEAD_AES_128_GCM => "AEAD_AES_128_GCM",
+                            _ => "AES_CM_128_HMAC_SHA1_80",
+                        };
+                        srtp = Some(endpoint(suite, &octets, role));
+                    }
+                    Output::Timeout(_) => break,
+                    _ => {}
+                }
+            }
+            if let Ok((length, _)) = socket.recv_from(&mut datagram)
+                && matches!(datagram[0], 20..=63)
+            {
+                received += length;
+                dtls.handle_packet(&datagram[..length]).map_err(|error| error.to_string())?;
+            }
+        }
+        // The last flight.
+        while let Output::Packet(packet) = dtls.poll_output(&mut out) {
+            socket.send_to(packet, to).map_err(|error| error.to_string())?;
+        }
+        wait(before)?;
+        let (shown, srtp) = (shown.ok_or("no certificate")?, srtp.ok_or("no keys")?);
+        let stream = Stream::Dimpl(Box::new(dtls));
         Ok(Association { srtp, shown: format!("sha-256 {shown}"), sent, received, stream })
     }
 }
@@ -188,23 +290,29 @@ impl Default for Identity {
 impl Association {
     /// Tells the daemon that it is over.
     pub fn close(&mut self) {
-        let _ = self.stream.shutdown();
+        match &mut self.stream {
+            Stream::OpenSsl(stream) => drop(stream.shutdown()),
+            Stream::Dimpl(dtls) => drop(dtls.close()),
+        }
     }
 }
 
-/// RFC 5764 §4.2: client key, server key, client salt, server salt.
-fn keys(stream: &SslStream<Wire>, suite: &str) -> Result<(Key, Key), String> {
+/// Octets of key and salt.
+fn lengths(suite: &str) -> (usize, usize) {
     let key = if suite.contains("256") { 32 } else { 16 };
-    let salt = if suite.starts_with("AEAD") { 12 } else { 14 };
-    let mut octets = vec![0; 2 * (key + salt)];
-    stream
-        .ssl()
-        .export_keying_material(&mut octets, "EXTRACTOR-dtls_srtp", None)
-        .map_err(|error| error.to_string())?;
+    (key, if suite.starts_with("AEAD") { 12 } else { 14 })
+}
+
+/// RFC 5764 §4.2: client key, server key, client salt, server salt.
+fn endpoint(suite: &str, octets: &[u8], role: Role) -> Endpoint {
+    let (key, salt) = lengths(suite);
     let of = |which: usize| {
         Key::new(suite, &[&octets[which * key..][..key], &octets[2 * key + which * salt..][..salt]].concat())
     };
-    Ok((of(0), of(1)))
+    match role {
+        Role::Client => Endpoint::new(of(0), of(1)),
+        Role::Server => Endpoint::new(of(1), of(0)),
+    }
 }
 
 fn hexadecimal(octets: &[u8]) -> String {

@@ -1,11 +1,12 @@
 //! Calls with DTLS-SRTP through the real daemon: the parties are OpenSSL's own API and a second implementation of SRTP.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use e2e::call::extend;
 use e2e::daemon::{Relay, wait_for};
-use e2e::dtls::{Association, Identity, PROFILES, Role};
+use e2e::dtls::{Association, Identity, PROFILES, Role, Versions};
 use e2e::party::Party;
 use e2e::sdp::{self, Media};
 use e2e::srtp::{Endpoint, Key};
@@ -19,8 +20,16 @@ const ALL: &str = "SRTP_AEAD_AES_256_GCM:SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SH
 enum Protection {
     Plain,
     Sdes(Key),
-    /// With the value of `setup` in its descriptions, and the profiles that it takes.
-    Dtls(Identity, &'static str, &'static str),
+    /// With the value of `setup` in its descriptions, and how it shakes hands.
+    Dtls(Identity, &'static str, By),
+}
+
+/// An implementation of DTLS.
+#[derive(Clone, Copy)]
+enum By {
+    /// With these profiles.
+    OpenSsl(&'static str),
+    Dimpl(Versions),
 }
 
 struct Side {
@@ -80,7 +89,7 @@ impl Side {
                 let receive = Key::parse(line.expect("a line with our suite"));
                 self.keys = [0, 1].map(|_| Some(Endpoint::new(key.clone(), receive.clone())));
             }
-            Protection::Dtls(identity, setup, profiles) => {
+            Protection::Dtls(identity, setup, by) => {
                 let theirs = media.attributes.iter().find_map(|line| line.strip_prefix("setup:"));
                 let role = match (setup, theirs.expect("a role")) {
                     ("active", _) | (_, "passive") => Role::Client,
@@ -91,7 +100,10 @@ impl Side {
                 self.associations.clear();
                 let ports = [(&*self.party.rtp, media.rtp), (&self.party.rtcp, media.rtcp)];
                 for (index, (socket, to)) in ports.into_iter().take(2 - usize::from(self.muxed)).enumerate() {
-                    let made = identity.shake(socket, to, role, profiles, LIMIT);
+                    let made = match by {
+                        By::OpenSsl(profiles) => identity.shake(socket, to, role, profiles, LIMIT),
+                        By::Dimpl(versions) => identity.shake_by_dimpl(socket, to, role, versions, LIMIT),
+                    };
                     let association = made.unwrap_or_else(|error| panic!("{role:?}: {error}"));
                     let shown = format!("fingerprint:{}", association.shown);
                     assert!(media.has(&shown), "{shown} is not in {:?}", media.attributes);
@@ -136,9 +148,26 @@ impl Side {
         }
     }
 
+    /// The packet arrives as it was sent, and nothing else but what was sent before by the same source.
+    fn hear(&mut self, packet: &[u8], rtcp: bool) {
+        let ssrc = if rtcp { 4..8 } else { 8..12 };
+        loop {
+            let heard = self.receive(rtcp).expect("a packet");
+            assert_eq!(heard[ssrc.clone()], packet[ssrc.clone()], "a packet of somebody else");
+            if heard == packet {
+                return;
+            }
+        }
+    }
+
     fn packet(&mut self) -> Vec<u8> {
         let payload: [u8; 160] = rand::random();
         self.party.next_packet(0, &payload, 160).to_octets()
+    }
+
+    fn report(&self) -> Vec<u8> {
+        let block: [u8; 24] = rand::random();
+        [&[0x81, 201, 0, 7][..], &self.party.ssrc.to_be_bytes(), &block].concat()
     }
 }
 
@@ -201,15 +230,14 @@ impl<'r> Call<'r> {
                 let (from, to) = if forward { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
                 let packet = from.packet();
                 from.send(&packet, false);
-                assert_eq!(to.receive(false), Some(packet));
+                to.hear(&packet, false);
             }
         }
         for forward in [true, false] {
             let (from, to) = if forward { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
-            let block: [u8; 24] = rand::random();
-            let report = [&[0x81, 201, 0, 7][..], &from.party.ssrc.to_be_bytes(), &block].concat();
+            let report = from.report();
             from.send(&report, true);
-            assert_eq!(to.receive(true), Some(report));
+            to.hear(&report, true);
         }
     }
 
@@ -220,26 +248,27 @@ impl<'r> Call<'r> {
 
 /// Sends until a packet has come through.
 fn exchange(from: &mut Side, to: &mut Side) {
-    let deadline = std::time::Instant::now() + LIMIT;
-    to.party.rtp.set_read_timeout(Some(Duration::from_millis(30))).expect("not zero");
-    let mut buffer = [0; 2048];
-    loop {
-        assert!(std::time::Instant::now() < deadline, "media come through");
-        let packet = from.packet();
-        from.send(&packet, false);
-        if let Ok(length) = to.party.rtp.recv(&mut buffer)
-            && buffer[0] >= 128
-        {
-            if let Some(keys) = to.keys(false) {
-                assert!(keys.unprotect(&buffer[..length]).is_some());
+    for rtcp in [false, true] {
+        let deadline = Instant::now() + LIMIT;
+        let mut buffer = [0; 2048];
+        loop {
+            assert!(Instant::now() < deadline, "media come through");
+            let packet = if rtcp { from.report() } else { from.packet() };
+            from.send(&packet, rtcp);
+            to.socket(rtcp).set_read_timeout(Some(Duration::from_millis(30))).expect("not zero");
+            let Ok(length) = to.socket(rtcp).recv(&mut buffer) else { continue };
+            if buffer[0] >= 128 {
+                if let Some(keys) = to.keys(rtcp) {
+                    assert!(keys.unprotect(&buffer[..length]).is_some());
+                }
+                break;
             }
-            return;
         }
     }
 }
 
 fn dtls(setup: &'static str) -> Protection {
-    Protection::Dtls(Identity::new(), setup, ALL)
+    Protection::Dtls(Identity::new(), setup, By::OpenSsl(ALL))
 }
 
 #[test]
@@ -286,7 +315,7 @@ fn every_profile_is_spoken_on_either_side() {
     let relay = Relay::start(&[]);
     for (profile, suite) in PROFILES {
         for role in ["active", "passive"] {
-            let protection = Protection::Dtls(Identity::new(), role, profile);
+            let protection = Protection::Dtls(Identity::new(), role, By::OpenSsl(profile));
             let sides = [Side::new(protection, true), Side::new(Protection::Plain, false)];
             let mut call = Call::new(&relay, &format!("{profile} {role}"), sides);
             call.negotiate(&json!({}));
@@ -352,4 +381,93 @@ fn wrong_certificate_is_not_heard_and_the_call_goes_on_waiting() {
     call.talk();
     let verified = || call.query().contains("DTLS fingerprint verified").then_some(());
     assert!(wait_for(LIMIT, verified).is_some());
+}
+
+#[test]
+fn another_implementation_of_dtls_is_understood_in_both_roles() {
+    let relay = Relay::start(&[]);
+    for versions in [Versions::V12, Versions::V12And13] {
+        for (setup, muxed) in [("active", true), ("passive", true), ("actpass", false), ("passive", false)] {
+            let id = format!("{versions:?} {setup} {muxed}");
+            eprintln!("{id}");
+            let protection = Protection::Dtls(Identity::new(), setup, By::Dimpl(versions));
+            let sides = [Side::new(protection, muxed), Side::new(Protection::Plain, false)];
+            let mut call = Call::new(&relay, &id, sides);
+            call.negotiate(&json!({}));
+            call.talk();
+        }
+    }
+}
+
+/// Both published attacks at once, with the default configuration: RTP sprayed at all ports, and ClientHellos before the party's.
+#[test]
+fn attackers_who_are_first_and_loud_get_nothing_and_harm_nobody() {
+    let relay = Relay::start(&[]);
+    let sides = [Side::new(dtls("active"), true), Side::new(Protection::Plain, false)];
+    let mut call = Call::new(&relay, "attack", sides);
+    let [a, b] = &mut call.sides;
+    let offer = json!({"command": "offer", "call-id": "attack", "from-tag": "a", "sdp": a.sdp(false, 1),
+        "transport-protocol": "RTP/AVP", "rtcp-mux": ["demux"]});
+    b.remote = Some(media_of(&relay.ng.ok(offer)));
+    let answer = json!({"command": "answer", "call-id": "attack", "from-tag": "a", "to-tag": "b", "sdp": b.sdp(true, 1)});
+    let answered = media_of(&relay.ng.ok(answer));
+    let target = answered.rtp;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sprayer = scope.spawn(|| {
+            let attacker = UdpSocket::bind("127.0.0.66:0").expect("a socket");
+            attacker.set_nonblocking(true).expect("a flag");
+            let mut heard = Vec::new();
+            let mut rtp = [0x5a; 172];
+            rtp[..12].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0x66, 0x66, 0x66, 0x66]);
+            let mut buffer = [0; 2048];
+            for number in 0_u16.. {
+                if stop.load(Relaxed) {
+                    break;
+                }
+                rtp[2..4].copy_from_slice(&number.to_be_bytes());
+                let _ = attacker.send_to(&rtp, target);
+                while let Ok(length) = attacker.recv(&mut buffer) {
+                    heard.push(buffer[..length].to_vec());
+                }
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            heard
+        });
+        let racer = scope.spawn(|| {
+            let attacker = UdpSocket::bind("127.0.0.67:0").expect("a socket");
+            let mut won = 0;
+            while !stop.load(Relaxed) {
+                let made =
+                    Identity::new().shake(&attacker, target, Role::Client, ALL, Duration::from_millis(50));
+                // Whoever is lied to believes in its keys until it is told off; nothing must be encrypted with them.
+                won += usize::from(made.is_ok_and(|mut association| {
+                    attacker.set_read_timeout(Some(Duration::from_millis(50))).expect("not zero");
+                    let mut buffer = [0; 2048];
+                    let heard = attacker.recv(&mut buffer).ok().filter(|_| buffer[0] >= 128);
+                    heard.is_some_and(|length| association.srtp.unprotect(&buffer[..length]).is_some())
+                }));
+            }
+            won
+        });
+        // They have the port for themselves for a while.
+        std::thread::sleep(Duration::from_millis(200));
+        a.connect(answered.clone(), false);
+        exchange(a, b);
+        for _ in 0..100 {
+            for forward in [true, false] {
+                let (from, to) = if forward { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+                let packet = from.packet();
+                from.send(&packet, false);
+                to.hear(&packet, false);
+            }
+        }
+        stop.store(true, Relaxed);
+        assert_eq!(
+            sprayer.join().expect("the sprayer"),
+            Vec::<Vec<u8>>::new(),
+            "the attacker is sent nothing"
+        );
+        assert_eq!(racer.join().expect("the racer"), 0, "the attacker has keys");
+    });
 }

@@ -13,6 +13,7 @@ use super::delete::{self, Deletion};
 use super::dialogue::Participant;
 use super::error::CommandError;
 use super::fragments::EarlyFragments;
+use super::identities::Identities;
 use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
 use super::playback::{self, PartyPlayer};
@@ -50,8 +51,8 @@ pub struct Engine {
     pub(super) pool: Arc<PortPool>,
     pub(super) plane: MediaPlane,
     pub(super) recorder: Recorder,
-    /// Ours, in new DTLS associations.
-    pub(super) identity: Arc<Identity>,
+    /// Ours, in DTLS.
+    pub identities: Identities,
     pub(super) interfaces: Interfaces,
     pub(super) store: CallStore,
     /// Calls of another instance among those in the store.
@@ -95,7 +96,7 @@ impl Engine {
             pool,
             plane,
             recorder,
-            identity: Arc::new(identity),
+            identities: Identities::new(identity, Instant::now()),
         }
     }
 
@@ -253,6 +254,11 @@ impl Engine {
     /// The call that the data plane knows by this key.
     pub(super) fn by_key(&self, key: &CallKey) -> Option<CallHandle> {
         lock(&self.by_key).get(&key.0).and_then(Weak::upgrade)
+    }
+
+    /// Shows another certificate to new parties.
+    pub fn renew_identity(&self) {
+        self.identities.renew(&self.config, Instant::now());
     }
 
     pub(super) fn install(&self, call: &Call) {

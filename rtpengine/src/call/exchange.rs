@@ -30,7 +30,7 @@ pub struct Exchange<'a> {
     pub pool: &'a Arc<PortPool>,
     pub signal: &'a Signal,
     pub sdp: &'a SessionDescription,
-    pub identity: &'a Arc<Identity>,
+    pub identity: Arc<Identity>,
     /// Number for the next new media of the call.
     pub next_media_number: u32,
     /// The side that is the daemon itself.
@@ -269,7 +269,7 @@ impl Exchange<'_> {
         if described.port == 0 {
             return;
         }
-        let policy = Policy::new(self.signal, self.config.dtls_passive, self.identity);
+        let policy = Policy::new(self.signal, self.config.dtls_passive, &self.identity);
         let section = Section::new(described, self.sdp);
         from.security.receive_offer(&section, &policy);
         to.security.prepare_offer(to.rtp_profile(), Some(&section), &policy, &mut rand::rng());
@@ -279,7 +279,7 @@ impl Exchange<'_> {
         if described.port == 0 {
             return;
         }
-        let policy = Policy::new(self.signal, self.config.dtls_passive, self.identity);
+        let policy = Policy::new(self.signal, self.config.dtls_passive, &self.identity);
         from.security.receive_answer(&Section::new(described, self.sdp));
         let packets = if coding::passes_unchanged(from, to) && from.masked_extensions.is_empty() {
             Packets::Unchanged

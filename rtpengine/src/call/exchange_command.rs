@@ -96,7 +96,7 @@ impl Engine {
             pool: &self.pool,
             signal,
             sdp: &sdp,
-            identity: &self.identity,
+            identity: self.identities.current(),
             next_media_number: call.next_media_number,
             own_side: OwnSide::Neither,
         };

@@ -28,6 +28,7 @@ mod explain;
 mod fax;
 mod fragments;
 mod ice;
+mod identities;
 mod interfaces;
 mod lifecycle;
 mod model;

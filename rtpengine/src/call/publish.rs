@@ -233,7 +233,7 @@ impl Engine {
             pool: &self.pool,
             signal,
             sdp,
-            identity: &self.identity,
+            identity: self.identities.current(),
             next_media_number: call.next_media_number,
             own_side,
         }

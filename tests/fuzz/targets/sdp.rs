@@ -21,7 +21,11 @@ fuzz_target!(|input: &[u8]| {
     let Some(printable) = printable(&description) else { return };
     let printed = render(&printable, &AttributeEdits::default());
     // No input may blow up: what is printed is bounded by what was read.
-    assert!(printed.len() <= 4 * input.len() + 200 * (description.media.len() + 1), "{} octets", printed.len());
+    assert!(
+        printed.len() <= 4 * input.len() + 200 * (description.media.len() + 1),
+        "{} octets",
+        printed.len()
+    );
     let again = parse(&printed, ParseOptions::default()).expect("what was printed can be read");
     assert_eq!(again.media.len(), description.media.len());
 });

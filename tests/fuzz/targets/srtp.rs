@@ -16,7 +16,9 @@ fuzz_target!(|input: &[u8]| {
     };
     let (key_salt, mki) = ([0x42; 64], [0x24; 255]);
     let mki = &mki[..usize::from(mki_octets % 16)];
-    let Ok(key) = MasterKey::new(suite, &key_salt[..suite.key_salt_octets()], mki, parameters) else { return };
+    let Ok(key) = MasterKey::new(suite, &key_salt[..suite.key_salt_octets()], mki, parameters) else {
+        return;
+    };
     let mut unprotector = Unprotector::new(&key);
     let _ = unprotector.unprotect_rtp(&mut packet.to_vec());
     let _ = unprotector.unprotect_rtcp(&mut packet.to_vec());
