@@ -71,7 +71,7 @@ impl Exchange<'_> {
             let heir = &mut sender.media[new];
             (heir.ports, heir.ice, heir.streams, heir.security) = (ports, ice, streams, security);
             let created = sender.created;
-            sender.media[old].streams = [MediaStream::new(created), MediaStream::new(created)];
+            sender.media[old].streams = MediaStream::pair(created);
         }
         let sections = self.sections(offerer, order);
         update(offerer, |bundling| bundle::answered_to(&sections, bundling));
@@ -116,7 +116,7 @@ fn update<T>(party: &mut Party, change: impl FnOnce(&mut [Bundling]) -> T) -> T 
         media.bundling = bundling;
         if was_carried && !media.is_carried() {
             media.ports.clear();
-            media.streams = [MediaStream::new(party.created), MediaStream::new(party.created)];
+            media.streams = MediaStream::pair(party.created);
         }
     }
     result

@@ -290,7 +290,7 @@ pub fn subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Ve
 
 fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u8, Handling)>) {
     let default = if transcodes { Handling::Drop(DropReason::PayloadType) } else { Handling::FORWARD };
-    let listed = handlers
+    let mut listed: Vec<_> = handlers
         .into_iter()
         .map(|PayloadHandler { payload_type, handler }| {
             let handling = match handler {
@@ -302,6 +302,8 @@ fn actions(handlers: Vec<PayloadHandler>, transcodes: bool) -> (Handling, Vec<(u
         })
         .filter(|(_, handling)| *handling != default)
         .collect();
+    // It has the room of the handlers, and is kept as long as the negotiation.
+    listed.shrink_to_fit();
     (default, listed)
 }
 

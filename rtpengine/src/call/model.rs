@@ -342,7 +342,7 @@ impl Media {
             attachment: None,
             family: None,
             ports: PortSets::default(),
-            streams: [MediaStream::new(created), MediaStream::new(created)],
+            streams: MediaStream::pair(created),
             rtcp_mux: RtcpMux::default(),
             learning: EndpointLearning::Heuristic,
             strict_source: false,
@@ -401,10 +401,15 @@ impl Media {
 }
 
 impl MediaStream {
-    pub(super) fn new(created: SystemTime) -> Self {
+    /// RTP (with RTCP, if both are multiplexed) and RTCP.
+    pub(super) fn pair(created: SystemTime) -> [Self; 2] {
+        [StreamShared::for_rtp(), StreamShared::default()].map(|shared| Self::new(created, shared))
+    }
+
+    fn new(created: SystemTime, shared: StreamShared) -> Self {
         Self {
             id: StreamId(super::store::next_id()),
-            shared: Arc::default(),
+            shared: Arc::new(shared),
             learned: None,
             learning_epoch: 0,
             since_us: super::store::unix_us(created),

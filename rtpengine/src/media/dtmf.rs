@@ -30,7 +30,8 @@ pub struct Digit {
 pub struct Detector {
     formats: EventFormats,
     current: Option<Current>,
-    told: [Option<Digit>; BURST as usize],
+    /// At most [`BURST`] that wait to be asked for, the next one last; has no memory before the first digit.
+    told: Vec<Digit>,
     left: u32,
     since: Option<Instant>,
 }
@@ -88,7 +89,7 @@ impl EventFormats {
 
 impl Detector {
     pub fn new(formats: EventFormats) -> Self {
-        Self { formats, current: None, told: Default::default(), left: BURST, since: None }
+        Self { formats, current: None, told: Vec::new(), left: BURST, since: None }
     }
 
     /// Takes over what the party sends from now on.
@@ -140,7 +141,7 @@ impl Detector {
     /// The next digit that has ended.
     #[inline]
     pub fn next_digit(&mut self) -> Option<Digit> {
-        self.told.iter_mut().find_map(Option::take)
+        self.told.pop()
     }
 
     fn tell(&mut self, now: Instant) {
@@ -155,9 +156,9 @@ impl Detector {
         }
         let Some(left) = self.left.checked_sub(1) else { return };
         let digit = current.digit;
-        if let Some(free) = self.told.iter_mut().find(|told| told.is_none()) {
+        if self.told.len() < BURST as usize {
             self.left = left;
-            *free = Some(digit);
+            self.told.insert(0, digit);
         }
     }
 }

@@ -136,6 +136,7 @@ impl Worker {
                     Edge::compile(edge, formats, |sink| call.slot(sink))
                 })
                 .collect();
+            edges.shrink_to_fit();
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             for edge in &mut edges {
                 if hides {

@@ -83,7 +83,7 @@ impl StreamPlan {
         socket: Arc<LocalPort>,
         peer: impl Into<Option<SocketAddr>>,
     ) -> Self {
-        Self::with_shared(id, expect, socket, peer, Arc::default())
+        Self::with_shared(id, expect, socket, peer, Arc::new(StreamShared::for_rtp()))
     }
 
     /// The same, with counters that exist already.

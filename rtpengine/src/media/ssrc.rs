@@ -58,7 +58,7 @@ struct Track {
 
 impl SsrcTable {
     /// Slots of `shared` that packets of this SSRC are counted in; a new SSRC replaces the oldest.
-    fn slot(&mut self, ssrc: u32, shared: &[SsrcShared; SSRC_SLOTS]) -> usize {
+    fn slot(&mut self, ssrc: u32, shared: &[SsrcShared]) -> usize {
         let recent = usize::from(self.recent);
         if self.tracks[recent].used && self.tracks[recent].ssrc == ssrc {
             return recent;
@@ -68,7 +68,9 @@ impl SsrcTable {
             let slot = usize::from(self.oldest);
             self.oldest = ((slot + 1) % SSRC_SLOTS) as u8;
             self.tracks[slot] = Track { ssrc, ..Track::default() };
-            shared[slot].reset(ssrc);
+            if let Some(shared) = shared.get(slot) {
+                shared.reset(ssrc);
+            }
             slot
         });
         self.recent = slot as u8;
@@ -86,11 +88,13 @@ impl SsrcTable {
         &mut self,
         seen: Seen,
         arrival_us: u64,
-        shared: &[SsrcShared; SSRC_SLOTS],
+        shared: &[SsrcShared],
         clock_rate: impl FnOnce(u8) -> u32,
     ) -> Arrival {
         let slot = self.slot(seen.ssrc, shared);
-        let (track, shared) = (&mut self.tracks[slot], &shared[slot]);
+        let (track, Some(shared)) = (&mut self.tracks[slot], shared.get(slot)) else {
+            return Arrival::InOrder;
+        };
         shared.packets.add(1);
         shared.octets.add(seen.octets as u64);
         let first = !track.used;
@@ -117,9 +121,9 @@ impl SsrcTable {
     }
 
     /// Counts a sent packet.
-    pub fn sent(&mut self, seen: Seen, shared: &[SsrcShared; SSRC_SLOTS]) {
+    pub fn sent(&mut self, seen: Seen, shared: &[SsrcShared]) {
         let slot = self.slot(seen.ssrc, shared);
-        let (track, shared) = (&mut self.tracks[slot], &shared[slot]);
+        let (track, Some(shared)) = (&mut self.tracks[slot], shared.get(slot)) else { return };
         if !track.used {
             track.used = true;
             track.highest = u64::from(seen.sequence_number);

@@ -106,6 +106,14 @@ impl StreamShared {
     }
 }
 
+impl StreamShared {
+    /// Of a stream that carries RTP.
+    pub fn for_rtp() -> Self {
+        let slots = || (0..SSRC_SLOTS).map(|_| SsrcShared::default()).collect();
+        Self { ingress_ssrc: slots(), egress_ssrc: slots(), ..Self::default() }
+    }
+}
+
 /// SSRCs remembered per direction; more replace the oldest.
 pub const SSRC_SLOTS: usize = 4;
 
@@ -134,6 +142,7 @@ pub struct StreamShared {
     pub ice_activity_us: Counter,
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
-    pub ingress_ssrc: [SsrcShared; SSRC_SLOTS],
-    pub egress_ssrc: [SsrcShared; SSRC_SLOTS],
+    /// [`SSRC_SLOTS`]; none on streams that carry no RTP.
+    pub ingress_ssrc: Box<[SsrcShared]>,
+    pub egress_ssrc: Box<[SsrcShared]>,
 }
