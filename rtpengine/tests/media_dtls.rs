@@ -91,7 +91,7 @@ impl Bridge {
     }
 
     fn handshake_drops(&self, reason: DropReason) -> u64 {
-        self.secured.stream.shared.handshake_drops[reason as usize].get()
+        self.secured.stream.shared.handshake_drops(reason)
     }
 
     fn refused(&self, reason: DropReason) -> u64 {

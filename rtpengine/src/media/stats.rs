@@ -1,5 +1,6 @@
 //! Counters of a stream: written by its worker alone (plain relaxed stores), read by anybody.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::plan::DropReason;
@@ -92,6 +93,16 @@ pub struct SsrcShared {
 }
 
 impl StreamShared {
+    /// Datagrams that the handshake thread refused for this reason.
+    pub fn handshake_drops(&self, reason: DropReason) -> u64 {
+        self.handshake_drops.get().map_or(0, |drops| drops[reason as usize].get())
+    }
+
+    /// Counts one more; only the handshake thread may call this.
+    pub fn count_handshake_drop(&self, reason: DropReason) {
+        self.handshake_drops.get_or_init(Box::default)[reason as usize].add(1);
+    }
+
     /// The suite of the DTLS association, once it is established.
     pub fn handshake_suite(&self) -> Option<&'static str> {
         let number = self.dtls_suite.load(Relaxed).checked_sub(1)?;
@@ -135,7 +146,7 @@ pub struct StreamShared {
     /// Packets that arrived on this stream and did not go on, by reason.
     pub drops: [Counter; DropReason::COUNT],
     /// The same for datagrams that the worker passed on to the handshake thread; only that one writes here.
-    pub handshake_drops: [Counter; DropReason::COUNT],
+    handshake_drops: OnceLock<Box<[Counter; DropReason::COUNT]>>,
     /// 0: no DTLS association is established; else the number of its suite in [`crate::proto::srtp::SUITES`], counted from 1.
     pub dtls_suite: AtomicU32,
     /// Microseconds since the Unix epoch of the last authentic STUN message, while ICE was looking for a path; 0 = none.

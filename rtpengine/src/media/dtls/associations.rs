@@ -20,8 +20,9 @@ pub const MAX_ATTEMPTS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest handshake.
 const LIMIT: Duration = Duration::from_secs(40);
-/// How long late repetitions are answered (RFC 6347 §4.2.4: twice the maximum segment lifetime).
-const LINGER: Duration = Duration::from_secs(240);
+/// How long late repetitions are answered: until the last time that a client repeats its flight, having waited 1, 2, 4, 8 and 16 s. An
+/// association that is kept costs 45 kB.
+const LINGER: Duration = Duration::from_secs(32);
 /// Pause before a failed handshake of ours is repeated; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -114,6 +115,8 @@ impl Associations {
             return None;
         }
         self.plan = plan;
+        // Who has just been signalled may be there now.
+        (self.retry, self.failures) = (None, 0);
         let mut agreed = None;
         if let Some(fingerprint) = self.plan.peer.clone() {
             for index in (0..self.attempts.len()).rev() {

@@ -1,5 +1,6 @@
 //! The worker's end: what it tells the handshake thread, and what it lets through to it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,10 @@ use super::budget::Budget;
 pub const WAITING: usize = 128;
 /// Datagrams in a row, and in a second, from the peer of a stream: a handshake with a long chain over a network that doubles.
 const KNOWN: (u32, u32) = (64, 100);
-/// From all other sources together.
-const STRANGERS: (u32, u32) = (16, 16);
+/// From another host, or from all whose addresses fall into the same of [`GROUPS`].
+const STRANGERS: (u32, u32) = (12, 12);
+/// A host that sends too much leaves others their share.
+const GROUPS: usize = 8;
 /// From strangers to all streams of a worker.
 const ALL_STRANGERS: (u32, u32) = (500, 1000);
 
@@ -115,6 +118,8 @@ pub struct Gate {
     pub(super) datagrams: rtrb::Producer<Datagram>,
     pub(super) bell: Arc<Bell>,
     pub(super) strangers: Budget,
+    /// Tells hosts apart; nobody outside knows how.
+    hasher: RandomState,
 }
 
 /// What a worker knows of the association of a stream.
@@ -125,7 +130,7 @@ pub struct Handshake {
     /// Keys have come.
     pub keyed: bool,
     known: Budget,
-    strangers: Budget,
+    strangers: [Budget; GROUPS],
 }
 
 impl Handshake {
@@ -149,7 +154,7 @@ impl Gate {
     ) -> (Self, rtrb::Consumer<Datagram>) {
         let (datagrams, consumer) = rtrb::RingBuffer::new(WAITING);
         let strangers = Budget::new(Instant::now(), ALL_STRANGERS.0, ALL_STRANGERS.1);
-        (Self { worker, orders, datagrams, bell, strangers }, consumer)
+        (Self { worker, orders, datagrams, bell, strangers, hasher: RandomState::new() }, consumer)
     }
 
     /// Shakes hands for a stream as its plan says. `handshake` is what there was before,
@@ -177,7 +182,7 @@ impl Gate {
                 party,
                 keyed: false,
                 known: Budget::new(now, KNOWN.0, KNOWN.1),
-                strangers: Budget::new(now, STRANGERS.0, STRANGERS.1),
+                strangers: [Budget::new(now, STRANGERS.0, STRANGERS.1); GROUPS],
             }),
         };
         self.tell(Order::Open(Box::new(opening)));
@@ -221,7 +226,8 @@ impl Gate {
         let within = if from.trust >= Trust::Peer {
             handshake.known.take(now)
         } else {
-            handshake.strangers.take(now) && self.strangers.take(now)
+            let group = self.hasher.hash_one(from.remote.ip()) as usize % GROUPS;
+            handshake.strangers[group].take(now) && self.strangers.take(now)
         };
         if !within {
             return Err(DropReason::OverBudget);

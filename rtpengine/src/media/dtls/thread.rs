@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::super::mailbox::{Command, Mailbox};
-use super::super::plan::{CallKey, StreamId};
+use super::super::plan::{CallKey, DropReason, StreamId};
 use super::super::poll::{Poll, Wake};
 use super::super::port_pool::LocalPort;
 use super::super::stats::StreamShared;
@@ -78,6 +78,8 @@ struct Stream {
     associations: Associations,
     /// The earliest entry among the timers.
     timer: Option<Instant>,
+    /// The operator knows that somebody else has been there.
+    warned: bool,
 }
 
 enum Next {
@@ -149,7 +151,10 @@ impl Shaker {
                 let mut sockets = Sockets::default();
                 let party = sockets.learn(party.as_ref());
                 let associations = Associations::new(now, plan, party, &mut sockets.sender());
-                self.streams.insert(id, Stream { call, worker, sockets, shared, associations, timer: None });
+                self.streams.insert(
+                    id,
+                    Stream { call, worker, sockets, shared, associations, timer: None, warned: false },
+                );
                 None
             }
         };
@@ -168,8 +173,13 @@ impl Shaker {
         match outcome {
             Ok(agreed) => self.hand_out(id, agreed),
             Err(reason) => {
-                tracing::debug!(?source, ?reason, "DTLS datagram refused");
-                stream.shared.handshake_drops[reason as usize].add(1);
+                let Way { local, remote } = source.way;
+                if reason == DropReason::NotAuthentic && !std::mem::replace(&mut stream.warned, true) {
+                    tracing::warn!(%local, %remote, "DTLS: another certificate than the signalled one");
+                } else {
+                    tracing::debug!(%local, %remote, ?reason, "DTLS datagram refused");
+                }
+                stream.shared.count_handshake_drop(reason);
             }
         }
         self.wind(id);
@@ -205,7 +215,8 @@ impl Shaker {
         let (Some(Agreed { way, association, keys }), Some(stream)) = (agreed, self.streams.get(&id)) else {
             return;
         };
-        tracing::debug!(?way, suite = keys.receive.suite().name, "DTLS association established");
+        let Way { local, remote } = way;
+        tracing::debug!(%local, %remote, suite = keys.receive.suite().name, "DTLS association established");
         if let Some(mailbox) = self.mailboxes.get(stream.worker) {
             let keyed = Keyed { call: stream.call, stream: id, association, source: way.remote, keys };
             mailbox.send(Command::Keyed(Box::new(keyed)));

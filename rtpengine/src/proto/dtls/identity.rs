@@ -168,6 +168,7 @@ fn context(certificate: &Certificate, settings: &Settings) -> Result<SslContextB
     context.set_mode(SslMode::RELEASE_BUFFERS);
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     sys::set_max_certificates(&mut context, MAX_CERTIFICATES);
+    sys::set_max_fragment(&mut context, i64::from(settings.mtu));
     context.set_cipher_list(&settings.ciphers)?;
     context.set_certificate(certificate.x509())?;
     context.set_private_key(certificate.private_key())?;

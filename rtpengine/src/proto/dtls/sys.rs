@@ -13,6 +13,7 @@ use openssl_sys as ffi;
 const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
 const DTLS_CTRL_HANDLE_TIMEOUT: c_int = 74;
 const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;
+const SSL_CTRL_SET_MAX_SEND_FRAGMENT: c_int = 52;
 
 /// First time-out of a flight. Media wait for the handshake; RFC 6347 §4.2.4.1 allows less than a second then.
 const FIRST: c_uint = 200_000;
@@ -63,6 +64,12 @@ pub fn handle_timeout(ssl: &SslRef) -> bool {
 pub fn set_max_certificates(context: &mut SslContextBuilder, octets: c_long) {
     // SAFETY: a live context; the command takes a number.
     unsafe { ffi::SSL_CTX_ctrl(context.as_ptr(), SSL_CTRL_SET_MAX_CERT_LIST, octets, ptr::null_mut()) };
+}
+
+/// Most octets of a record that is sent, for which each association has a buffer.
+pub fn set_max_fragment(context: &mut SslContextBuilder, octets: c_long) {
+    // SAFETY: a live context; the command takes a number.
+    unsafe { ffi::SSL_CTX_ctrl(context.as_ptr(), SSL_CTRL_SET_MAX_SEND_FRAGMENT, octets, ptr::null_mut()) };
 }
 
 /// A result of the verification of certificates.
