@@ -16,6 +16,10 @@ use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::{LocalPort, PortPool};
 use rtpengine::media::treatment::{MediaTreatment, Treatment};
 use rtpengine::media::{MediaPlane, tap};
+use rtpengine::proto::ice::{
+    Base, CandidateKind, Component, LocalCredentials, Mode, RemoteAgent, RemoteCandidate, RemoteCredentials,
+    Role, Settings, priority,
+};
 use rtpengine::proto::srtp::{MasterKey, SessionParameters, Suite};
 use tokio::sync::mpsc;
 
@@ -155,6 +159,43 @@ fn bundle(party: &mut Party, edges: &mut [EdgePlan]) {
     edges.iter_mut().filter(|edge| edge.from == stream.id).for_each(|edge| edge.section = Some(0));
 }
 
+/// The party speaks ICE. Two lite agents send no checks, so that the pair stands at once.
+fn speak_ice(party: &mut Party) {
+    let components = [(Component::Rtp, &party.rtp), (Component::Rtcp, &party.rtcp)];
+    let candidates = components.map(|(component, socket)| RemoteCandidate {
+        foundation: "1".into(),
+        component,
+        priority: priority(126, 65535, component),
+        address: socket.local_addr().unwrap(),
+        kind: CandidateKind::Host,
+    });
+    let remote = RemoteAgent {
+        credentials: RemoteCredentials { ufrag: "abcd".into(), password: "efghijklmnopqrstuvwxyz".into() },
+        lite: true,
+        trickle: false,
+        candidates: candidates.into(),
+        end_of_candidates: true,
+    };
+    let bases = components.iter().zip(&party.streams).map(|((component, _), stream)| IceBase {
+        candidate: Base {
+            component: *component,
+            address: stream.socket.local,
+            priority: priority(126, 65535, *component),
+            foundation: 0,
+        },
+        socket: Arc::clone(&stream.socket),
+    });
+    let settings = Settings {
+        local: LocalCredentials::generate(&mut rand::rng()),
+        remote: Some(Arc::new(remote)),
+        role: Role::Controlled,
+        mode: Mode::Lite,
+        generation: 0,
+    };
+    let plan = Arc::new(IcePlan { settings, is_demanded: true, bases: bases.collect() });
+    party.streams.iter_mut().for_each(|stream| stream.ice = Some(Arc::clone(&plan)));
+}
+
 /// One round trip of RTP and RTCP at a time, both ways.
 fn exchange(a: &Party, b: &Party, first: u16, rounds: u16) {
     // Sender report without report blocks (RFC 3550 §6.4.1), and a source description item would not matter here.
@@ -191,6 +232,8 @@ fn heap_operations(tapped: bool, suite: Option<&str>, treatment: &Treatment) -> 
     let mut edges: Vec<_> = edges(&a, &b, treatment).into_iter().chain(edges(&b, &a, treatment)).collect();
     if tapped {
         bundle(&mut a, &mut edges);
+        speak_ice(&mut a);
+        speak_ice(&mut b);
     }
     let plan = CallPlan {
         key: CallKey(1),

@@ -266,3 +266,34 @@ fn a_callee_without_ice_gets_plain_media() {
         assert!(plain[1 - from].receive(LIMIT).is_some(), "from {from}");
     }
 }
+
+#[test]
+fn publishers_and_subscribers_with_ice_hear_each_other() {
+    let relay = Relay::start(&[]);
+    let (mut publisher, mut subscriber) = (IceParty::new("127.0.0.1", true), IceParty::new("127.0.0.1", false));
+    let describe = |party: &IceParty| {
+        let mut attributes = party.attributes();
+        attributes.push(party.candidate());
+        let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
+        sdp::audio(party.local(), &["0 PCMU/8000"], &attributes)
+    };
+    let published = relay.ng.ok(json!({
+        "command": "publish", "call-id": "room", "from-tag": "p", "sdp": describe(&publisher),
+    }));
+    publisher.read(published["sdp"].as_str().expect("sdp"));
+    let requested = relay.ng.ok(json!({
+        "command": "subscribe request", "call-id": "room", "from-tag": "p", "ICE": "force",
+        "rtcp-mux": ["offer"],
+    }));
+    subscriber.read(requested["sdp"].as_str().expect("sdp"));
+    relay.ng.ok(json!({
+        "command": "subscribe answer", "call-id": "room", "to-tag": requested["to-tag"],
+        "sdp": describe(&subscriber),
+    }));
+    assert!(publisher.establish(LIMIT).is_some(), "publisher");
+    assert!(subscriber.establish(LIMIT).is_some(), "subscriber");
+    let packet = Party::new("127.0.0.1").next_packet(0, &[5; 160], 160).to_octets();
+    publisher.send(&packet);
+    let (from, octets) = subscriber.receive(LIMIT).expect("what was published");
+    assert_eq!((from, &octets[12..]), (subscriber.path.expect("a path"), &packet[12..]));
+}

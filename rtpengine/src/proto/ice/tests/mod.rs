@@ -174,6 +174,10 @@ impl Network {
                 }
             }
             self.flush();
+            for side in &self.sides {
+                let next = side.agent.poll_timeout();
+                assert!(next.is_none_or(|at| at > self.now), "what is due is done");
+            }
         }
     }
 
