@@ -21,7 +21,7 @@ use crate::negotiate::security::{Packets, Policy, Section};
 use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
 use crate::negotiate::t38::{self, Gateway, T38Parameters};
 use crate::proto::dtls::Identity;
-use crate::proto::sdp::model::{MediaDescription, SessionDescription, Transport};
+use crate::proto::sdp::model::{Direction, MediaDescription, SessionDescription, Transport};
 
 /// What an exchange needs beside the parties.
 pub struct Exchange<'a> {
@@ -74,6 +74,7 @@ impl Exchange<'_> {
             self.retype(from, &described.media_type);
             self.retype(to, gateway.map_or(described.media_type.as_str(), |gateway| gateway.answerer_type()));
             self.take_remote(from, described)?;
+            agree_direction(from, to);
             take_own_family(from);
             self.transport_of_offer(from, to, described);
             fax::offer(from, to, described, gateway, self.signal, kept);
@@ -110,6 +111,7 @@ impl Exchange<'_> {
             let (from, to) = (&mut sender.media[position], &mut offerer.media[position]);
             from.media_type.clone_from(&described.media_type);
             self.take_remote(from, described)?;
+            agree_direction(from, to);
             self.transport_of_answer(from, to, described);
             self.mux_of_answer(from, to, described);
             self.learning(from);
@@ -471,6 +473,15 @@ impl Exchange<'_> {
             .into_iter();
         let rtp = ports.next().ok_or(CommandError::OutOfPorts)?;
         Ok(PortSet { rtp, rtcp: ports.next(), further: ports.collect(), alternates: Vec::new() })
+    }
+}
+
+/// The side that speaks last decides for both.
+fn agree_direction(from: &mut Media, to: &mut Media) {
+    if let Some(remote) = &from.remote {
+        from.direction = remote.direction;
+        let heard = remote.direction;
+        to.direction = Direction::from_parts(heard.receives(), heard.sends());
     }
 }
 

@@ -165,6 +165,8 @@ pub struct Media {
     /// `NAT-wait`
     pub nat_wait: bool,
     pub block_short: bool,
+    /// What the last description of either side says about the media, as the party sees it.
+    pub direction: Direction,
     pub asymmetric: bool,
     pub unidirectional: bool,
     /// ICE with this party.
@@ -350,6 +352,7 @@ impl Media {
             pierce_nat: false,
             nat_wait: false,
             block_short: false,
+            direction: Direction::SendRecv,
             asymmetric: false,
             unidirectional: false,
             ice: Ice::default(),

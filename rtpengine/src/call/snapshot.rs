@@ -10,7 +10,6 @@ use super::model::{Call, Media, MediaStream, Party, PartyId};
 use crate::media::stats::{SsrcShared, Traffic};
 use crate::negotiate::ice::{Passthrough, Role};
 use crate::negotiate::security::{DtlsRole, PairOrder};
-use crate::proto::sdp::model::Direction;
 
 /// A call.
 #[derive(Clone, Debug, PartialEq)]
@@ -301,7 +300,7 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
             flags.push(name);
         }
     };
-    let direction = media.remote.as_ref().map_or(Direction::SendRecv, |remote| remote.direction);
+    let direction = media.direction;
     flag(media.remote.is_some(), "initialized");
     flag(media.asymmetric, "asymmetric");
     flag(direction.receives(), "send");

@@ -14,3 +14,4 @@ pub mod generate;
 pub mod phone;
 pub mod run;
 pub mod shrink;
+pub mod tree;

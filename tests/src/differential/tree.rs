@@ -1,0 +1,84 @@
+//! Replies to `query` in a form that can be compared: what both series say about a call, without what differs from run to run.
+
+use serde_json::Value;
+
+/// Left out, with what is below: times, local addresses and ports, and what 10.x does not have.
+const LEFT_OUT: &[&str] = &[
+    "created",
+    "created_us",
+    "created_ts",
+    "last signal",
+    "last packet",
+    "last kernel packet",
+    "last user packet",
+    "last redis update",
+    // Where a party really is; when a description moves it, is a matter of learning.
+    "endpoint",
+    "local address",
+    "local port",
+    "VSC",
+    "ingress SSRCs",
+    "egress SSRCs",
+    "stats_out",
+    "crypto suite",
+    "family",
+];
+
+/// What both series mean the same by. Others say how far a handshake is, or are said of another side.
+const COMPARED_FLAGS: &[&str] = &["send", "recv", "RTP", "RTCP", "fallback RTCP", "filled"];
+
+/// A line for each leaf, with its path.
+pub fn tree(reply: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut reply = reply.clone();
+    if let Some(parties) = reply["tags"].as_object_mut() {
+        // 10.x lists unanswered branches of a forked call among those who are heard.
+        let is_forked = parties.len() > 2;
+        for party in parties.values_mut().filter_map(Value::as_object_mut) {
+            if is_forked {
+                party.remove("subscriptions");
+                party.remove("subscribers");
+            }
+            let media = party.get_mut("medias").and_then(Value::as_array_mut);
+            let streams = media.into_iter().flatten().filter_map(|media| media["streams"].as_array_mut());
+            streams.for_each(|streams| forget_rejected(streams));
+        }
+    }
+    flatten("", &reply, &mut lines);
+    lines.sort();
+    lines
+}
+
+/// 10.x keeps the endpoints of rejected sections, with port 0, and 1 for RTCP.
+fn forget_rejected(streams: &mut [Value]) {
+    let first = streams.first().and_then(|stream| stream["endpoint"]["port"].as_u64());
+    if first.is_none_or(|port| port <= 1) {
+        for stream in streams.iter_mut().filter_map(Value::as_object_mut) {
+            stream.remove("advertised endpoint");
+            stream.remove("flags");
+        }
+    }
+}
+
+fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(entries) => {
+            for (key, value) in entries.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str())) {
+                flatten(&format!("{path}/{key}"), value, lines);
+            }
+        }
+        // Flags are a set.
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let mut words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            words.retain(|word| COMPARED_FLAGS.contains(word));
+            words.sort_unstable();
+            lines.push(format!("{path}: {}", words.join(" ")));
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(&format!("{path}/{index}"), item, lines);
+            }
+        }
+        leaf => lines.push(format!("{path}: {leaf}")),
+    }
+}
