@@ -192,7 +192,7 @@ fn speak_ice(party: &mut Party) {
         mode: Mode::Lite,
         generation: 0,
     };
-    let plan = Arc::new(IcePlan { settings, is_demanded: true, bases: bases.collect() });
+    let plan = Arc::new(IcePlan { settings, is_demanded: true, selected: [None; 2], bases: bases.collect() });
     party.streams.iter_mut().for_each(|stream| stream.ice = Some(Arc::clone(&plan)));
 }
 

@@ -161,7 +161,7 @@ fn ice_plan(
     });
     let is_demanded = remote.is_some();
     let settings = Settings { local, remote, role: Role::Controlled, mode, generation };
-    Arc::new(IcePlan { settings, is_demanded, bases: bases.collect() })
+    Arc::new(IcePlan { settings, is_demanded, selected: [None; 2], bases: bases.collect() })
 }
 
 impl Peer {
@@ -242,6 +242,10 @@ impl Plain {
 }
 
 fn install(relay: &Relay, party: &Party, plain: &Plain) {
+    install_as(relay, KEY, party, plain);
+}
+
+fn install_as(relay: &Relay, key: CallKey, party: &Party, plain: &Plain) {
     let (a, b) = (party.stream.id, plain.stream.id);
     let edge = |from, to| {
         let mut edge = EdgePlan::new(from, to);
@@ -251,7 +255,7 @@ fn install(relay: &Relay, party: &Party, plain: &Plain) {
     relay.plane.install(
         WORKER,
         CallPlan {
-            key: KEY,
+            key,
             streams: vec![party.stream.clone(), plain.stream.clone()],
             edges: vec![edge(a, b), edge(b, a)],
             tap: None,
@@ -421,4 +425,28 @@ fn a_stream_without_ice_any_more_is_a_plain_one() {
     assert_eq!(plain.receive(), packet(5, 5));
     plain.send(&packet(6, 6));
     assert!(party.peer.run(PATIENCE, |peer| !peer.media.is_empty()));
+}
+
+#[test]
+fn a_call_that_becomes_part_of_another_keeps_its_path() {
+    for mode in [Mode::Full, Mode::Lite] {
+        let mut relay = relay();
+        let mut party = Party::new(&relay, &How { mode, ..How::default() });
+        let plain = Plain::new(&relay);
+        install(&relay, &party, &plain);
+        party.peer.establish();
+        let (local, peer) = selected(&mut relay);
+        assert_flows(&mut party, &plain, 4);
+        relay.plane.release(WORKER, KEY);
+        let plan = party.stream.ice.as_mut().expect("a plan");
+        Arc::make_mut(plan).selected = [Some((local, peer)), None];
+        install_as(&relay, CallKey(2), &party, &plain);
+        // At once: nobody checks or nominates in between.
+        party.peer.socket.set_read_timeout(Some(PATIENCE)).expect("time-out");
+        plain.send(&packet(5, 5));
+        let mut octets = [0; 2048];
+        let (count, from) = party.peer.socket.recv_from(&mut octets).expect("a packet");
+        assert_eq!((&octets[..count], from), (&packet(5, 5)[..], local), "{mode:?}");
+        assert_flows(&mut party, &plain, 6);
+    }
 }

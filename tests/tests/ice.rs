@@ -270,7 +270,8 @@ fn a_callee_without_ice_gets_plain_media() {
 #[test]
 fn publishers_and_subscribers_with_ice_hear_each_other() {
     let relay = Relay::start(&[]);
-    let (mut publisher, mut subscriber) = (IceParty::new("127.0.0.1", true), IceParty::new("127.0.0.1", false));
+    let (mut publisher, mut subscriber) =
+        (IceParty::new("127.0.0.1", true), IceParty::new("127.0.0.1", false));
     let describe = |party: &IceParty| {
         let mut attributes = party.attributes();
         attributes.push(party.candidate());

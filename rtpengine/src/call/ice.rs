@@ -38,7 +38,8 @@ pub(super) fn plan(media: &Media) -> Option<Arc<IcePlan>> {
             alternates().filter_map(|(number, a)| Some(base(Component::Rtcp, number, a.rtcp.as_ref()?))),
         );
     }
-    Some(Arc::new(IcePlan { settings, is_demanded: media.ice.is_running(), bases }))
+    let selected = media.ice.selected().map(|pair| pair.map(|pair| (pair.local, pair.remote)));
+    Some(Arc::new(IcePlan { settings, is_demanded: media.ice.is_running(), selected, bases }))
 }
 
 /// The agent of a media section has found something out.

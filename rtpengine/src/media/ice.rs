@@ -24,12 +24,12 @@ use rand::rngs::StdRng;
 use super::event::{IceNews, MediaEvent};
 use super::forward::{Now, Output};
 use super::install::Call;
-use super::plan::{CallKey, CallPlan, DropReason, IcePlan};
+use super::plan::{CallKey, CallPlan, DropReason, IceBase, IcePlan};
 use super::port_pool::LocalPort;
 use super::send::{Destination, send};
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::proto::ice::{Agent, AgentState, BaseId, Component, Event, Handled, Mode, Refusal};
+use crate::proto::ice::{Agent, AgentState, BaseId, Component, Event, Handled, Mode, Path, Refusal};
 
 /// Sources of media that a stream knows; more than any party uses at a time.
 const MAX_SOURCES: usize = 16;
@@ -250,7 +250,15 @@ impl Worker {
             session.send_checks(now.instant, &mut agents.buffer);
             return number;
         }
-        let agent = Agent::new(now.instant, settings, bases, StdRng::from_os_rng());
+        let mut agent = Agent::new(now.instant, settings, bases, StdRng::from_os_rng());
+        // The call was another worker's, or another call's part.
+        for (component, selected) in [Component::Rtp, Component::Rtcp].into_iter().zip(plan.selected) {
+            let Some((local, remote)) = selected else { continue };
+            let is_at = |base: &IceBase| base.candidate.component == component && base.socket.local == local;
+            if let Some((base, _)) = (0..).map(BaseId).zip(&plan.bases).find(|(_, base)| is_at(base)) {
+                agent.resume(now.instant, component, Path { base, remote });
+            }
+        }
         let mut session = Session { agent, call, generation, sockets, streams: [None; 2], turn: None };
         agents.buffer.reserve(LONGEST);
         session.send_checks(now.instant, &mut agents.buffer);

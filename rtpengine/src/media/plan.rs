@@ -123,6 +123,8 @@ pub struct IcePlan {
     pub settings: ice::Settings,
     /// The party has said that it speaks ICE: media come and go on verified ways only.
     pub is_demanded: bool,
+    /// Our address and the party's that were selected for RTP and RTCP: an agent that begins now goes on with them.
+    pub selected: [Option<(SocketAddr, SocketAddr)>; 2],
     /// What the party was told as candidates: the sockets of the streams, and others beside them.
     pub bases: Vec<IceBase>,
 }

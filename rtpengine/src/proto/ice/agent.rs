@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 
 use super::budget::Budget;
 use super::candidate::{CandidateKind, Component, priority};
-use super::checklist::{Checklist, Pair, State};
+use super::checklist::{Checklist, Pair, Remote, State};
 use super::selection::Selection;
 use super::settings::{Base, BaseId, LocalCredentials, Mode, Role, Settings};
 use super::transaction::{Check, PACE, Purpose};
@@ -176,6 +176,25 @@ impl Agent {
         if !is_known {
             self.meet(now);
         }
+    }
+
+    /// Goes on with a pair that was selected before, by the agent in whose place this one is. Does nothing where there is no such base.
+    pub fn resume(&mut self, now: Instant, component: Component, path: Path) {
+        let base = self.bases.get(usize::from(path.base.0)).copied();
+        let Some(base) = base.filter(|base| base.component == component) else { return };
+        let remote = Remote {
+            address: path.remote,
+            priority: priority(CandidateKind::PeerReflexive.preference(), u16::MAX, component),
+            kind: CandidateKind::PeerReflexive,
+            foundation: None,
+        };
+        let known = self.list.find(path.base, path.remote);
+        let index = known.or_else(|| self.list.add(path.base, &base, remote, self.role));
+        let Some(pair) = index.and_then(|index| self.list.pairs.get_mut(index)) else { return };
+        pair.state = State::Succeeded;
+        pair.authentic = true;
+        index.into_iter().for_each(|index| self.nominated(now, index));
+        self.review(now);
     }
 
     /// Handles what is due; call it at [`Self::poll_timeout`].

@@ -79,3 +79,28 @@ fn a_component_that_is_multiplexed_away_leaves_the_other_alone() {
     network.pass(ms(60_000));
     assert!(network.completed() && network.agrees(Component::Rtp));
 }
+
+#[test]
+fn an_agent_in_the_place_of_another_goes_on_with_its_path() {
+    for mode in [Mode::Full, Mode::Lite] {
+        let setup = Setup {
+            modes: [Mode::Full, mode],
+            addresses: [&["192.0.2.1", "192.0.2.2"], &["198.51.100.1"]],
+            ..Setup::default()
+        };
+        let mut network = setup.network();
+        assert!(network.run(ms(2000), Network::completed));
+        let side = &mut network.sides[1];
+        let paths = BOTH.map(|component| side.agent.selected(component).expect("selected"));
+        let (settings, rng) = (side.agent.settings().clone(), StdRng::seed_from_u64(8));
+        side.agent = Agent::new(network.now, settings, side.bases.clone(), rng);
+        for (component, path) in BOTH.into_iter().zip(paths) {
+            side.agent.resume(network.now, component, path);
+            assert_eq!(side.agent.selected(component), Some(path));
+            assert!(side.agent.sources(component).any(|source| source == path));
+        }
+        assert_eq!(side.agent.state(), AgentState::Completed);
+        network.pass(ms(120_000));
+        assert!(network.completed() && network.agrees(Component::Rtp) && network.agrees(Component::Rtcp));
+    }
+}
