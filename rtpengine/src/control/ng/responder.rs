@@ -191,7 +191,8 @@ fn decode(dictionary: &[u8]) -> (Format, Result<Dict, String>) {
 }
 
 fn encode(prefix: &[u8], format: Format, reply: &Dict) -> Reply {
-    let mut message = Vec::with_capacity(prefix.len() + 1024);
+    // Most replies, even to `delete` with its statistics, are shorter.
+    let mut message = Vec::with_capacity(prefix.len() + 4096);
     message.extend_from_slice(prefix);
     match format {
         Format::Bencode => bencode::encode_dict(reply, &mut message),
