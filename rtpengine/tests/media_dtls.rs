@@ -296,6 +296,27 @@ fn party_behind_a_nat_is_found_by_its_certificate() {
 }
 
 #[test]
+fn moved_stream_goes_on_and_its_old_port_is_given_back() {
+    let mut call = bridge(Role::Passive);
+    call.install();
+    let mut association = call.shake();
+    call.talk(&mut association, 1);
+    let next = call.relay.pool.allocate(&call.relay.v4, 2).unwrap().remove(0);
+    let old = std::mem::replace(&mut call.secured.stream.socket, next);
+    call.install();
+    call.talk(&mut association, 10);
+    until("release of the port", || Arc::strong_count(&old) == 1);
+    let mut second = call.shake();
+    until("keys of the second handshake", || {
+        call.secured.send(&second.srtp.protect(&rtp(0, 20)));
+        call.plain.socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        call.plain.socket.recv(&mut [0; 2048]).is_ok()
+    });
+    call.plain.socket.set_read_timeout(Some(LIMIT)).unwrap();
+    call.talk(&mut second, 30);
+}
+
+#[test]
 fn party_may_begin_again_from_where_it_is() {
     let mut call = bridge(Role::Passive);
     call.install();

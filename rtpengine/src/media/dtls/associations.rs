@@ -132,9 +132,16 @@ impl Associations {
     /// The party is somewhere else.
     pub fn set_party(&mut self, now: Instant, party: Option<Source>, send: Send<'_>) {
         let before = std::mem::replace(&mut self.party, party);
+        if let (Some(before), Some(party)) = (before, party) {
+            self.follow_move(before.way.local, party.way.local);
+        }
         if before != party && self.plan.role == Role::Active {
             match party {
-                Some(party) if before.is_some_and(|before| before.is_as(&party)) => {
+                Some(party)
+                    if before.is_some_and(|before| {
+                        before.is_as(&party) || before.way.remote == party.way.remote
+                    }) =>
+                {
                     self.attempts.iter_mut().for_each(|attempt| attempt.source = party);
                 }
                 _ => {
@@ -285,6 +292,13 @@ impl Associations {
                 self.pause(now);
             }
         }
+    }
+
+    /// The stream has another port: whoever talks to us does so there from now on.
+    fn follow_move(&mut self, from: SocketAddr, to: SocketAddr) {
+        let attempts = self.attempts.iter_mut().map(|attempt| &mut attempt.source);
+        let sources = attempts.chain(self.settled.as_mut().map(|settled| &mut settled.source));
+        sources.filter(|source| source.way.local == from).for_each(|source| source.way.local = to);
     }
 
     fn pause(&mut self, now: Instant) {

@@ -2,9 +2,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::super::plan::{CallKey, DropReason, DtlsPlan, StreamId};
@@ -67,18 +67,19 @@ pub struct Opening {
 /// An address of the party, and the socket that reaches it.
 #[derive(Clone)]
 pub struct Place {
-    pub socket: Arc<LocalPort>,
-    pub remote: SocketAddr,
-    pub trust: Trust,
+    pub source: Source,
+    /// Does not keep the port from being given back.
+    pub socket: Weak<LocalPort>,
 }
 
 impl Place {
-    pub fn source(&self) -> Source {
-        Source { way: Way { local: self.socket.local, remote: self.remote }, trust: self.trust }
+    pub fn new(socket: &Arc<LocalPort>, remote: SocketAddr, trust: Trust) -> Self {
+        let source = Source { way: Way { local: socket.local, remote }, trust };
+        Self { source, socket: Arc::downgrade(socket) }
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.socket, &other.socket) && (self.remote, self.trust) == (other.remote, other.trust)
+        self.socket.ptr_eq(&other.socket) && self.source == other.source
     }
 }
 
@@ -223,10 +224,10 @@ impl Gate {
         from: Place,
         octets: &[u8],
     ) -> Result<(), DropReason> {
-        let within = if from.trust >= Trust::Peer {
+        let within = if from.source.trust >= Trust::Peer {
             handshake.known.take(now)
         } else {
-            let group = self.hasher.hash_one(from.remote.ip()) as usize % GROUPS;
+            let group = self.hasher.hash_one(from.source.way.remote.ip()) as usize % GROUPS;
             handshake.strangers[group].take(now) && self.strangers.take(now)
         };
         if !within {

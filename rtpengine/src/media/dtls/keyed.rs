@@ -88,7 +88,7 @@ impl Stream {
     /// Where handshakes of ours go.
     fn party(&self) -> Option<Place> {
         let remote = self.reachable_peer()?;
-        Some(Place { socket: Arc::clone(self.path_socket()), remote, trust: self.trust_in(remote) })
+        Some(Place::new(self.path_socket(), remote, self.trust_in(remote)))
     }
 
     /// How credible a source is that may be heard.
@@ -115,13 +115,12 @@ impl Output {
         source: SocketAddr,
         octets: &[u8],
     ) -> Result<(), DropReason> {
-        let (socket, trust) = (Arc::clone(stream.socket_being_read()), stream.trust_in(source));
+        let from = Place::new(stream.socket_being_read(), source, stream.trust_in(source));
         let handshake = stream.dtls.as_mut().ok_or(DropReason::NotNegotiated)?;
         // Before the party is known by its certificate it may come from anywhere, as far as the rules for its source allow.
         if (stream.learner.is_pinned() || handshake.keyed) && stream.learner.refuses(source) {
             return Err(DropReason::WrongSource);
         }
-        let from = Place { socket, remote: source, trust };
         self.dtls.hand_over(self.now.instant, handshake, stream.id, from, octets)
     }
 }

@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -226,10 +227,7 @@ impl Shaker {
 
 /// Sockets of a stream by their addresses.
 #[derive(Default)]
-struct Sockets(Vec<Arc<LocalPort>>);
-
-/// A stream has a socket for each local address of its interface, and another set after a move.
-const MAX_SOCKETS: usize = 32;
+struct Sockets(Vec<(SocketAddr, Weak<LocalPort>)>);
 
 impl Sockets {
     fn learn(&mut self, place: Option<&Place>) -> Option<Source> {
@@ -237,21 +235,18 @@ impl Sockets {
     }
 
     fn know(&mut self, place: &Place) -> Source {
-        let source = place.source();
-        if !self.0.iter().any(|socket| Arc::ptr_eq(socket, &place.socket)) {
-            // A port that was given back may have come again.
-            self.0.retain(|socket| socket.local != source.way.local);
-            if self.0.len() >= MAX_SOCKETS {
-                self.0.remove(0);
-            }
-            self.0.push(Arc::clone(&place.socket));
+        if !self.0.iter().any(|(_, socket)| socket.ptr_eq(&place.socket)) {
+            // A stream has a handful at a time; a port that was given back may have come again.
+            self.0.retain(|(local, socket)| *local != place.source.way.local && socket.strong_count() > 0);
+            self.0.push((place.source.way.local, Weak::clone(&place.socket)));
         }
-        source
+        place.source
     }
 
     fn sender(&self) -> impl FnMut(Way, &[u8]) {
         |way, datagram| {
-            if let Some(socket) = self.0.iter().find(|socket| socket.local == way.local) {
+            let socket = self.0.iter().find(|(local, _)| *local == way.local);
+            if let Some(socket) = socket.and_then(|(_, socket)| socket.upgrade()) {
                 // What the system refuses is lost, as on the network: it is repeated.
                 let _ = socket.socket.send_to(datagram, way.remote);
             }
