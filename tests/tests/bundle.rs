@@ -51,6 +51,8 @@ fn packets_of_bundled_sections_find_their_section_and_back() {
 
     for _ in 0..20 {
         for payload_type in [0, 97] {
+            // A section's SSRC is its own (RFC 9143 §9.2).
+            browser.ssrc = 100 + u32::from(payload_type);
             let packet = browser.next_packet(payload_type, &[payload_type; 160], 160);
             browser.send(&packet);
         }
