@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use smol_str::SmolStr;
 
 use super::model::{Call, Media, MediaStream, Party, PartyId};
-use crate::media::stats::{SsrcShared, Traffic};
+use crate::media::quality::QualitySnapshot;
+use crate::media::stats::{SsrcShared, StreamShared, Traffic};
 use crate::negotiate::ice::{Passthrough, Role};
 use crate::negotiate::security::{DtlsRole, PairOrder};
 
@@ -93,7 +94,7 @@ pub struct TrafficSnapshot {
 }
 
 /// One SSRC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SsrcSnapshot {
     pub ssrc: u32,
     pub packets: u64,
@@ -101,6 +102,8 @@ pub struct SsrcSnapshot {
     pub last_timestamp: u64,
     pub last_sequence: u64,
     pub lost: u64,
+    /// What receivers report, if anybody does.
+    pub quality: Option<Box<QualitySnapshot>>,
 }
 
 impl CallSnapshot {
@@ -142,7 +145,7 @@ impl CallSnapshot {
         self.rtp.add(TrafficSnapshot::of(&rtp.ingress).without(muxed_rtcp));
         self.rtcp.add(TrafficSnapshot::of(&rtcp.ingress));
         self.rtcp.add(muxed_rtcp);
-        self.ssrcs.extend(rtp.ingress_ssrc.iter().filter_map(SsrcSnapshot::of));
+        self.ssrcs.extend(ingress_ssrcs(rtp));
     }
 }
 
@@ -167,7 +170,7 @@ impl TrafficSnapshot {
 }
 
 impl SsrcSnapshot {
-    fn of(shared: &SsrcShared) -> Option<Self> {
+    fn of(shared: &SsrcShared, quality: impl FnOnce(u32) -> Option<QualitySnapshot>) -> Option<Self> {
         let ssrc = shared.ssrc.load(Relaxed);
         (ssrc != 0).then(|| Self {
             ssrc,
@@ -176,8 +179,19 @@ impl SsrcSnapshot {
             last_timestamp: shared.last_timestamp.get(),
             last_sequence: shared.last_sequence.get(),
             lost: shared.lost.get(),
+            quality: quality(ssrc).map(Box::new),
         })
     }
+}
+
+fn ingress_ssrcs(shared: &StreamShared) -> impl Iterator<Item = SsrcSnapshot> {
+    let slots = shared.ingress_ssrc.iter().enumerate();
+    slots.filter_map(|(slot, ssrc)| SsrcSnapshot::of(ssrc, |ssrc| shared.ingress_quality(slot, ssrc)))
+}
+
+fn egress_ssrcs(shared: &StreamShared) -> impl Iterator<Item = SsrcSnapshot> {
+    let slots = shared.egress_ssrc.iter().enumerate();
+    slots.filter_map(|(slot, ssrc)| SsrcSnapshot::of(ssrc, |ssrc| shared.egress_quality(slot, ssrc)))
 }
 
 fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
@@ -215,7 +229,6 @@ fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
 }
 
 fn media_snapshot(index: usize, media: &Media, opposite: Option<&Media>) -> MediaSnapshot {
-    let ssrcs = |slots: &[SsrcShared]| slots.iter().filter_map(SsrcSnapshot::of).collect::<Vec<_>>();
     let shared = &media.streams[0].shared;
     let codec = shared.ingress_ssrc.iter().find(|slot| slot.ssrc.load(Relaxed) != 0).and_then(|slot| {
         let seen = slot.payload_type.load(Relaxed);
@@ -229,8 +242,8 @@ fn media_snapshot(index: usize, media: &Media, opposite: Option<&Media>) -> Medi
         codec,
         streams: (0..2).map(|component| stream_snapshot(media, component)).collect(),
         flags: media_flags(media, opposite),
-        ingress: ssrcs(&shared.ingress_ssrc),
-        egress: ssrcs(&shared.egress_ssrc),
+        ingress: ingress_ssrcs(shared).collect(),
+        egress: egress_ssrcs(shared).collect(),
     }
 }
 

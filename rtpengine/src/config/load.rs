@@ -13,7 +13,7 @@ use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
     Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion,
-    RecordDirection, RecordingConfig, RecordingMethod, SsrcReporting, check, parameters,
+    RecordDirection, RecordingConfig, RecordingMethod, RtcpConfig, SsrcReporting, check, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
@@ -132,6 +132,7 @@ fn build(
             .int64("max-bandwidth")
             .and_then(|limit| u64::try_from(limit).ok())
             .unwrap_or(0),
+        rtcp: RtcpConfig::from_settings(settings),
         ssrc_reporting: match settings.text("ssrc-reporting").as_deref() {
             Some("inline") => SsrcReporting::Inline,
             Some("global") => SsrcReporting::Global,

@@ -10,6 +10,7 @@ pub mod manual;
 mod media_options;
 mod options;
 mod parameters;
+mod rtcp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use dtmf::DtmfConfig;
 pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
+pub use rtcp::{Mos, MosModel, RtcpConfig};
 
 use crate::proto::dtls::Settings as DtlsSettings;
 
@@ -86,6 +88,8 @@ pub struct Config {
     pub max_cpu: f64,
     /// … at this many octets of media a second; 0 = no limit.
     pub max_bandwidth: u64,
+    /// RTCP and quality.
+    pub rtcp: RtcpConfig,
     /// Where SSRC statistics go in query replies.
     pub ssrc_reporting: SsrcReporting,
     /// Most packets one socket delivers before the worker looks at others.
@@ -294,6 +298,7 @@ impl Config {
             max_load: 0.0,
             max_cpu: 0.0,
             max_bandwidth: 0,
+            rtcp: RtcpConfig::default(),
             ssrc_reporting: SsrcReporting::Full,
             max_recv_iters: 50,
             recording: RecordingConfig {

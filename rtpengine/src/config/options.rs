@@ -187,8 +187,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
     O::flag("measure-rtp", "Measure the quality of forwarded streams too").not_yet(),
     O::list("mos", "CQ|LQ", "How mean opinion scores are estimated")
         .words_any_case(&["CQ", "LQ", "legacy", "G.107", "G107", "G.107.2", "G107.2", "G.1072", "G1072"])
-        .complaint("Invalid --mos option")
-        .not_yet(),
+        .complaint("Invalid --mos option"),
     O::text("ssrc-reporting", "full|inline|global|none", "Where replies contain statistics of SSRCs")
         .default("full")
         .words(&["full", "inline", "global", "none"]),

@@ -19,6 +19,7 @@ use super::filter;
 use super::ice::IceAgents;
 use super::plan::DropReason;
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
+use super::reports;
 use super::route::{Action, Edge};
 use super::rtcp;
 use super::schedule::Schedule;
@@ -28,6 +29,7 @@ use super::stream::{Stream, Streams};
 use super::tap::{self, TapDirection, TapRecord};
 use super::totals::WorkerTotals;
 use super::transcode::Source;
+use crate::config::Mos;
 
 /// A packet of the codec graph that is due within this time is sent at once: waking up for each one would cost
 /// more than the packet itself.
@@ -53,6 +55,8 @@ pub struct Output {
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
+    /// How reports become scores.
+    pub mos: Mos,
 }
 
 /// A change of a stream's peer.
@@ -89,6 +93,7 @@ pub fn handle_batch(
         stream.edges = edges;
     }
     for index in (0..count).filter(|index| matches!(accepted[*index], Accepted::Rtcp)) {
+        reports::received(streams, slot, batch.octets(index), output);
         for edge in 0..edge_count {
             let result = rtcp::forward(streams, slot, edge, batch.octets(index), output, scratch);
             if let (Err(reason), Some(stream)) = (result, streams.get(slot)) {
@@ -308,7 +313,9 @@ impl Output {
 
     /// Sends one RTCP packet.
     pub fn send_rtcp(&mut self, sink: &mut Stream, packet: &[u8]) -> Result<(), DropReason> {
-        self.send_one(sink, Kind::Rtcp, packet)
+        self.send_one(sink, Kind::Rtcp, packet)?;
+        reports::sent(sink, packet, self.now.us);
+        Ok(())
     }
 
     fn send_one(&mut self, sink: &mut Stream, kind: Kind, datagram: &[u8]) -> Result<(), DropReason> {

@@ -90,6 +90,7 @@ impl Worker {
             }
         }
         let former = std::mem::replace(&mut call.streams, streams);
+        self.pair(&call);
         self.install_ice(&call, &plan);
         for (_, slot) in former {
             if !call.streams.iter().any(|(_, kept)| *kept == slot) {
@@ -114,6 +115,20 @@ impl Worker {
     /// The stream that carries the RTCP of an RTP stream of the call.
     pub(super) fn rtcp_slot(&self, call: CallKey, rtp: u32) -> Option<u32> {
         self.calls.calls.get(&call)?.rtcp_slot(&self.streams, rtp)
+    }
+
+    /// Tells each RTCP stream where its RTP is: directly before it.
+    fn pair(&mut self, call: &Call) {
+        let mut rtp = None;
+        for &(_, slot) in &call.streams {
+            let Some(stream) = self.streams.get_mut(slot) else { continue };
+            if stream.expect == Expect::Rtcp {
+                stream.rtp = rtp;
+            } else {
+                stream.rtp = None;
+                rtp = Some(slot);
+            }
+        }
     }
 
     /// Compiles the edges; those that were there before keep their codec state.

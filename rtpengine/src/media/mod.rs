@@ -22,14 +22,17 @@ mod inject;
 mod install;
 pub mod learn;
 mod mailbox;
+mod mos;
 mod numbering;
 mod pierce;
 pub mod plan;
 mod player;
 mod poll;
 pub mod port_pool;
+pub mod quality;
 mod receive;
 mod renumber;
+mod reports;
 mod route;
 mod rtcp;
 mod schedule;
@@ -111,7 +114,6 @@ impl MediaPlane {
         for (index, (counters, (inbox, gate))) in
             totals.iter().zip(inboxes.into_iter().zip(gates)).enumerate()
         {
-            let iterations = config.max_recv_iters as usize;
             let counters = Arc::clone(counters);
             let worker = Worker::new(
                 inbox,
@@ -120,7 +122,7 @@ impl MediaPlane {
                 events.clone(),
                 Arc::clone(&shared),
                 Arc::clone(&counters),
-                iterations,
+                config,
             )?;
             let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
                 counters.thread.store(poll::thread_id(), Relaxed);

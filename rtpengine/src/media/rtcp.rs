@@ -68,6 +68,17 @@ pub fn forward(
     output.send_rtcp(sink, packet)
 }
 
+/// Where an SSRC comes from that the sender of RTCP receives: slot of the RTCP of its party, slot of its RTP, and its SSRC there.
+/// `slot` is that of the stream on which the RTCP came in.
+pub fn source_of(streams: &Streams, slot: u32, ssrc: u32) -> Option<(u32, u32, u32)> {
+    streams.get(slot)?.edges.iter().find_map(|edge| {
+        let rtcp = edge.rtcp_to?;
+        let rtp = streams.get(rtcp)?.rtp_slot(rtcp);
+        let ssrc = edge.rtcp.as_deref().map_or(ssrc, |route| Numbers { streams, route }.source(ssrc));
+        streams.get(rtp)?.ingress_ssrc.knows(ssrc).then_some((rtcp, rtp, ssrc))
+    })
+}
+
 struct Numbers<'a> {
     streams: &'a Streams,
     route: &'a RtcpRoute,

@@ -77,9 +77,19 @@ impl SsrcTable {
         slot
     }
 
+    /// The slot of an SSRC of which packets were counted.
+    pub fn position(&self, ssrc: u32) -> Option<usize> {
+        self.tracks.iter().position(|t| t.used && t.ssrc == ssrc)
+    }
+
+    /// Payload type of the last packet in a slot.
+    pub fn payload_type(&self, position: usize) -> u8 {
+        self.tracks.get(position).map_or(0, |track| track.payload_type)
+    }
+
     /// Whether packets of this SSRC were counted and it has not been replaced since.
     pub fn knows(&self, ssrc: u32) -> bool {
-        self.tracks.iter().any(|t| t.used && t.ssrc == ssrc)
+        self.position(ssrc).is_some()
     }
 
     /// Counts a received packet and tells what its sequence number says. `clock_rate` is asked when the payload type is
@@ -130,6 +140,7 @@ impl SsrcTable {
         } else {
             track.highest = track.highest.max(extend(track.highest, seen.sequence_number));
         }
+        track.payload_type = seen.payload_type;
         shared.packets.add(1);
         shared.octets.add(seen.octets as u64);
         shared.last_sequence.set(track.highest);

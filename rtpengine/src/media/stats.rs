@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::plan::DropReason;
+use super::quality::{QualitySnapshot, StreamQuality};
 use crate::proto::srtp::SUITES;
 
 /// A counter with one writer: no locked instruction, no lost update.
@@ -103,6 +104,21 @@ impl StreamShared {
         self.handshake_drops.get_or_init(Box::default)[reason as usize].add(1);
     }
 
+    /// Where the worker notes what receivers report.
+    pub fn quality(&self) -> &StreamQuality {
+        self.quality.get_or_init(Box::default)
+    }
+
+    /// What the other side's receivers report about an SSRC that comes in here.
+    pub fn ingress_quality(&self, position: usize, ssrc: u32) -> Option<QualitySnapshot> {
+        self.quality.get()?.ingress.get(position)?.get()?.read(ssrc)
+    }
+
+    /// What the party reports about an SSRC that it is sent.
+    pub fn egress_quality(&self, position: usize, ssrc: u32) -> Option<QualitySnapshot> {
+        self.quality.get()?.egress.get(position)?.get()?.read(ssrc)
+    }
+
     /// The suite of the DTLS association, once it is established.
     pub fn handshake_suite(&self) -> Option<&'static str> {
         let number = self.dtls_suite.load(Relaxed).checked_sub(1)?;
@@ -156,4 +172,6 @@ pub struct StreamShared {
     /// [`SSRC_SLOTS`]; none on streams that carry no RTP.
     pub ingress_ssrc: Box<[SsrcShared]>,
     pub egress_ssrc: Box<[SsrcShared]>,
+    /// What receivers report; nothing before somebody does.
+    quality: OnceLock<Box<StreamQuality>>,
 }

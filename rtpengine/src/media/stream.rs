@@ -14,6 +14,7 @@ use super::learn::{Learner, PeerRules};
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
 use super::port_pool::LocalPort;
+use super::reports::Reports;
 use super::route::Edge;
 use super::section::Demultiplexer;
 use super::security::Security;
@@ -67,6 +68,10 @@ pub struct Stream {
     pub hidden_extensions: Ids,
     /// Its part of an ICE agent.
     pub ice: Option<Box<StreamIce>>,
+    /// RTCP from and to the party, once there is some.
+    pub reports: Option<Box<Reports>>,
+    /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
+    pub rtp: Option<u32>,
     epoch: u32,
 }
 
@@ -100,6 +105,8 @@ impl Stream {
             sections: None,
             hidden_extensions: Ids::default(),
             ice: None,
+            reports: None,
+            rtp: None,
             epoch: plan.learning_epoch,
         };
         stream.care(plan);
@@ -175,6 +182,11 @@ impl Stream {
         if self.secured {
             self.security.get_or_insert_default().change(Some(&keys.receive), Some(&keys.send));
         }
+    }
+
+    /// The slot of the RTP that RTCP of this stream, itself in `slot`, is about.
+    pub fn rtp_slot(&self, slot: u32) -> u32 {
+        self.rtp.unwrap_or(slot)
     }
 
     /// Where the party is, if it may be sent to at present.

@@ -38,6 +38,100 @@ pub struct InterfaceTotals {
     pub egress: Traffic,
     pub lost: Counter,
     pub duplicates: Counter,
+    pub quality: QualityTotals,
+}
+
+/// Measurements of one kind.
+#[derive(Debug, Default)]
+pub struct MetricTotals {
+    total: Counter,
+    total2: Counter,
+    samples: Counter,
+}
+
+/// What receivers reported.
+#[derive(Debug, Default)]
+pub struct QualityTotals {
+    /// Times ten.
+    pub mos: MetricTotals,
+    /// Milliseconds.
+    pub jitter: MetricTotals,
+    /// Microseconds, through the relay.
+    pub rtt_end_to_end: MetricTotals,
+    /// Microseconds, of one leg.
+    pub rtt_leg: MetricTotals,
+    /// Percent.
+    pub packet_loss: MetricTotals,
+    /// Milliseconds, as measured here.
+    pub jitter_measured: MetricTotals,
+}
+
+/// [`MetricTotals`] as read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricCount {
+    pub total: u64,
+    /// Sum of squares.
+    pub total2: u64,
+    pub samples: u64,
+}
+
+/// [`QualityTotals`] as read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QualityCount {
+    pub mos: MetricCount,
+    pub jitter: MetricCount,
+    pub rtt_end_to_end: MetricCount,
+    pub rtt_leg: MetricCount,
+    pub packet_loss: MetricCount,
+    pub jitter_measured: MetricCount,
+}
+
+impl MetricTotals {
+    /// Adds a sample; only the owning worker may call this.
+    pub fn add(&self, value: u64) {
+        self.total.add(value);
+        self.total2.add(value.saturating_mul(value));
+        self.samples.add(1);
+    }
+
+    fn add_to(&self, sum: &mut MetricCount) {
+        sum.add(MetricCount {
+            total: self.total.get(),
+            total2: self.total2.get(),
+            samples: self.samples.get(),
+        });
+    }
+}
+
+impl MetricCount {
+    fn add(&mut self, other: Self) {
+        self.total = self.total.wrapping_add(other.total);
+        self.total2 = self.total2.wrapping_add(other.total2);
+        self.samples = self.samples.wrapping_add(other.samples);
+    }
+}
+
+impl QualityTotals {
+    fn add_to(&self, sum: &mut QualityCount) {
+        self.mos.add_to(&mut sum.mos);
+        self.jitter.add_to(&mut sum.jitter);
+        self.rtt_end_to_end.add_to(&mut sum.rtt_end_to_end);
+        self.rtt_leg.add_to(&mut sum.rtt_leg);
+        self.packet_loss.add_to(&mut sum.packet_loss);
+        self.jitter_measured.add_to(&mut sum.jitter_measured);
+    }
+}
+
+impl QualityCount {
+    /// Adds the samples of another address.
+    pub fn add(&mut self, other: &Self) {
+        self.mos.add(other.mos);
+        self.jitter.add(other.jitter);
+        self.rtt_end_to_end.add(other.rtt_end_to_end);
+        self.rtt_leg.add(other.rtt_leg);
+        self.packet_loss.add(other.packet_loss);
+        self.jitter_measured.add(other.jitter_measured);
+    }
 }
 
 /// What the sequencers of all transcoders did.
@@ -66,6 +160,7 @@ pub struct InterfaceCount {
     pub egress: TrafficCount,
     pub lost: u64,
     pub duplicates: u64,
+    pub quality: QualityCount,
 }
 
 /// See [`Sequencing`].
@@ -113,6 +208,7 @@ impl WorkerTotals {
             sum.egress += totals.egress.read();
             sum.lost += totals.lost.get();
             sum.duplicates += totals.duplicates.get();
+            totals.quality.add_to(&mut sum.quality);
         }
         sums.sequencing.duplicates += self.sequencing.duplicates.get();
         sums.sequencing.skips += self.sequencing.skips.get();
@@ -139,6 +235,13 @@ impl InterfaceTotals {
 }
 
 impl PlaneTotals {
+    /// What receivers reported, on all addresses.
+    pub fn quality(&self) -> QualityCount {
+        let mut sum = QualityCount::default();
+        self.interfaces.iter().for_each(|interface| sum.add(&interface.quality));
+        sum
+    }
+
     /// What came in on all addresses: the relayed traffic, with the errors of both directions.
     pub fn relayed(&self) -> TrafficCount {
         let mut sum = TrafficCount::default();

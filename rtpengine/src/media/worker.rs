@@ -31,6 +31,7 @@ use super::send::SendBatch;
 use super::stream::Streams;
 use super::tap;
 use super::totals::{Chains, WorkerTotals};
+use crate::config::Config;
 
 /// Longest time for which packets gather.
 pub const GATHER: Duration = Duration::from_millis(1);
@@ -90,7 +91,7 @@ impl Worker {
         events: mpsc::Sender<MediaEvent>,
         shared: Arc<WorkerShared>,
         totals: Arc<WorkerTotals>,
-        max_packets: usize,
+        config: &Config,
     ) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(inbox.wake_fd(), INBOX)?;
@@ -103,6 +104,7 @@ impl Worker {
             ice: IceAgents::default(),
             now: now(),
             totals,
+            mos: config.rtcp.mos,
         };
         Ok(Self {
             poll,
@@ -115,7 +117,7 @@ impl Worker {
             unfinished: Vec::with_capacity(4096),
             events,
             shared,
-            max_packets: max_packets.max(1),
+            max_packets: (config.max_recv_iters as usize).max(1),
             load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
             expecting: false,
             commanded: false,

@@ -1,6 +1,8 @@
 //! Sums of quality measurements: mean opinion score, jitter, round-trip time, loss.
 //!
-//! Quality is not measured yet, so these are the sums of no samples; reports have them because their readers expect the fields.
+//! The workers count them per local address ([`crate::media::totals::QualityTotals`]); here they get the units of reports.
+
+use crate::media::totals::{MetricCount, QualityCount};
 
 /// Sums of one kind of measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,7 +29,28 @@ pub struct Quality {
     pub jitter_measured: MetricSums,
 }
 
+impl From<&QualityCount> for Quality {
+    fn from(count: &QualityCount) -> Self {
+        Self {
+            mos: MetricSums::new(count.mos, 10.0),
+            jitter: MetricSums::new(count.jitter, 1.0),
+            rtt_end_to_end: MetricSums::new(count.rtt_end_to_end, 1.0),
+            rtt_leg: MetricSums::new(count.rtt_leg, 1.0),
+            packet_loss: MetricSums::new(count.packet_loss, 1.0),
+            jitter_measured: MetricSums::new(count.jitter_measured, 1.0),
+        }
+    }
+}
+
 impl MetricSums {
+    fn new(count: MetricCount, scale: f64) -> Self {
+        Self {
+            total: count.total as f64 / scale,
+            total2: count.total2 as f64 / (scale * scale),
+            samples: count.samples,
+        }
+    }
+
     /// Mean of the samples; 0 when there are none.
     pub fn average(&self) -> f64 {
         if self.samples == 0 { 0.0 } else { self.total / self.samples as f64 }
@@ -46,6 +69,14 @@ impl MetricSums {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_are_counted_in_tenths() {
+        let mos = MetricCount { total: 84, total2: 3530, samples: 2 };
+        let quality = Quality::from(&QualityCount { mos, jitter: mos, ..QualityCount::default() });
+        assert_eq!((quality.mos.average(), quality.mos.total2), (4.2, 35.3));
+        assert_eq!(quality.jitter.average(), 42.0);
+    }
 
     #[test]
     fn no_samples_have_average_and_deviation_zero() {

@@ -15,6 +15,7 @@ pub mod events;
 mod explain;
 pub mod framing;
 mod handler;
+mod quality;
 mod query;
 mod replies;
 pub mod request;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use smol_str::{SmolStr, format_smolstr};
 
+use super::quality;
 use crate::call::{
     AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
     TrafficSnapshot,
@@ -153,6 +154,9 @@ fn ssrc(entry: &SsrcSnapshot, number: Option<u32>) -> Dict {
     dict.push("last RTP timestamp", entry.last_timestamp);
     dict.push("last RTP seq", entry.last_sequence);
     dict.push("cumulative loss", entry.lost);
+    if let Some(quality) = &entry.quality {
+        quality::push(&mut dict, quality);
+    }
     dict
 }
 

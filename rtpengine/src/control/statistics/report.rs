@@ -53,7 +53,7 @@ impl Report {
             relayed: plane.relayed(),
             calls: statistics.calls(),
             rejected: statistics.rejected(),
-            quality: Quality::default(),
+            quality: Quality::from(&plane.quality()),
             kernel: TrafficCount::default(),
             clients: commands.clients(),
             total: commands.total(),
@@ -98,7 +98,11 @@ fn interfaces(engine: &Engine, plane: &PlaneTotals) -> Vec<InterfaceReport> {
             free,
             used,
             count: plane.interfaces.get(index).copied().unwrap_or_default(),
-            quality: Quality::default(),
+            quality: plane
+                .interfaces
+                .get(index)
+                .map(|count| Quality::from(&count.quality))
+                .unwrap_or_default(),
         }
     };
     config.local_addresses().enumerate().map(interface).collect()

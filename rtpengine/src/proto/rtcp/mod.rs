@@ -16,6 +16,7 @@
 
 pub mod bye;
 pub mod feedback;
+pub mod read;
 pub mod receiver_report;
 pub mod rewrite;
 pub mod sdes;
