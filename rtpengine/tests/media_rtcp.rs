@@ -1,5 +1,7 @@
 //! What RTCP says about quality, and RTCP of our own, on loopback sockets.
 
+use std::time::Duration;
+
 use rtpengine::config::InterfaceId;
 use rtpengine::media::plan::*;
 
@@ -23,12 +25,17 @@ fn media(ssrc: u32, sequence_number: u16) -> Vec<u8> {
 fn muxed_pair(relay: &Relay) -> (Party, Party) {
     let (mut a, mut b) = (party(relay, &relay.v4), party(relay, &relay.v4));
     (a.stream.expect, b.stream.expect) = (Expect::RtpAndRtcp, Expect::RtpAndRtcp);
-    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]));
+    both_ways(relay, &a, &b);
+    (a, b)
+}
+
+/// Connects the parties, and lets each of them send a packet.
+fn both_ways(relay: &Relay, a: &Party, b: &Party) {
+    relay.plane.install(WORKER, call(a, b, vec![edge(a, b, FORWARD), edge(b, a, FORWARD)]));
     a.send(&media(SSRC_A, 1));
     b.receive();
     b.send(&media(SSRC_B, 1));
     a.receive();
-    (a, b)
 }
 
 fn sender_report(ssrc: u32, ntp_seconds: u32) -> Vec<u8> {
@@ -97,4 +104,89 @@ fn the_round_trip_of_voip_metrics_is_taken_as_it_is() {
     let quality = b.stream.shared.ingress_quality(0, SSRC_B).expect("a sample");
     let sample = quality.highest;
     assert_eq!((sample.round_trip_us, sample.round_trip_leg_us, sample.mos), (250_000, 0, 42));
+}
+
+#[test]
+fn generated_reports_replace_those_of_the_parties() {
+    let relay =
+        common::relay_with((24_000, 24_999), |config| config.rtcp.interval = Duration::from_millis(200));
+    let (mut a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    for party in [&mut a, &mut b] {
+        party.stream.expect = Expect::RtpAndRtcp;
+        party.stream.generates_rtcp = true;
+    }
+    both_ways(&relay, &a, &b);
+    // One lost of four.
+    a.send(&media(SSRC_A, 4));
+    b.receive();
+    a.send(&sender_report(SSRC_A, 700));
+    // The party's own report does not come; ours does.
+    let report = to_words(&b.receive());
+    assert_eq!(report[..2], [0x81c8_000c, SSRC_A], "a sender report with one block");
+    assert_eq!(report[4..7], [4 * 160, 2, 320], "timestamp, packets and octets that left");
+    assert_eq!(report[7], SSRC_B, "about what the party sends");
+    assert_eq!((report[8], report[9], report[11]), (0, 1, 0), "nothing lost, no report heard");
+    assert_eq!(report[13] & 0xffff_0000, 0x81ca_0000, "a source description");
+    assert_eq!((report[14], report[15] >> 16), (SSRC_A, 0x0110), "with a canonical name");
+    let report = to_words(&a.receive());
+    assert_eq!((report[0], report[1], report[7]), (0x81c8_000c, SSRC_B, SSRC_A));
+    assert_eq!(report[8], 128 << 24 | 2, "two of four lost");
+    assert_eq!((report[9], report[11]), (4, 700 << 16 | 0x1234), "the report that was heard");
+    assert!(report[12] < 3 << 16, "and when");
+    // What the party says about our report gives the round-trip time of its leg.
+    let name = report[2] << 16 | report[3] >> 16;
+    a.send(&words(&[0x81c9_0007, SSRC_A, SSRC_B, 0, 1, 0, name, 0]));
+    until("round trip", || relay.plane.totals().quality().rtt_leg.samples == 1);
+    assert!(relay.plane.totals().quality().jitter_measured.samples >= 2);
+}
+
+#[test]
+fn reports_go_to_the_rtcp_port_and_stop_when_media_stop_or_they_are_not_wanted() {
+    let relay =
+        common::relay_with((25_000, 25_999), |config| config.rtcp.interval = Duration::from_millis(1));
+    let (a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    b.stream.generates_rtcp = true;
+    let mut rtcp = rtcp_party(&relay, &b);
+    rtcp.stream.generates_rtcp = true;
+    let mut plan = call(&a, &b, vec![edge(&a, &b, FORWARD)]);
+    plan.streams.push(rtcp.stream.clone());
+    relay.plane.install(WORKER, plan.clone());
+    a.send(&media(SSRC_A, 1));
+    b.receive();
+    // A sender of two intervals, and nothing any more.
+    for _ in 0..2 {
+        assert_eq!(to_words(&rtcp.receive())[..2], [0x80c8_0006, SSRC_A]);
+    }
+    rtcp.socket.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+    assert!(rtcp.socket.recv(&mut [0; 100]).is_err(), "media have stopped");
+    plan.streams.iter_mut().for_each(|stream| stream.generates_rtcp = false);
+    relay.plane.install(WORKER, plan);
+    a.send(&media(SSRC_A, 2));
+    b.receive();
+    assert!(rtcp.socket.recv(&mut [0; 100]).is_err(), "not wanted any more");
+}
+
+#[test]
+fn feedback_reaches_only_parties_whose_profile_has_it() {
+    let relay = relay();
+    let (mut a, mut b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    (a.stream.expect, b.stream.expect) = (Expect::RtpAndRtcp, Expect::RtpAndRtcp);
+    (a.stream.feedback, b.stream.feedback) = (true, false);
+    both_ways(&relay, &a, &b);
+    let report = words(&[0x80c9_0001, SSRC_A]);
+    let loss_indication = words(&[0x81ce_0002, SSRC_A, SSRC_B]);
+    a.send(&loss_indication);
+    a.send(&[&report[..], &loss_indication].concat());
+    assert_eq!(b.receive(), report);
+    b.send(&loss_indication);
+    assert_eq!(a.receive(), loss_indication);
+    // Two parties that never negotiated it and use it all the same are left alone.
+    let (mut c, mut d) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    for party in [&mut c, &mut d] {
+        party.stream.expect = Expect::RtpAndRtcp;
+        party.stream.feedback = false;
+    }
+    both_ways(&relay, &c, &d);
+    c.send(&loss_indication);
+    assert_eq!(d.receive(), loss_indication);
 }

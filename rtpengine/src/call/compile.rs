@@ -117,6 +117,8 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             bundle: bundle(party, media),
             hidden_extensions: hidden_extensions(party, media),
             ice: ice.clone(),
+            generates_rtcp: media.generates_rtcp,
+            feedback: media.rtp_profile().is_some_and(|profile| profile.feedback),
             ..StreamPlan::with_shared(state.id, expect, socket, peer, state.shared.clone())
         }
     };

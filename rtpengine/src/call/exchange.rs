@@ -80,6 +80,7 @@ impl Exchange<'_> {
             fax::offer(from, to, described, gateway, self.signal, kept);
             self.keys_of_offer(from, to, described);
             self.mux_of_offer(from, to, described);
+            self.own_rtcp(from, to);
             self.learning(from);
             self.ice_of_offer(from, to, described);
             self.mask_extensions(from, described);
@@ -114,6 +115,7 @@ impl Exchange<'_> {
             agree_direction(from, to);
             self.transport_of_answer(from, to, described);
             self.mux_of_answer(from, to, described);
+            self.own_rtcp(from, to);
             self.learning(from);
             self.ice_of_answer(from, to, described);
             if from.mid.is_none() {
@@ -321,6 +323,13 @@ impl Exchange<'_> {
                 MuxAnswer::Accept => true,
                 MuxAnswer::Refuse => false,
             };
+    }
+
+    /// `generate RTCP` is about both sides, until it is switched off.
+    fn own_rtcp(&self, from: &mut Media, to: &mut Media) {
+        if let Some(on) = self.signal.network.generate_rtcp {
+            (from.generates_rtcp, to.generates_rtcp) = (on, on);
+        }
     }
 
     fn learning(&self, media: &mut Media) {

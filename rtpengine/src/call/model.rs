@@ -169,6 +169,8 @@ pub struct Media {
     pub direction: Direction,
     pub asymmetric: bool,
     pub unidirectional: bool,
+    /// `generate RTCP`
+    pub generates_rtcp: bool,
     /// ICE with this party.
     pub ice: Ice,
     /// Which other sections with this party it shares a transport with.
@@ -355,6 +357,7 @@ impl Media {
             direction: Direction::SendRecv,
             asymmetric: false,
             unidirectional: false,
+            generates_rtcp: false,
             ice: Ice::default(),
             bundling: Bundling::default(),
             masked_extensions: Vec::new(),

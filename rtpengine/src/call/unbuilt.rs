@@ -16,7 +16,6 @@ fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
     let (flags, network, recording) = (&signal.flags, &signal.network, &signal.recording);
     [
         (network.audio_player.is_some(), "audio-player"),
-        (network.generate_rtcp == Some(true), "generate-RTCP"),
         (network.delay_buffer_ms.is_some(), "delay-buffer"),
         (flags.detect_dtmf, "detect-DTMF (of tones; event packets are always looked at)"),
         (recording.recording_vsc, "recording-vsc"),

@@ -183,7 +183,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
         .default("300")
         .range(0, 1000)
         .not_yet(),
-    O::int("rtcp-interval", "Base interval of generated RTCP in ms").default("5000").not_yet(),
+    O::int("rtcp-interval", "Base interval of generated RTCP in ms").default("5000"),
     O::flag("measure-rtp", "Measure the quality of forwarded streams too").not_yet(),
     O::list("mos", "CQ|LQ", "How mean opinion scores are estimated")
         .words_any_case(&["CQ", "LQ", "legacy", "G.107", "G107", "G.107.2", "G107.2", "G.1072", "G1072"])

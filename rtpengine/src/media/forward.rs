@@ -29,7 +29,7 @@ use super::stream::{Stream, Streams};
 use super::tap::{self, TapDirection, TapRecord};
 use super::totals::WorkerTotals;
 use super::transcode::Source;
-use crate::config::Mos;
+use crate::config::RtcpConfig;
 
 /// A packet of the codec graph that is due within this time is sent at once: waking up for each one would cost
 /// more than the packet itself.
@@ -55,8 +55,8 @@ pub struct Output {
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
-    /// How reports become scores.
-    pub mos: Mos,
+    /// When RTCP of our own is sent, and how reports become scores.
+    pub rtcp: RtcpConfig,
 }
 
 /// A change of a stream's peer.

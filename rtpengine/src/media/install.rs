@@ -100,6 +100,7 @@ impl Worker {
         self.connect(&call, &plan);
         for (_, slot) in &call.streams {
             self.start_piercing(*slot);
+            self.start_reporting(*slot);
         }
         // Players of streams that are gone end.
         let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();

@@ -24,6 +24,7 @@ pub mod learn;
 mod mailbox;
 mod mos;
 mod numbering;
+mod own_reports;
 mod pierce;
 pub mod plan;
 mod player;

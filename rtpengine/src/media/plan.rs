@@ -73,6 +73,10 @@ pub struct StreamPlan {
     pub hidden_extensions: Ids,
     /// ICE with the party; the streams of a media section share one. Decides about the peer once the party's agent is known.
     pub ice: Option<Arc<IcePlan>>,
+    /// The party gets RTCP of our own instead of the other parties'.
+    pub generates_rtcp: bool,
+    /// The party's profile has feedback messages (RFC 4585); where it has not, those of a party whose profile has do not reach it.
+    pub feedback: bool,
 }
 
 impl StreamPlan {
@@ -113,6 +117,8 @@ impl StreamPlan {
             bundle: None,
             hidden_extensions: Ids::default(),
             ice: None,
+            generates_rtcp: false,
+            feedback: true,
         }
     }
 }

@@ -24,13 +24,16 @@ const LEAST_INTERVAL_US: u64 = 1_000_000;
 pub struct Reports {
     sent: [SentReport; SENT],
     next: usize,
+    /// The last sender report of each of the party's SSRCs.
+    heard: [SentReport; SSRC_SLOTS],
+    next_heard: usize,
     /// When the last sample of each egress SSRC was taken.
     sampled: [(u32, u64); SSRC_SLOTS],
     /// Of the leg, as it was last found out; 0 = not yet.
     round_trip_us: u32,
 }
 
-/// A sender report to the party.
+/// A sender report to or from the party.
 #[derive(Clone, Copy, Default)]
 struct SentReport {
     ssrc: u32,
@@ -60,13 +63,19 @@ pub fn sent(sink: &mut Stream, compound: &[u8], now_us: u64) {
 }
 
 /// The middle 32 bits of an NTP time.
-pub fn middle(ntp: u64) -> u32 {
+fn middle(ntp: u64) -> u32 {
     (ntp >> 16) as u32
 }
 
 /// Reads a packet that a party sent, which came in on the stream in `slot`.
 pub fn received(streams: &mut Streams, slot: u32, compound: &[u8], output: &Output) {
     for (header, packet) in read::packets(compound) {
+        if let Some((ssrc, info)) = read::sender_report(header, packet)
+            && let Some(stream) = streams.get_mut(slot)
+        {
+            let report = SentReport { ssrc, name: middle(info.ntp), at_us: output.now.us };
+            stream.reports.get_or_insert_default().hear(report);
+        }
         for report in read::blocks(header, packet) {
             let voip_round_trip_ms = read::voip_round_trip_ms(compound, report.ssrc);
             heed(streams, slot, &Block { report, voip_round_trip_ms }, output);
@@ -116,7 +125,7 @@ fn heed(streams: &mut Streams, slot: u32, block: &Block, output: &Output) -> Opt
     if leg_us != 0 {
         totals.rtt_leg.add(leg_us.into());
     }
-    let mos = mos::score(output.mos, seen)?;
+    let mos = mos::score(output.rtcp.mos, seen)?;
     totals.mos.add(mos.into());
     let sample = Sample {
         at_s: (now_us / 1_000_000) as u32,
@@ -141,6 +150,24 @@ fn heed(streams: &mut Streams, slot: u32, block: &Block, output: &Output) -> Opt
 }
 
 impl Reports {
+    fn hear(&mut self, report: SentReport) {
+        let known = self.heard.iter().position(|heard| heard.at_us != 0 && heard.ssrc == report.ssrc);
+        let position = known.unwrap_or_else(|| {
+            let oldest = self.next_heard;
+            self.next_heard = (oldest + 1) % SSRC_SLOTS;
+            oldest
+        });
+        if let Some(heard) = self.heard.get_mut(position) {
+            *heard = report;
+        }
+    }
+
+    /// Name and time in microseconds of the last sender report about an SSRC of the party.
+    pub fn heard(&self, ssrc: u32) -> Option<(u32, u64)> {
+        let heard = self.heard.iter().find(|heard| heard.at_us != 0 && heard.ssrc == ssrc)?;
+        Some((heard.name, heard.at_us))
+    }
+
     /// Round-trip time that a block gives, if it names a report that went to the party.
     fn round_trip(&self, block: &ReportBlock, now_us: u64) -> Option<u32> {
         if block.last_sender_report == 0 {

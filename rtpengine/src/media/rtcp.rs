@@ -11,6 +11,7 @@ use super::plan::DropReason;
 use super::receive::DATAGRAM;
 use super::stream::Streams;
 use super::transcode::{Source, Transcoding};
+use crate::proto::rtcp::feedback;
 use crate::proto::rtcp::receiver_report::ReportBlock;
 use crate::proto::rtcp::rewrite::{Mapping, rewrite};
 use crate::proto::rtcp::sender_report::SenderInfo;
@@ -53,17 +54,35 @@ pub fn forward(
     output: &mut Output,
     scratch: &mut [u8; DATAGRAM],
 ) -> Result<(), DropReason> {
-    let edge = streams.get(slot).and_then(|s| s.edges.get(edge)).ok_or(DropReason::NoSink)?;
+    let stream = streams.get(slot).ok_or(DropReason::NoSink)?;
+    let edge = stream.edges.get(edge).ok_or(DropReason::NoSink)?;
     let to = edge.rtcp_to.ok_or(DropReason::NoSink)?;
-    let packet = match edge.rtcp.as_ref().filter(|route| route.maps(streams)) {
-        None => datagram,
-        Some(route) => {
-            let mapped = scratch.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?;
-            mapped.copy_from_slice(datagram);
-            let length = rewrite(mapped, &Numbers { streams, route }).map_err(|_| DropReason::Malformed)?;
-            &mapped[..length]
+    let sink = streams.get(to).ok_or(DropReason::NoSink)?;
+    if sink.generator.is_some() {
+        // It has been read; the party gets our own.
+        return Ok(());
+    }
+    let filtered = stream.feedback && !sink.feedback;
+    let route = edge.rtcp.as_ref().filter(|route| route.maps(streams));
+    let packet = if route.is_none() && !filtered {
+        datagram
+    } else {
+        let copy = scratch.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?;
+        copy.copy_from_slice(datagram);
+        let mut length = copy.len();
+        if let Some(route) = route {
+            length = rewrite(copy, &Numbers { streams, route }).map_err(|_| DropReason::Malformed)?;
         }
+        let mut copy = copy.get_mut(..length).ok_or(DropReason::Malformed)?;
+        if filtered {
+            length = feedback::strip(copy);
+            copy = copy.get_mut(..length).unwrap_or_default();
+        }
+        copy
     };
+    if packet.is_empty() {
+        return Ok(());
+    }
     let sink = streams.get_mut(to).ok_or(DropReason::NoSink)?;
     output.send_rtcp(sink, packet)
 }

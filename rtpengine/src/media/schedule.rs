@@ -19,6 +19,8 @@ pub enum Due {
     Pierce(u64),
     /// An ICE agent by its number.
     Ice(u64),
+    /// RTCP of our own on the stream with this token.
+    Report(u64),
 }
 
 /// A packet that waits.
@@ -109,6 +111,11 @@ impl Schedule {
     /// Queues the next turn of an ICE agent.
     pub fn ice(&mut self, at: Instant, agent: u64) {
         self.push(at, Due::Ice(agent));
+    }
+
+    /// Queues the next RTCP of our own of a stream.
+    pub fn report(&mut self, at: Instant, stream: u64) {
+        self.push(at, Due::Report(stream));
     }
 
     fn push(&mut self, at: Instant, due: Due) {

@@ -27,6 +27,10 @@ impl Worker {
         let (ntp, rtp_timestamp) = (ntp_from_unix_us(now.us), player.timestamp_at(now.instant));
         let Some(rtp) = self.streams.resolve(sink) else { return };
         let Some(stream) = self.streams.get(rtp) else { return };
+        if stream.generator.is_some() {
+            // Reports on everything that it sends.
+            return;
+        }
         let (packets, octets) = sent(&stream.shared, ssrc);
         let info = SenderInfo { ntp, rtp_timestamp, packets, octets };
         let mut out = [0; LENGTH];
@@ -41,12 +45,12 @@ impl Worker {
 
 /// RFC 3550 §6.1: a report is followed by the canonical name.
 fn compound(out: &mut [u8], ssrc: u32, info: SenderInfo) -> Option<usize> {
-    let report = sender_report::write(out, ssrc, info)?;
+    let report = sender_report::write(out, ssrc, info, &[])?;
     Some(report + sdes::write(out.get_mut(report..)?, ssrc, canonical_name())?)
 }
 
 /// Packets and payload octets of an SSRC, over all playbacks that used it.
-fn sent(shared: &StreamShared, ssrc: u32) -> (u32, u32) {
+pub(super) fn sent(shared: &StreamShared, ssrc: u32) -> (u32, u32) {
     let slot = shared.egress_ssrc.iter().find(|slot| slot.ssrc.load(Relaxed) == ssrc);
     slot.map_or((0, 0), |slot| {
         let packets = slot.packets.get();
@@ -55,7 +59,7 @@ fn sent(shared: &StreamShared, ssrc: u32) -> (u32, u32) {
 }
 
 /// A random name for the life of the process; it tells nothing about the host.
-fn canonical_name() -> &'static str {
+pub(super) fn canonical_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| format!("{:016x}", rand::random::<u64>()))
 }

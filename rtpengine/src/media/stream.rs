@@ -11,6 +11,7 @@ use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
 use super::ice::StreamIce;
 use super::learn::{Learner, PeerRules};
+use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
 use super::port_pool::LocalPort;
@@ -24,6 +25,7 @@ use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
 use crate::config::{EndpointLearning, InterfaceId};
 use crate::proto::dtls::SrtpKeys;
+use crate::proto::rtcp::receiver_report::ReportBlock;
 
 /// One local port at work. What every packet touches is in front.
 pub struct Stream {
@@ -70,6 +72,10 @@ pub struct Stream {
     pub ice: Option<Box<StreamIce>>,
     /// RTCP from and to the party, once there is some.
     pub reports: Option<Box<Reports>>,
+    /// The party gets RTCP of our own and none of others.
+    pub generator: Option<Box<Generator>>,
+    /// The party's profile has feedback messages (RFC 4585).
+    pub feedback: bool,
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
     pub rtp: Option<u32>,
     epoch: u32,
@@ -106,6 +112,8 @@ impl Stream {
             hidden_extensions: Ids::default(),
             ice: None,
             reports: None,
+            generator: None,
+            feedback: true,
             rtp: None,
             epoch: plan.learning_epoch,
         };
@@ -154,6 +162,8 @@ impl Stream {
             (events, None) => Some(Box::new(Detector::new(events))),
         };
         self.hidden_extensions = plan.hidden_extensions;
+        self.feedback = plan.feedback;
+        self.generator = plan.generates_rtcp.then(|| self.generator.take().unwrap_or_default());
         self.sections = match (&plan.bundle, self.sections.take()) {
             (None, _) => None,
             (Some(plan), before) => {
@@ -182,6 +192,20 @@ impl Stream {
         if self.secured {
             self.security.get_or_insert_default().change(Some(&keys.receive), Some(&keys.send));
         }
+    }
+
+    /// RTP comes in here and leaves from here.
+    pub fn carries_rtp(&self) -> bool {
+        matches!(self.expect, Expect::Rtp | Expect::RtpAndRtcp)
+    }
+
+    /// Jitter, in microseconds, of the SSRCs that blocks are about.
+    pub fn jitter_of<'a>(&'a self, blocks: &'a [ReportBlock]) -> impl Iterator<Item = u64> + 'a {
+        let of_block = |block: &ReportBlock| {
+            let shared = self.shared.ingress_ssrc.get(self.ingress_ssrc.position(block.ssrc)?)?;
+            Some(shared.jitter_us.get())
+        };
+        blocks.iter().filter_map(of_block)
     }
 
     /// The slot of the RTP that RTCP of this stream, itself in `slot`, is about.

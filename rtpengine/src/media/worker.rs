@@ -104,7 +104,7 @@ impl Worker {
             ice: IceAgents::default(),
             now: now(),
             totals,
-            mos: config.rtcp.mos,
+            rtcp: config.rtcp,
         };
         Ok(Self {
             poll,
@@ -280,6 +280,7 @@ impl Worker {
                 Due::Injection(injection) => self.injection_turn(injection, at),
                 Due::Pierce(stream) => self.pierce_turn(stream, at),
                 Due::Ice(agent) => self.ice_turn(agent, at),
+                Due::Report(stream) => self.report_turn(stream, at),
             }
         }
     }

@@ -32,6 +32,11 @@ pub struct Relay {
 
 /// Programs that run at the same time have different ports.
 pub fn relay(ports: (u16, u16)) -> Relay {
+    relay_with(ports, |_| ())
+}
+
+/// A relay with other options.
+pub fn relay_with(ports: (u16, u16), change: impl FnOnce(&mut Config)) -> Relay {
     let address = |ip: &str| {
         let address: IpAddr = ip.parse().unwrap();
         LocalAddress { address, advertised: address, ports: None }
@@ -39,6 +44,7 @@ pub fn relay(ports: (u16, u16)) -> Relay {
     let (v4, v6) = (address("127.0.0.1"), address("::1"));
     let mut config = Config::for_address(v4.address, v4.address);
     config.interfaces[0].addresses.push(v6);
+    change(&mut config);
     let pool = PortPool::new(&config.interfaces, ports, 0, &[]);
     let (producer, tap) = tap::ring(1 << 20);
     let (sender, events) = mpsc::channel(64);

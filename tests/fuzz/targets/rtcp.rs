@@ -1,10 +1,10 @@
-//! Any octets as a compound RTCP packet on its way from one side of a transcoder to the other.
+//! Any octets as a compound RTCP packet: read for statistics, filtered, and on its way from one side of a transcoder to the other.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use rtpengine::proto::rtcp::rewrite::{Mapping, rewrite};
-use rtpengine::proto::rtcp::{receiver_report::ReportBlock, sender_report::SenderInfo};
+use rtpengine::proto::rtcp::{feedback, read, receiver_report::ReportBlock, sender_report::SenderInfo};
 
 /// Odd sources are mapped, or have nothing to report, as the first octet of the input says.
 struct Choice(u8);
@@ -29,6 +29,19 @@ impl Mapping for Choice {
 
 fuzz_target!(|input: &[u8]| {
     let [choice, packet @ ..] = input else { return };
+    for (header, octets) in read::packets(packet) {
+        let _ = read::sender_report(header, octets);
+        for block in read::blocks(header, octets) {
+            let _ = read::voip_round_trip_ms(packet, block.ssrc);
+        }
+    }
+    let mut filtered = packet.to_vec();
+    let kept = feedback::strip(&mut filtered);
+    assert!(kept <= packet.len());
+    let none_left = |(header, _): (rtpengine::proto::rtcp::Header, &[u8])| {
+        !matches!(header.packet_type, feedback::TRANSPORT | feedback::PAYLOAD)
+    };
+    assert!(read::packets(&filtered[..kept]).all(none_left));
     let mut compound = packet.to_vec();
     let Ok(length) = rewrite(&mut compound, &Choice(*choice)) else { return };
     // Nothing grows, and what was made can be read and mapped again; with nothing to map it stays as it is.

@@ -129,6 +129,11 @@ mod tests {
                 prop_assert!(blocks(header, packet).count() <= 31);
             }
             prop_assert!(length <= octets.len());
+            let mut filtered = octets.clone();
+            let kept = super::super::feedback::strip(&mut filtered);
+            prop_assert!(kept <= length);
+            let is_feedback = |header: Header| matches!(header.packet_type, 205 | 206);
+            prop_assert!(!packets(&filtered[..kept]).any(|(header, _)| is_feedback(header)));
             let _ = voip_round_trip_ms(&octets, 7);
         }
     }

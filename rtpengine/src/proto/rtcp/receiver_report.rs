@@ -11,7 +11,7 @@ pub const LENGTH: usize = 8;
 pub const BLOCK: usize = 24;
 
 /// What a receiver says about one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReportBlock {
     /// The source.
     pub ssrc: u32,

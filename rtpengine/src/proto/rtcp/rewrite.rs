@@ -160,6 +160,11 @@ mod tests {
             ("negative acknowledgement", &[0x81cd_0003, 1, 0x55, 0x55], &[0x81cd_0003, 0x11, 5, 0x55]),
             ("full intra request", &[0x84ce_0004, 1, 0, 0x55, 0], &[0x84ce_0004, 0x11, 0, 5, 0]),
             (
+                "bandwidth estimate for two sources",
+                &[0x8fce_0006, 1, 0, 0x5245_4d42, 0x0201_2345, 0x55, 0x66],
+                &[0x8fce_0006, 0x11, 0, 0x5245_4d42, 0x0201_2345, 5, 0x66],
+            ),
+            (
                 "extended report: reference time, DLRR, metrics",
                 &[0x80cf_000a, 1, 0x0400_0002, 0x55, 0x55, 0x0500_0003, 0x55, 1, 2, 0x0700_0001, 0x55],
                 &[0x80cf_000a, 0x11, 0x0400_0002, 0x55, 0x55, 0x0500_0003, 5, 1, 2, 0x0700_0001, 5],

@@ -1,6 +1,6 @@
 //! Sender reports (RFC 3550 §6.4.1).
 
-use super::receiver_report::{self, map_blocks};
+use super::receiver_report::{self, BLOCK, ReportBlock, map_blocks};
 use super::rewrite::Mapping;
 use super::{HEADER, Header, RtcpError, map_word, set_word, word};
 
@@ -50,14 +50,19 @@ pub fn ntp_from_unix_us(us: u64) -> u64 {
     (us / 1_000_000).wrapping_add(UNIX_EPOCH) << 32 | fraction
 }
 
-/// Writes a sender report without report blocks; its length, `None` when `out` is too short.
-pub fn write(out: &mut [u8], ssrc: u32, info: SenderInfo) -> Option<usize> {
-    let report = out.get_mut(..LENGTH)?;
+/// Writes a sender report; its length, `None` when `out` is too short or there are more than 31 blocks.
+pub fn write(out: &mut [u8], ssrc: u32, info: SenderInfo, blocks: &[ReportBlock]) -> Option<usize> {
+    let count = u8::try_from(blocks.len()).ok().filter(|count| *count < 32)?;
+    let length = LENGTH + BLOCK * blocks.len();
+    let report = out.get_mut(..length)?;
     report[0] = 0x80;
-    Header { count: 0, packet_type: TYPE, length: LENGTH }.write(report);
+    Header { count, packet_type: TYPE, length }.write(report);
     set_word(report, 4, ssrc);
     info.write(report);
-    Some(LENGTH)
+    for (block, out) in blocks.iter().zip(report[LENGTH..].chunks_exact_mut(BLOCK)) {
+        block.write(out);
+    }
+    Some(length)
 }
 
 /// Maps one packet in place; its new length. A stream of which nothing leaves becomes a receiver report.
@@ -93,11 +98,16 @@ mod tests {
             octets: 0x1112_1314,
         };
         let mut out = [0; LENGTH];
-        assert_eq!(write(&mut out, 0xaabb_ccdd, info), Some(28));
+        assert_eq!(write(&mut out, 0xaabb_ccdd, info, &[]), Some(28));
         assert_eq!(out[..8], [0x80, 200, 0, 6, 0xaa, 0xbb, 0xcc, 0xdd]);
         assert_eq!(out[8..], core::array::from_fn::<u8, 20, _>(|i| i as u8 + 1));
         assert_eq!(SenderInfo::parse(&out), Some(info));
-        assert_eq!(write(&mut [0; 27], 1, info), None);
+        assert_eq!(write(&mut [0; 27], 1, info, &[]), None);
+        let block = ReportBlock { ssrc: 9, ..ReportBlock::default() };
+        let mut out = [0; LENGTH + 2 * BLOCK];
+        assert_eq!(write(&mut out, 7, info, &[block; 2]), Some(76));
+        assert_eq!((out[0], out[3], &out[52..56]), (0x82, 18, &[0, 0, 0, 9][..]));
+        assert_eq!(write(&mut out, 7, info, &[block; 3]), None);
     }
 
     #[test]
