@@ -2,6 +2,7 @@
 
 pub mod address_text;
 pub mod bencode;
+pub mod budget;
 pub mod dtls;
 pub mod dtmf;
 pub mod ice;

@@ -13,7 +13,7 @@ use super::super::port_pool::LocalPort;
 use super::super::receive::DATAGRAM;
 use super::super::stats::StreamShared;
 use super::associations::{Source, Way};
-use super::budget::Budget;
+use crate::proto::budget::Budget;
 
 /// Datagrams that may wait for the thread, from each worker.
 pub const WAITING: usize = 128;
@@ -158,7 +158,7 @@ impl Gate {
         (Self { worker, orders, datagrams, bell, strangers, hasher: RandomState::new() }, consumer)
     }
 
-    /// Shakes hands for a stream as its plan says. `handshake` is what there was before,
+    /// Shakes hands for a stream as its plan says. `handshake` is what there was before.
     pub fn open(
         &self,
         now: Instant,

@@ -14,7 +14,6 @@
 //! Every datagram that is refused is counted: by the worker in the stream's `drops`, by this thread in its `handshake_drops`.
 
 mod associations;
-mod budget;
 mod gate;
 mod keyed;
 mod thread;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::budget::Budget;
 use super::candidate::{CandidateKind, Component, priority};
 use super::checklist::{Checklist, Pair, Remote, State};
 use super::selection::Selection;
 use super::settings::{Base, BaseId, LocalCredentials, Mode, Role, Settings};
 use super::transaction::{Check, PACE, Purpose};
+use crate::proto::budget::Budget;
 use crate::proto::stun::{Builder, Class, IntegrityKey, Tiebreaker, TransactionId};
 
 /// Without a valid pair for so long the agent has failed; the peer may have candidates that only its checks show (RFC 8863 §4).

@@ -24,7 +24,6 @@
 //! the peer reported, since both have the same base.
 
 mod agent;
-mod budget;
 mod candidate;
 mod checklist;
 mod incoming;
