@@ -39,7 +39,12 @@ fn sums_are_what_passed_during_the_call_and_after() {
     let mut call = Call::establish(&relay, "counted", Setup::default());
     talk(&mut call, 10);
     let check = |when: &str| {
-        let report = statistics(&relay);
+        // A packet may be heard a moment before it is counted.
+        let counted = || {
+            let report = statistics(&relay);
+            (report["interfaces"][0]["egress"]["packets"] == 20).then_some(report)
+        };
+        let report = wait_for(Duration::from_secs(2), counted).unwrap_or_else(|| statistics(&relay));
         let total = &report["totalstatistics"];
         assert_eq!(total["relayedpackets_user"], 20, "{when}");
         assert_eq!(total["relayedbytes_user"], 20 * 172, "{when}");
