@@ -333,7 +333,6 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
     flag(media.ice.is_lite(), "ICE-lite self");
     flag(media.unidirectional, "unidirectional");
     flag(super::coding::is_ptime_overridden(media), "ptime-override");
-    flag(media.rtp_profile().is_some_and(|profile| profile.feedback), "RTCP feedback");
     flag(media.generates_rtcp, "RTCP generator");
     flag(security.is_sdes_reordered(), "SDES reordered");
     flag(security.is_pair(PairOrder::PlainFirst), "legacy OSRTP");
