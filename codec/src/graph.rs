@@ -10,8 +10,10 @@
 //! discontinuity and do not. Sequence numbers have no gap of their own making; packets that were lost on the
 //! way here are missing there too, unless the decoder could replace them.
 
+mod event_tones;
 mod packetiser;
 mod schedule;
+mod tones;
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,9 @@ use crate::rtp::RtpPacket;
 use crate::sequencer::{Arrival, SequencedPacket, Sequencer, SequencerCounters};
 use crate::{CodecError, Decoder, DecoderOptions, EncoderOptions, PayloadFormat};
 
+use event_tones::EventTones;
 use packetiser::{Gap, Packetiser};
+pub use tones::{DtmfPlan, Instead, TonePlan};
 
 /// What is to become of one ingress payload type that is not passed through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +106,7 @@ impl Transcoder {
                 packetiser,
                 companions: Vec::new(),
                 event: None,
+                event_tones: None,
                 pending: Vec::new(),
                 held: false,
                 packets_in: 0,
@@ -147,6 +152,17 @@ impl Transcoder {
     pub fn hold(&mut self, held: bool) {
         self.stages.held = held;
         self.stages.packetiser.mute(held);
+    }
+
+    /// What is done about digits from now on.
+    pub fn set_dtmf(&mut self, plan: &DtmfPlan) {
+        let stages = &mut self.stages;
+        stages.packetiser.set_tones(plan.tones.clone());
+        if !plan.events_become_tones {
+            stages.event_tones = None;
+        } else if stages.event_tones.is_none() {
+            stages.event_tones = Some(Box::default());
+        }
     }
 
     /// Emits a packet of the caller's own between the others, at once, under the next sequence number.
@@ -264,6 +280,8 @@ struct Stages {
     companions: Vec<Companion>,
     /// Source and outgoing timestamp of the event in progress, which stand still until the next event.
     event: Option<(u32, u32)>,
+    /// Events become tones, and the one in progress.
+    event_tones: Option<Box<EventTones>>,
     /// Payload of a companion while it is being rescaled.
     pending: Vec<u8>,
     /// Nothing is to leave at present.
@@ -292,6 +310,12 @@ impl Stages {
             return;
         }
         self.packetiser.start_at(packet.timestamp);
+        if self.event_tones.as_mut().is_some_and(|tones| tones.replaces_audio(packet.timestamp)) {
+            if let Err(_refused) = self.input.decode_unheard(&packet.payload, &mut self.packetiser) {
+                self.decode_errors += 1;
+            }
+            return;
+        }
         let gap = self.input.follow(packet.timestamp);
         self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
         match self.input.decode(&packet.payload, &mut self.packetiser) {
@@ -309,6 +333,11 @@ impl Stages {
             return;
         }
         let Some(companion) = self.companions.get(index) else { return };
+        if companion.is_event && self.event_tones.is_some() {
+            let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
+            self.sound_event(now, packet, clock_rate, emit);
+            return;
+        }
         let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
         let clock_rate_out = companion.clock_rate_out.unwrap_or_else(|| self.packetiser.clock_rate());
         let timestamp = match self.event {
@@ -327,6 +356,22 @@ impl Stages {
         }
         let payload_type_out = companion.payload_type_out;
         self.packetiser.pass(now, packet.marker, payload_type_out, timestamp, &self.pending, emit);
+    }
+
+    /// Makes as much of the tones of an event as its packets say it has lasted.
+    fn sound_event(&mut self, now: Instant, packet: &SequencedPacket, clock_rate: u32, emit: Emit<'_>) {
+        let Some(tones) = &mut self.event_tones else { return };
+        let (rate, channels) = self.packetiser.input_format();
+        if tones.begins(packet.timestamp, &packet.payload, clock_rate, rate) {
+            let gap = self.input.follow(packet.timestamp);
+            self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
+        }
+        let ticks = tones.lengthen(packet.timestamp, &packet.payload, channels, self.packetiser.queue());
+        self.packetiser.made();
+        let ticks = u64::from(ticks) * u64::from(self.input.clock_rate()) / u64::from(clock_rate.max(1));
+        let expected = self.input.expected_timestamp;
+        self.input.expected_timestamp = expected.map(|expected| expected.wrapping_add(ticks as u32));
+        self.packetiser.drain(now, emit);
     }
 }
 
@@ -437,6 +482,15 @@ impl Input {
         result?;
         self.packet_frames = frames;
         Ok(frames)
+    }
+
+    /// Decodes what nobody is to hear, for the sake of the decoder's state.
+    fn decode_unheard(&mut self, payload: &[u8], packetiser: &mut Packetiser) -> Result<(), CodecError> {
+        let (expected, queued) = (self.expected_timestamp, packetiser.queue().len());
+        let result = self.decode(payload, packetiser);
+        self.expected_timestamp = expected;
+        packetiser.queue().truncate(queued);
+        result.map(|_| ())
     }
 
     fn convert(&mut self, packetiser: &mut Packetiser) {

@@ -10,6 +10,7 @@ mod amr;
 mod amr_payload;
 pub mod coder;
 pub mod def;
+pub mod dtmf;
 pub mod fmtp;
 pub mod format;
 mod framed;

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use codec::graph::{TranscodePlan, Transcoder};
+use codec::graph::{DtmfPlan, Instead, TonePlan, TranscodePlan, Transcoder};
 use codec::rtp::{RtpPacket, write_header};
 use codec::{EncoderOptions, PayloadFormat};
 
@@ -52,6 +52,10 @@ fn warm_transcoder_does_not_allocate() {
                 options: EncoderOptions { ptime_ms: Some(ptime_ms), ..Default::default() },
             };
             let mut transcoder = Transcoder::new(&plan, 1, 1).unwrap();
+            let events = Some((101, sink.clock_rate));
+            let tones = Some(TonePlan { instead: Instead::Same, events, keeps_audio: false });
+            transcoder.set_dtmf(&DtmfPlan { events_become_tones: true, tones });
+            let mut sines = codec::dtmf::Sines::digit(8000, 5, 10);
             let (mut now, mut out) = (Instant::now(), 0);
             let mut octets = [0u8; 172];
             for n in 0..600u32 {
@@ -69,6 +73,9 @@ fn warm_transcoder_does_not_allocate() {
                 write_header(&mut header, false, 0, number as u16, number * 160, 7);
                 octets[..12].copy_from_slice(&header);
                 octets[12..].iter_mut().enumerate().for_each(|(i, o)| *o = (n as usize * 7 + i) as u8);
+                if n % 50 < 10 {
+                    octets[12..].iter_mut().for_each(|o| *o = codec::g711::Law::Mu.compress(sines.sample()));
+                }
                 let Ok(packet) = RtpPacket::parse(&octets) else { unreachable!("valid header") };
                 transcoder.push(now, packet, &mut |_| out += 1);
                 now += Duration::from_millis(20);

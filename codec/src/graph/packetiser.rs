@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::schedule::Schedule;
+use super::tones::{TonePlan, ToneStage};
 use super::{Emit, OutPacket};
 use crate::coder::packet_time_ms;
 use crate::{CodecError, Encoder, EncoderOptions, PayloadFormat, new_encoder};
@@ -34,6 +35,8 @@ pub(super) struct Packetiser {
     marker: bool,
     /// Packets are left out, time goes on.
     muted: bool,
+    /// Digits in the queue, which is longer then.
+    tones: Option<Box<ToneStage>>,
     schedule: Schedule,
     packets_out: u64,
     encode_errors: u64,
@@ -61,6 +64,7 @@ impl Packetiser {
             payload: Vec::new(),
             marker: true,
             muted: false,
+            tones: None,
             schedule: Schedule::default(),
             packets_out: 0,
             encode_errors: 0,
@@ -82,6 +86,9 @@ impl Packetiser {
         self.gap_remainder = 0;
         self.frames_per_packet = frames_per_packet(sink, options, encoder.as_ref());
         self.encoder = encoder;
+        if let Some(plan) = self.tones.take().map(|tones| tones.plan().clone()) {
+            self.set_tones(Some(plan));
+        }
         self.payload_type = sink.payload_type;
         if self.clock_rate != sink.clock_rate {
             self.schedule = Schedule::default();
@@ -100,21 +107,65 @@ impl Packetiser {
         self.muted = muted;
     }
 
+    /// Digits are looked for from now on and treated like this, or not any more.
+    pub(super) fn set_tones(&mut self, plan: Option<TonePlan>) {
+        let end = self.position + self.queued();
+        match (plan, &mut self.tones) {
+            (None, tones) => *tones = None,
+            (Some(plan), Some(tones)) => tones.replan(plan),
+            (Some(plan), tones) => {
+                *tones = Some(Box::new(ToneStage::new(plan, self.encoder.sample_rate(), end, self.ssrc)));
+            }
+        }
+    }
+
     /// Where samples in [`Packetiser::input_format`] are appended before [`Packetiser::drain`].
     pub(super) fn queue(&mut self) -> &mut Vec<i16> {
         &mut self.queue
     }
 
-    /// Encodes and emits every whole packet of the queue.
+    /// What has been appended last was made here: no digits are looked for in it.
+    pub(super) fn made(&mut self) {
+        let end = self.position + self.queued();
+        if let Some(tones) = &mut self.tones {
+            tones.skip_to(end);
+        }
+    }
+
+    /// Encodes and emits every whole packet of the queue, up to where digits may still be found.
     pub(super) fn drain(&mut self, now: Instant, emit: Emit<'_>) {
+        let channels = usize::from(self.encoder.channels().max(1));
+        let ready = match &mut self.tones {
+            Some(tones) => tones.scan(&mut self.queue, channels, self.position) * channels,
+            None => self.queue.len(),
+        };
+        self.send(ready, now, emit);
+    }
+
+    /// Encodes and emits every whole packet of the queue.
+    fn flush(&mut self, now: Instant, emit: Emit<'_>) {
+        let channels = usize::from(self.encoder.channels().max(1));
+        if let Some(tones) = &mut self.tones {
+            tones.flush(&mut self.queue, channels, self.position);
+        }
+        self.send(self.queue.len(), now, emit);
+    }
+
+    /// Encodes and emits whole packets of the first `ready` values of the queue.
+    fn send(&mut self, ready: usize, now: Instant, emit: Emit<'_>) {
         let frame_values = self.frame_values();
         let packet_values = frame_values * self.frames_per_packet;
         let mut used = 0;
-        while self.queue.len() - used >= packet_values {
+        while ready.saturating_sub(used) >= packet_values {
             if self.muted {
                 used += packet_values;
                 self.position += self.packet_samples();
                 self.marker = true;
+                continue;
+            }
+            if self.send_event(now, emit) {
+                used += packet_values;
+                self.position += self.packet_samples();
                 continue;
             }
             self.payload.clear();
@@ -154,20 +205,49 @@ impl Packetiser {
         let scaled = gap.ticks * rate + self.gap_remainder;
         self.gap_remainder = scaled % clock;
         let mut samples = scaled / clock;
+        self.flush(now, emit);
         if !self.queue.is_empty() {
             let silence = samples.min(self.packet_samples().saturating_sub(self.queued()));
             let values = silence as usize * usize::from(self.encoder.channels());
             self.queue.resize(self.queue.len() + values, 0);
             samples -= silence;
-            self.drain(now, emit);
+            self.made();
+            self.send(self.queue.len(), now, emit);
         }
         self.position += samples;
+        self.made();
         let lost = samples.min(gap.lost_ticks * rate / clock);
         let missing = lost / self.packet_samples().max(1);
         self.next_sequence = self.next_sequence.wrapping_add(missing as u16);
         if samples - lost >= self.packet_samples() {
             self.marker = true;
         }
+    }
+
+    /// Emits what takes the place of the next audio packet, if a digit does; `false` when the audio packet leaves, too.
+    fn send_event(&mut self, now: Instant, emit: Emit<'_>) -> bool {
+        let Some(mut tones) = self.tones.take() else { return false };
+        let (begin, timestamp) = (self.position, self.timestamp());
+        let (rate, clock) = (u64::from(self.encoder.sample_rate().max(1)), u64::from(self.clock_rate));
+        let event =
+            tones.event(begin, begin + self.packet_samples(), timestamp, |samples| samples * clock / rate);
+        self.tones = Some(tones);
+        let Some(event) = event else { return false };
+        let send_at = self.schedule.send_at(now, timestamp, self.clock_rate);
+        for copy in 0..event.copies {
+            emit(OutPacket {
+                send_at,
+                marker: event.marker && copy == 0,
+                payload_type: event.payload_type,
+                sequence_number: self.next_sequence,
+                timestamp: event.timestamp,
+                ssrc: self.ssrc,
+                payload: &event.payload,
+            });
+            self.next_sequence = self.next_sequence.wrapping_add(1);
+            self.packets_out += 1;
+        }
+        !event.keeps_audio
     }
 
     /// Emits a companion packet between the encoded ones.
