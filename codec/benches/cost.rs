@@ -67,11 +67,7 @@ fn main() {
     }
     println!("\n{:<24}{:>12}", "transcode, ns per packet", "");
     for sink in [&formats[1], &formats[2], &formats[3], &formats[5]] {
-        let plan = TranscodePlan {
-            source: formats[0].clone(),
-            sink: sink.clone(),
-            options: EncoderOptions::default(),
-        };
+        let plan = TranscodePlan::new(formats[0].clone(), sink.clone(), EncoderOptions::default());
         let Ok(mut transcoder) = Transcoder::new(&plan, 1, 1) else { continue };
         let (mut octets, mut n, mut now) = ([0x55u8; 172], 0u32, Instant::now());
         let cost = best(|| {

@@ -1,21 +1,23 @@
 //! AMR and AMR-WB (RFC 4867) through opencore-amr and vo-amrwbenc where they are installed; without them only decoders, those of libav.
 //!
-//! Noise frames are not made. A codec mode request of the peer is not followed: coders of the two directions do not know each other.
+//! The encoder follows the mode requests of the party that it sends to ([`rate`]). With the codec option `dtx` it describes silence by noise
+//! frames (SID) and sends nothing in between.
 
-use std::ffi::{CStr, c_int, c_void};
-use std::ptr::NonNull;
-use std::sync::LazyLock;
+mod native;
+mod payload;
+mod rate;
 
-use crate::amr_payload::{Band, Frame, Layout, pack, unpack};
+use native::{NativeDecoder, NativeEncoder};
+use payload::{Band, Frame, Layout, is_no_data, is_speech_frame, pack, unpack};
+use rate::RateControl;
+
 use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, open_error, packet_time_ms,
-    require_clock, unsupported_encoder,
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Feedback, Origin, open_error,
+    packet_time_ms, require_clock, unsupported_encoder,
 };
 use crate::def::{CodecDef, FmtpRule};
-use crate::fmtp::parameter;
 use crate::format::PayloadFormat;
-use crate::libav::{DecoderSetup, LibavDecoder, has_decoder};
-use crate::shared_library::SharedLibrary;
+use crate::libav::{self, DecoderSetup, LibavDecoder};
 
 pub(crate) const AMR: CodecDef = CodecDef {
     name: "AMR",
@@ -35,16 +37,6 @@ pub(crate) const AMR_WB: CodecDef = CodecDef {
     ..AMR
 };
 
-/// Frame type of a frame that was not sent.
-const NO_DATA: u8 = 15;
-
-/// Bit rates of the modes.
-const NARROW_BPS: [u32; 8] = [4750, 5150, 5900, 6700, 7400, 7950, 10_200, 12_200];
-const WIDE_BPS: [u32; 9] = [6600, 8850, 12_650, 14_250, 15_850, 18_250, 19_850, 23_050, 23_850];
-
-/// Octets of the longest frame in storage format (RFC 4867 §5.3), and some more than any version writes.
-const MOST_OCTETS: usize = 128;
-
 impl Band {
     fn rate(self) -> u32 {
         match self {
@@ -57,6 +49,7 @@ impl Band {
         self.rate() as usize / 50
     }
 
+    /// The decoder's name in libav.
     fn decoder(self) -> &'static str {
         match self {
             Band::Narrow => "amrnb",
@@ -64,122 +57,40 @@ impl Band {
         }
     }
 
-    /// The best mode that the peer allows within the bit rate, else the lowest that it allows.
-    fn mode(self, bitrate_bps: u32, fmtp: &str) -> usize {
-        let rates: &[u32] = match self {
-            Band::Narrow => &NARROW_BPS,
-            Band::Wide => &WIDE_BPS,
-        };
-        let listed: Vec<usize> = parameter(fmtp, "mode-set")
-            .into_iter()
-            .flat_map(|list| list.split(','))
-            .filter_map(|mode| mode.trim().parse().ok())
-            .filter(|&mode| mode < rates.len())
-            .collect();
-        let allowed = |mode: &usize| listed.is_empty() || listed.contains(mode);
-        let within = (0..rates.len()).rev().filter(allowed).find(|&mode| rates[mode] <= bitrate_bps);
-        within.or_else(|| (0..rates.len()).find(allowed)).unwrap_or(0)
-    }
-}
-
-/// The functions of an encoder library, as its header declares them.
-#[derive(Clone, Copy)]
-enum Library {
-    Narrow {
-        open: unsafe extern "C" fn(dtx: c_int) -> *mut c_void,
-        encode:
-            unsafe extern "C" fn(*mut c_void, mode: c_int, *const i16, *mut u8, force_speech: c_int) -> c_int,
-        close: unsafe extern "C" fn(*mut c_void),
-    },
-    Wide {
-        open: unsafe extern "C" fn() -> *mut c_void,
-        encode: unsafe extern "C" fn(*mut c_void, mode: c_int, *const i16, *mut u8, dtx: c_int) -> c_int,
-        close: unsafe extern "C" fn(*mut c_void),
-    },
-}
-
-static NARROW: LazyLock<Option<Library>> = LazyLock::new(|| {
-    let library = SharedLibrary::open(c"libopencore-amrnb.so.0")?;
-    // SAFETY: the types are those of opencore-amrnb/interf_enc.h.
-    unsafe {
-        Some(Library::Narrow {
-            open: library.function(c"Encoder_Interface_init")?,
-            encode: library.function(c"Encoder_Interface_Encode")?,
-            close: library.function(c"Encoder_Interface_exit")?,
-        })
-    }
-});
-
-static WIDE: LazyLock<Option<Library>> = LazyLock::new(|| {
-    let library = SharedLibrary::open(c"libvo-amrwbenc.so.0")?;
-    // SAFETY: the types are those of vo-amrwbenc/enc_if.h.
-    unsafe {
-        Some(Library::Wide {
-            open: library.function(c"E_IF_init")?,
-            encode: library.function(c"E_IF_encode")?,
-            close: library.function(c"E_IF_exit")?,
-        })
-    }
-});
-
-/// The functions of a decoder library; those of both codecs have the same types.
-#[derive(Clone, Copy)]
-struct DecoderLibrary {
-    open: unsafe extern "C" fn() -> *mut c_void,
-    decode: unsafe extern "C" fn(*mut c_void, frame: *const u8, speech: *mut i16, bad_frame: c_int),
-    close: unsafe extern "C" fn(*mut c_void),
-}
-
-impl DecoderLibrary {
-    fn load(name: &CStr, [open, decode, close]: [&CStr; 3]) -> Option<Self> {
-        let library = SharedLibrary::open(name)?;
-        // SAFETY: the types are those of opencore-amrnb/interf_dec.h and opencore-amrwb/dec_if.h.
-        unsafe {
-            Some(Self {
-                open: library.function(open)?,
-                decode: library.function(decode)?,
-                close: library.function(close)?,
-            })
+    fn default_bitrate_bps(self) -> u32 {
+        match self {
+            Band::Narrow => AMR.default_bitrate_bps,
+            Band::Wide => AMR_WB.default_bitrate_bps,
         }
     }
 }
-
-static NATIVE_DECODERS: LazyLock<[Option<DecoderLibrary>; 2]> = LazyLock::new(|| {
-    let narrow = [c"Decoder_Interface_init", c"Decoder_Interface_Decode", c"Decoder_Interface_exit"];
-    let wide = [c"D_IF_init", c"D_IF_decode", c"D_IF_exit"];
-    [
-        DecoderLibrary::load(c"libopencore-amrnb.so.0", narrow),
-        DecoderLibrary::load(c"libopencore-amrwb.so.0", wide),
-    ]
-});
-
-static DECODERS: LazyLock<[bool; 2]> =
-    LazyLock::new(|| [Band::Narrow, Band::Wide].map(|band| has_decoder(band.decoder())));
 
 #[derive(Debug)]
 struct AmrFamily(Band);
 
 impl AmrFamily {
-    fn library(&self) -> Option<Library> {
-        match self.0 {
-            Band::Narrow => *NARROW,
-            Band::Wide => *WIDE,
-        }
-    }
-
     fn layout(&self, format: &PayloadFormat) -> Result<Layout, CodecError> {
         require_clock(format, self.0.rate())?;
-        Layout::from_fmtp(&format.fmtp).map_err(|reason| open_error(format, reason))
+        Ok(Layout::from_fmtp(&format.fmtp))
     }
 }
 
 impl Family for AmrFamily {
     fn can_encode(&self) -> bool {
-        self.library().is_some()
+        native::has_encoder(self.0)
     }
 
     fn can_decode(&self) -> bool {
-        NATIVE_DECODERS[self.0 as usize].is_some() || DECODERS[self.0 as usize]
+        native::has_decoder(self.0) || libav::has_decoder(self.0.decoder())
+    }
+
+    fn origin(&self) -> Origin {
+        let implementation = match (self.0, native::has_decoder(self.0)) {
+            (Band::Narrow, true) => "opencore-amrnb",
+            (Band::Wide, true) => "vo-amrwbenc, opencore-amrwb",
+            (_, false) => "libavcodec",
+        };
+        Origin { implementation, licence: "Apache-2.0" }
     }
 
     fn new_decoder(
@@ -195,7 +106,7 @@ impl Family for AmrFamily {
                     .map_err(|reason| open_error(format, reason))?,
             ),
         };
-        Ok(Box::new(AmrDecoder { band: self.0, layout, engine }))
+        Ok(Box::new(AmrDecoder { band: self.0, layout, engine, feedback: Feedback::default() }))
     }
 
     fn new_encoder(
@@ -204,29 +115,20 @@ impl Family for AmrFamily {
         options: &EncoderOptions,
     ) -> Result<Box<dyn Encoder>, CodecError> {
         let layout = self.layout(format)?;
-        if !options.options.is_empty() {
-            tracing::warn!(codec = %format.name, options = options.options, "codec options without effect");
-        }
-        let library = self.library().ok_or_else(|| unsupported_encoder(format))?;
-        let default = match self.0 {
-            Band::Narrow => AMR.default_bitrate_bps,
-            Band::Wide => AMR_WB.default_bitrate_bps,
-        };
-        // SAFETY: takes a flag or nothing, gives a state or null.
-        let state = NonNull::new(unsafe {
-            match library {
-                Library::Narrow { open, .. } => open(0),
-                Library::Wide { open, .. } => open(),
-            }
-        });
+        let band = self.0;
+        let limit_bps = options.bitrate_bps.unwrap_or(band.default_bitrate_bps());
+        let rate = RateControl::new(band, &format.fmtp, limit_bps, &options.options)
+            .map_err(|reason| open_error(format, reason))?;
+        let discontinuous = options.discontinuous && rate.is_discontinuous();
+        let engine = NativeEncoder::open(band, discontinuous).ok_or_else(|| unsupported_encoder(format))?;
         Ok(Box::new(AmrEncoder {
-            band: self.0,
+            band,
             layout,
-            mode: self.0.mode(options.bitrate_bps.unwrap_or(default), &format.fmtp) as c_int,
+            rate,
             frames: usize::from(packet_time_ms(format, options) / 20).max(1),
-            library,
-            state: state.ok_or_else(|| unsupported_encoder(format))?,
+            engine,
             packed: Vec::new(),
+            has_speech: false,
         }))
     }
 }
@@ -235,6 +137,7 @@ struct AmrDecoder {
     band: Band,
     layout: Layout,
     engine: Engine,
+    feedback: Feedback,
 }
 
 enum Engine {
@@ -258,51 +161,6 @@ impl Engine {
     }
 }
 
-struct NativeDecoder {
-    library: DecoderLibrary,
-    state: NonNull<c_void>,
-}
-
-// SAFETY: the state is plain memory of its owner; the libraries have none of their own.
-unsafe impl Send for NativeDecoder {}
-
-impl NativeDecoder {
-    fn open(band: Band) -> Option<Self> {
-        let library = NATIVE_DECODERS[band as usize]?;
-        // SAFETY: takes nothing, gives a state or null.
-        let state = NonNull::new(unsafe { (library.open)() })?;
-        Some(Self { library, state })
-    }
-
-    /// A frame in storage format; damaged ones and those without data are replaced by the library.
-    fn decode(&mut self, band: Band, storage: &[u8], out: &mut Vec<i16>) {
-        // Longer than any frame, so that the library never reads behind what is there.
-        let mut octets = [0; MOST_OCTETS];
-        let length = storage.len().min(MOST_OCTETS);
-        octets[..length].copy_from_slice(&storage[..length]);
-        let is_bad = octets[0] & 4 == 0;
-        let mut speech = [0; 320];
-        // SAFETY: the state is open and ours, the octets are a frame of a defined type with room behind it, the samples have room for a frame
-        // of either codec.
-        unsafe {
-            (self.library.decode)(
-                self.state.as_ptr(),
-                octets.as_ptr(),
-                speech.as_mut_ptr(),
-                c_int::from(is_bad),
-            );
-        }
-        out.extend_from_slice(&speech[..band.frame_samples()]);
-    }
-}
-
-impl Drop for NativeDecoder {
-    fn drop(&mut self) {
-        // SAFETY: opened by the library, closed once.
-        unsafe { (self.library.close)(self.state.as_ptr()) }
-    }
-}
-
 impl Decoder for AmrDecoder {
     fn sample_rate(&self) -> u32 {
         self.band.rate()
@@ -313,17 +171,35 @@ impl Decoder for AmrDecoder {
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
-        let Self { band, layout, engine } = self;
-        unpack(*band, *layout, payload, |frame| engine.decode(*band, &frame, out))
-            .ok_or(CodecError::InvalidPayload)
+        let Self { band, layout, engine, feedback } = self;
+        let request = unpack(*band, *layout, payload, |frame| {
+            if frame.is_good_speech {
+                feedback.mode = Some(frame.storage[0] >> 3 & 15);
+            }
+            engine.decode(*band, &frame, out)
+        });
+        let request = request.ok_or(CodecError::InvalidPayload)?;
+        if rate::is_mode(*band, request) {
+            feedback.mode_request = Some(request);
+            feedback.requests = feedback.requests.wrapping_add(1);
+        }
+        Ok(())
     }
 
     fn conceal(&mut self, frames: usize, out: &mut Vec<i16>) {
         if let Engine::Native(native) = &mut self.engine {
             for _ in 0..frames / self.band.frame_samples() {
-                native.decode(self.band, &[NO_DATA << 3], out);
+                native.decode(self.band, &payload::NO_DATA_FRAME, out);
             }
         }
+    }
+
+    fn can_conceal(&self) -> bool {
+        matches!(self.engine, Engine::Native(_))
+    }
+
+    fn feedback(&self) -> Feedback {
+        self.feedback
     }
 }
 
@@ -331,16 +207,14 @@ impl Decoder for AmrDecoder {
 struct AmrEncoder {
     band: Band,
     layout: Layout,
-    mode: c_int,
+    rate: RateControl,
     frames: usize,
-    library: Library,
-    state: NonNull<c_void>,
+    engine: NativeEncoder,
     /// Frames in storage format.
     packed: Vec<u8>,
+    /// The last packet held a speech frame.
+    has_speech: bool,
 }
-
-// SAFETY: the state is plain memory of its owner; the libraries have none of their own.
-unsafe impl Send for AmrEncoder {}
 
 impl Encoder for AmrEncoder {
     fn sample_rate(&self) -> u32 {
@@ -360,56 +234,32 @@ impl Encoder for AmrEncoder {
             return Err(CodecError::EncodeFailed);
         }
         self.packed.clear();
+        self.has_speech = false;
+        // Frames that are not sent stay in the table only in front of others.
+        let mut end = 0;
         for samples in frame.chunks_exact(self.band.frame_samples()) {
-            let mut octets = [0; MOST_OCTETS];
-            // The narrow-band library filters its input in place, whatever its header says.
-            let mut speech = [0; 320];
-            speech[..samples.len()].copy_from_slice(samples);
-            let (state, speech, octets_out) =
-                (self.state.as_ptr(), speech.as_mut_ptr().cast_const(), octets.as_mut_ptr());
-            // SAFETY: the state is open and ours, the samples are one frame that may be written to, the output has room for any frame.
-            let length = unsafe {
-                match self.library {
-                    Library::Narrow { encode, .. } => encode(state, self.mode, speech, octets_out, 1),
-                    Library::Wide { encode, .. } => encode(state, self.mode, speech, octets_out, 0),
-                }
-            };
-            let length = usize::try_from(length).map_err(|_| CodecError::EncodeFailed)?;
-            self.packed.extend_from_slice(octets.get(..length).ok_or(CodecError::EncodeFailed)?);
-        }
-        pack(self.band, self.layout, &self.packed, out).ok_or(CodecError::EncodeFailed)
-    }
-}
-
-impl Drop for AmrEncoder {
-    fn drop(&mut self) {
-        // SAFETY: opened by the library, closed once.
-        unsafe {
-            match self.library {
-                Library::Narrow { close, .. } => close(self.state.as_ptr()),
-                Library::Wide { close, .. } => close(self.state.as_ptr()),
+            let start = self.packed.len();
+            let mode = self.rate.next_mode();
+            self.engine.encode(mode, samples, &mut self.packed).ok_or(CodecError::EncodeFailed)?;
+            let first = self.packed.get(start).copied().ok_or(CodecError::EncodeFailed)?;
+            self.has_speech |= is_speech_frame(self.band, first);
+            if !is_no_data(first) {
+                end = self.packed.len();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mode_is_the_best_that_is_allowed() {
-        let cases = [
-            (Band::Narrow, 6700, "", 3),
-            (Band::Narrow, 12_200, "mode-set=0,2,4", 4),
-            (Band::Narrow, 6000, "mode-set=0,2,4", 2),
-            (Band::Narrow, 1000, "mode-set=7,5", 5),
-            (Band::Narrow, 1000, "", 0),
-            (Band::Wide, 23_850, "", 8),
-            (Band::Wide, 14_250, "mode-set=x", 3),
-        ];
-        for (band, bps, fmtp, expected) in cases {
-            assert_eq!(band.mode(bps, fmtp), expected, "{band:?} {bps} {fmtp:?}");
+        if end == 0 {
+            return Ok(());
         }
+        let request = self.rate.request();
+        pack(self.band, self.layout, request, self.packed.get(..end).unwrap_or_default(), out)
+            .ok_or(CodecError::EncodeFailed)
+    }
+
+    fn made_noise(&self) -> bool {
+        !self.has_speech
+    }
+
+    fn follow(&mut self, party: Feedback) {
+        self.rate.follow(party);
     }
 }

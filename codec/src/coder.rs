@@ -53,6 +53,25 @@ pub trait Decoder: Send {
     fn recover(&mut self, _next: &[u8], frames: usize, out: &mut Vec<i16>) {
         self.conceal(frames, out);
     }
+    /// [`Decoder::conceal`] does something.
+    fn can_conceal(&self) -> bool {
+        false
+    }
+    /// What the payloads so far say to the encoder of the other direction.
+    fn feedback(&self) -> Feedback {
+        Feedback::default()
+    }
+}
+
+/// What a party's payloads say about what it wants to be sent, in codecs that change their mode while a call goes on (AMR).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// The mode that was asked for last, with the frame that asked for one.
+    pub mode_request: Option<u8>,
+    /// Requests so far; goes round.
+    pub requests: u32,
+    /// Mode of the last speech frame.
+    pub mode: Option<u8>,
 }
 
 /// Turns samples into RTP payloads. One owner, one thread at a time.
@@ -66,6 +85,12 @@ pub trait Encoder: Send {
     /// Encodes exactly one frame (`frame_samples × channels` values) and appends the octets to `out`.
     /// Appending nothing means "nothing to send" (DTX).
     fn encode(&mut self, frame: &[i16], out: &mut Vec<u8>) -> Result<(), CodecError>;
+    /// The octets appended last describe background noise: they end their packet and begin no talk spurt.
+    fn made_noise(&self) -> bool {
+        false
+    }
+    /// Takes note of what the party says that gets the payloads; cheap, may be called for every packet.
+    fn follow(&mut self, _party: Feedback) {}
 }
 
 /// What an encoder may be told beyond its payload format.
@@ -81,6 +106,9 @@ pub struct EncoderOptions {
     pub source_rate: Option<u32>,
     /// Channels of the audio that will be encoded.
     pub source_channels: Option<u8>,
+    /// Silence may be left out, and described by noise frames, where format or options ask for it: the caller copes with
+    /// [`Encoder::made_noise`] and with frames that make no octets.
+    pub discontinuous: bool,
 }
 
 /// What a decoder may be told about whoever takes its samples.
@@ -92,10 +120,37 @@ pub struct DecoderOptions {
     pub sink_channels: Option<u8>,
 }
 
+/// Where the implementation of a codec comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Library, or "built in".
+    pub implementation: &'static str,
+    /// SPDX expression.
+    pub licence: &'static str,
+}
+
+impl Origin {
+    /// Written for this project.
+    pub(crate) const OWN: Self = Self { implementation: "built in", licence: "GPL-3.0-or-later" };
+    /// FFmpeg's codec library.
+    pub(crate) const LIBAV: Self =
+        Self { implementation: "libavcodec", licence: "LGPL-2.1-or-later OR GPL-3.0-or-later" };
+    /// Nobody's.
+    pub(crate) const NONE: Self = Self { implementation: "none", licence: "" };
+}
+
 /// Makes the coders of one codec, and knows whether it can on this machine.
 pub(crate) trait Family: fmt::Debug + Sync {
+    /// What it stands on exists on this machine. May be slow: asked once, by the self-test.
     fn can_encode(&self) -> bool;
+    /// See [`Family::can_encode`].
     fn can_decode(&self) -> bool;
+    /// What it stands on.
+    fn origin(&self) -> Origin;
+    /// Payloads to try a decoder with that has no encoder beside it, and the samples that each of them stands for.
+    fn samples_of_payloads(&self) -> &'static [(&'static [u8], usize)] {
+        &[]
+    }
     fn new_decoder(
         &self,
         format: &PayloadFormat,
@@ -158,6 +213,12 @@ pub(crate) fn open_error(format: &PayloadFormat, reason: impl Into<String>) -> C
     CodecError::Open { name: format.name.clone(), reason: reason.into() }
 }
 
+/// `key=value` pairs of codec options, in any case; `--` may stand for `=`, a key alone has an empty value.
+pub(crate) fn codec_options(options: &str) -> impl Iterator<Item = (&str, &str)> {
+    let parts = options.split([';', ',', ' ']).map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').or_else(|| part.split_once("--")).unwrap_or((part, "")))
+}
+
 /// For codecs without options of their own and with one bit rate only.
 pub(crate) fn refuse_options(format: &PayloadFormat, options: &EncoderOptions) -> Result<(), CodecError> {
     if options.options.is_empty() {
@@ -186,6 +247,9 @@ impl Family for Missing {
     fn can_decode(&self) -> bool {
         false
     }
+    fn origin(&self) -> Origin {
+        Origin::NONE
+    }
     fn new_decoder(
         &self,
         format: &PayloadFormat,
@@ -212,6 +276,9 @@ impl Family for Supplemental {
     }
     fn can_decode(&self) -> bool {
         true
+    }
+    fn origin(&self) -> Origin {
+        Origin::OWN
     }
     fn new_decoder(
         &self,

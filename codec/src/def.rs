@@ -4,11 +4,11 @@
 //! order they are listed.
 
 use std::fmt::Write;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-use crate::coder::{Family, Missing, Supplemental};
-use crate::framed::{self, G726_CODERS, g726};
-use crate::{amr, g711, g722, g729, gsm, l16, opus};
+use crate::coder::{Family, Missing, Origin, Supplemental};
+use crate::self_test::{self, Ability};
+use crate::{amr, evrc, g711, g722, g723, g726, g729, gsm, ilbc, l16, music, opus, pcm_u8, qcelp, speex};
 
 /// What a payload type carries, as far as negotiation is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,14 +148,29 @@ pub fn listing() -> String {
 }
 
 impl CodecDef {
-    /// An encoder exists in this build on this machine.
+    /// An encoder exists in this build on this machine, and has passed its self-test.
     pub fn can_encode(&self) -> bool {
-        self.family.can_encode()
+        self.ability().encode
     }
 
-    /// A decoder exists in this build on this machine.
+    /// A decoder exists in this build on this machine, and has passed its self-test.
     pub fn can_decode(&self) -> bool {
-        self.family.can_decode()
+        self.ability().decode
+    }
+
+    /// What implements it.
+    pub fn origin(&self) -> Origin {
+        self.family.origin()
+    }
+
+    /// The self-test's verdict; the first who asks waits for it.
+    fn ability(&self) -> Ability {
+        static ABILITIES: [OnceLock<Ability>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
+        let offset = std::ptr::from_ref(self).addr().wrapping_sub(ALL.as_ptr().addr());
+        match ABILITIES.get(offset / size_of::<Self>()) {
+            Some(ability) => *ability.get_or_init(|| self_test::examine(self)),
+            None => self_test::examine(self),
+        }
     }
 
     /// What `--codecs` says about it.
@@ -189,7 +204,7 @@ impl CodecDef {
     };
 
     /// Audio without an RTP definition.
-    const NO_RTP: CodecDef =
+    pub(crate) const NO_RTP: CodecDef =
         CodecDef { clock_rate: 0, channels: 0, default_ptime_ms: 0, ..CodecDef::NARROWBAND };
 
     const SUPPLEMENTAL: CodecDef = CodecDef {
@@ -204,15 +219,15 @@ impl CodecDef {
     }
 }
 
-static ALL: [CodecDef; 33] = [
-    CodecDef::no_rtp("MP3"),
-    CodecDef::no_rtp("PCM-U8"),
+static ALL: [CodecDef; 37] = [
+    music::MP3,
+    pcm_u8::PCM_U8,
     l16::L16,
     l16::X_L16,
-    g726("G726-16", &G726_CODERS[0], 16_000),
-    g726("G726-24", &G726_CODERS[1], 24_000),
-    g726("G726-32", &G726_CODERS[2], 32_000),
-    g726("G726-40", &G726_CODERS[3], 40_000),
+    g726::G726_16,
+    g726::G726_24,
+    g726::G726_32,
+    g726::G726_40,
     CodecDef {
         name: "telephone-event",
         kind: Kind::TelephoneEvent,
@@ -229,13 +244,13 @@ static ALL: [CodecDef; 33] = [
     CodecDef { name: "red", kind: Kind::Redundant, ..CodecDef::SUPPLEMENTAL },
     amr::AMR,
     amr::AMR_WB,
-    CodecDef { name: "EVRC", default_ptime_ms: 20, ..CodecDef::NO_RTP },
-    CodecDef { name: "EVRC0", channels: 0, ..CodecDef::NARROWBAND },
-    CodecDef { name: "EVRC1", channels: 0, ..CodecDef::NARROWBAND },
+    evrc::EVRC,
+    evrc::EVRC0,
+    evrc::EVRC1,
     CodecDef { name: "ATRAC3", default_ptime_ms: 20, ..CodecDef::NO_RTP },
     CodecDef { name: "ATRAC-X", default_ptime_ms: 20, ..CodecDef::NO_RTP },
-    CodecDef::no_rtp("ac3"),
-    CodecDef::no_rtp("eac3"),
+    music::AC3,
+    music::EAC3,
     CodecDef::no_rtp("vorbis"),
     CodecDef {
         name: "EVS",
@@ -247,23 +262,21 @@ static ALL: [CodecDef; 33] = [
         ..CodecDef::NARROWBAND
     },
     opus::OPUS,
-    framed::ILBC,
+    ilbc::ILBC,
     gsm::GSM,
-    framed::SPEEX,
+    speex::SPEEX,
     g729::G729,
     g729::G729A,
-    // The table gives QCELP no channel count; its clock rate is the one of payload type 12.
-    CodecDef {
-        name: "QCELP",
-        channels: 0,
-        static_payload_type: Some(12),
-        min_ptime_ms: 20,
-        ..CodecDef::NARROWBAND
-    },
+    qcelp::QCELP,
     g722::G722,
-    framed::G723,
+    g723::G723,
     g711::PCMA,
     g711::PCMU,
+    // Beside the documented table.
+    g726::AAL2_G726_16,
+    g726::AAL2_G726_24,
+    g726::AAL2_G726_32,
+    g726::AAL2_G726_40,
 ];
 
 #[cfg(test)]
@@ -309,7 +322,11 @@ mod tests {
                 "G722",
                 "G723",
                 "PCMA",
-                "PCMU"
+                "PCMU",
+                "AAL2-G726-16",
+                "AAL2-G726-24",
+                "AAL2-G726-32",
+                "AAL2-G726-40"
             ]
         );
         for line in [

@@ -3,7 +3,9 @@
 //! The encoder tables are indexed by the bits that matter: G.711 sees 14-bit (µ-law) and 13-bit (A-law)
 //! samples, negative ones in one's complement, so 16 384 and 4096 octets decide every 16-bit input.
 
-use crate::coder::{CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, require_clock};
+use crate::coder::{
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, require_clock,
+};
 use crate::def::{CodecDef, FmtpRule};
 use crate::format::PayloadFormat;
 use crate::per_sample::{Code, PerSample};
@@ -60,6 +62,10 @@ impl Family for Law {
 
     fn can_decode(&self) -> bool {
         true
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::OWN
     }
 
     fn new_decoder(

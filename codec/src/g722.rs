@@ -1,9 +1,7 @@
 //! G.722 at 64 kbit/s: 16 kHz audio with an RTP clock of 8000 (RFC 3551 §4.5.2).
 
-use std::sync::LazyLock;
-
 use crate::def::{CodecDef, FmtpRule};
-use crate::framed::{Framed, Names, available, whole_payload};
+use crate::framed::Framed;
 
 pub(crate) const G722: CodecDef = CodecDef {
     name: "G722",
@@ -15,14 +13,5 @@ pub(crate) const G722: CodecDef = CodecDef {
     ..CodecDef::NARROWBAND
 };
 
-const NAMES: Names = ("g722", "g722");
-
-static WIDEBAND: Framed = Framed {
-    names: NAMES,
-    available: LazyLock::new(|| available(NAMES)),
-    sample_rate: 16_000,
-    frame: whole_payload,
-    frame_samples: None,
-    bitrate_bps: 0,
-    bits_per_sample: 0,
-};
+static WIDEBAND: Framed =
+    Framed { encoder: "g722", decoder: "g722", sample_rate: 16_000, ..Framed::NARROWBAND };

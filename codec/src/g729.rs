@@ -1,16 +1,18 @@
 //! G.729 and G.729 Annex A: 10 octets for 10 ms (RFC 3551 §4.5.6), through libbcg729 where it is installed.
 //!
-//! We never send noise frames (Annex B), which is allowed whatever `annexb` says; received ones are decoded.
+//! Noise frames (Annex B) are sent under `annexb=yes`, which is what G729 means without it (RFC 4856 §2.1.10), to who can cope with silence
+//! left out; received ones are decoded always.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null};
 use std::sync::LazyLock;
 
 use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, refuse_options, require_clock,
-    unsupported_decoder, unsupported_encoder,
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, refuse_options,
+    require_clock, unsupported_decoder, unsupported_encoder,
 };
 use crate::def::{CodecDef, FmtpRule};
+use crate::fmtp::parameter;
 use crate::format::PayloadFormat;
 use crate::shared_library::SharedLibrary;
 
@@ -76,6 +78,10 @@ impl Family for G729Family {
         LIBRARY.is_some()
     }
 
+    fn origin(&self) -> Origin {
+        Origin { implementation: "bcg729", licence: "GPL-3.0-or-later" }
+    }
+
     fn new_decoder(
         &self,
         format: &PayloadFormat,
@@ -97,10 +103,13 @@ impl Family for G729Family {
         require_clock(format, 8000)?;
         refuse_options(format, options)?;
         let library = LIBRARY.as_ref().ok_or_else(|| unsupported_encoder(format))?;
-        // SAFETY: takes a flag (no voice activity detection), gives a channel or null.
-        let channel = NonNull::new(unsafe { (library.new_encoder)(0) });
+        let annex_b = !format.name.eq_ignore_ascii_case(G729A.name)
+            && parameter(&format.fmtp, "annexb").is_none_or(|value| !value.eq_ignore_ascii_case("no"));
+        let detect_silence = u8::from(annex_b && options.discontinuous);
+        // SAFETY: takes a flag (voice activity detection), gives a channel or null.
+        let channel = NonNull::new(unsafe { (library.new_encoder)(detect_silence) });
         let channel = channel.ok_or_else(|| unsupported_encoder(format))?;
-        Ok(Box::new(G729Encoder { library, channel }))
+        Ok(Box::new(G729Encoder { library, channel, made_noise: false }))
     }
 }
 
@@ -161,6 +170,10 @@ impl Decoder for G729Decoder {
             self.frame(None, out);
         }
     }
+
+    fn can_conceal(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for G729Decoder {
@@ -173,6 +186,7 @@ impl Drop for G729Decoder {
 struct G729Encoder {
     library: &'static Library,
     channel: NonNull<c_void>,
+    made_noise: bool,
 }
 
 // SAFETY: as for the decoder.
@@ -205,8 +219,13 @@ impl Encoder for G729Encoder {
                 &raw mut length,
             );
         }
+        self.made_noise = usize::from(length) == NOISE_OCTETS;
         out.extend_from_slice(octets.get(..usize::from(length)).ok_or(CodecError::EncodeFailed)?);
         Ok(())
+    }
+
+    fn made_noise(&self) -> bool {
+        self.made_noise
     }
 }
 

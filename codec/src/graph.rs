@@ -7,37 +7,30 @@
 //!
 //! Numbering: the outgoing timestamp is the source's first timestamp plus the encoder's position in the sink's
 //! clock. Gaps in the incoming timestamps of up to five seconds advance that position, larger ones are a
-//! discontinuity and do not. Sequence numbers have no gap of their own making; packets that were lost on the
-//! way here are missing there too, unless the decoder could replace them.
+//! discontinuity and do not. Sequence numbers have no gap of their own making. Lost packets are replaced up to an
+//! eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by repeating the signal
+//! ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
 
 mod event_tones;
+mod input;
 mod packetiser;
+mod plan;
 mod schedule;
 mod tones;
 
 use std::time::{Duration, Instant};
 
-use crate::coder::new_decoder_for;
 use crate::def::Kind;
-use crate::resample::{Resampler, convert_channels};
 use crate::rtp::RtpPacket;
 use crate::sequencer::{Arrival, SequencedPacket, Sequencer, SequencerCounters};
-use crate::{CodecError, Decoder, DecoderOptions, EncoderOptions, PayloadFormat};
+use crate::{CodecError, Feedback, PayloadFormat};
 
 use event_tones::EventTones;
-use packetiser::{Gap, Packetiser};
+use input::Input;
+use packetiser::Packetiser;
+use plan::encoder_options;
+pub use plan::{ComfortNoise, Settings, SilenceDetection, TranscodePlan};
 pub use tones::{DtmfPlan, Instead, TonePlan};
-
-/// What is to become of one ingress payload type that is not passed through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TranscodePlan {
-    /// What arrives.
-    pub source: PayloadFormat,
-    /// What leaves.
-    pub sink: PayloadFormat,
-    /// Packet time, bit rate and the like of the sink.
-    pub options: EncoderOptions,
-}
 
 /// A packet that leaves the graph. RTP header fields are complete; SSRC is the sink's.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +77,7 @@ pub struct TranscodeCounters {
 /// [`Transcoder::forward`], so that their sequence numbers and timestamps fit between the transcoded ones.
 pub struct Transcoder {
     sequencer: Sequencer,
+    settings: Settings,
     stages: Stages,
 }
 
@@ -97,10 +91,22 @@ impl Transcoder {
     ///
     /// Errors: what [`crate::new_decoder`] and [`crate::new_encoder`] say about the plan's formats.
     pub fn new(plan: &TranscodePlan, ssrc_out: u32, first_sequence: u16) -> Result<Self, CodecError> {
-        let packetiser = Packetiser::new(&plan.sink, &encoder_options(plan), ssrc_out, first_sequence)?;
+        Self::with_settings(plan, ssrc_out, first_sequence, &Settings::default())
+    }
+
+    /// The same with settings of the whole installation.
+    pub fn with_settings(
+        plan: &TranscodePlan,
+        ssrc_out: u32,
+        first_sequence: u16,
+        settings: &Settings,
+    ) -> Result<Self, CodecError> {
+        let mut packetiser = Packetiser::new(&plan.sink, &encoder_options(plan), ssrc_out, first_sequence)?;
+        packetiser.set_noise(plan.noise.to.zip(settings.silence.clone()));
         let input = Input::new(plan, &packetiser)?;
         Ok(Self {
             sequencer: Sequencer::live(plan.source.clock_rate),
+            settings: settings.clone(),
             stages: Stages {
                 input,
                 packetiser,
@@ -212,8 +218,19 @@ impl Transcoder {
         if let Some(encoder) = encoder {
             stages.packetiser.replace(&plan.sink, &options, encoder);
         }
+        stages.packetiser.set_noise(plan.noise.to.zip(self.settings.silence.clone()));
         self.sequencer.set_live(plan.source.clock_rate);
         Ok(())
+    }
+
+    /// What the source says to whoever sends to it; for [`Transcoder::follow`] of the other direction.
+    pub fn feedback(&self) -> Feedback {
+        self.stages.input.decoder.feedback()
+    }
+
+    /// Takes note of what the sink's party says in the payloads that it sends.
+    pub fn follow(&mut self, party: Feedback) {
+        self.stages.packetiser.follow(party);
     }
 
     /// The outgoing timestamp of the moment that has `timestamp` in the source's clock, for sender reports;
@@ -246,19 +263,6 @@ impl Transcoder {
     }
 }
 
-/// The encoder learns what it will be fed with, if the plan does not say.
-fn encoder_options(plan: &TranscodePlan) -> EncoderOptions {
-    let mut options = plan.options.clone();
-    let factor = plan.source.def().map_or(1, |def| def.sample_rate_factor);
-    options.source_rate = options.source_rate.or(Some(plan.source.clock_rate.saturating_mul(factor)));
-    // Opus is 2 channels in every rtpmap; whether it is stereo is up to its decoder.
-    let is_opus = plan.source.name.eq_ignore_ascii_case("opus");
-    let stereo = crate::fmtp::OpusFmtp::parse(&plan.source.fmtp).sprop_stereo == Some(true);
-    let channels = if is_opus { 1 + u8::from(stereo) } else { plan.source.channels };
-    options.source_channels = options.source_channels.or(Some(channels));
-    options
-}
-
 /// A payload type that passes with new numbering only.
 struct Companion {
     payload_type: u8,
@@ -267,11 +271,6 @@ struct Companion {
     clock_rate_out: Option<u32>,
     is_event: bool,
 }
-
-/// A gap in timestamps that may be followed; larger ones are a discontinuity.
-const MAX_GAP_SECONDS: u32 = 5;
-/// A stream that stays behind its own clock by more than this has moved, not jittered.
-const MAX_BACKSTEP_MS: u64 = 200;
 
 /// Everything behind the sequencer.
 struct Stages {
@@ -294,6 +293,9 @@ struct Stages {
 impl Stages {
     fn process(&mut self, now: Instant, packet: &SequencedPacket, emit: Emit<'_>) {
         let payload_type = packet.payload_type;
+        if self.input.plan.noise.from == Some(payload_type) {
+            return self.noise(now, packet, emit);
+        }
         match self.companions.iter().position(|c| c.payload_type == payload_type) {
             Some(index) if payload_type != self.input.plan.source.payload_type => {
                 self.pass(now, index, packet, emit);
@@ -321,6 +323,19 @@ impl Stages {
         match self.input.decode(&packet.payload, &mut self.packetiser) {
             Ok(frames) => self.samples_in += frames as u64,
             Err(_) => self.decode_errors += 1,
+        }
+        self.packetiser.drain(now, emit);
+    }
+
+    /// Comfort noise that the sink does not take: as long as a packet of audio.
+    fn noise(&mut self, now: Instant, packet: &SequencedPacket, emit: Emit<'_>) {
+        self.packets_in += 1;
+        self.packetiser.start_at(packet.timestamp);
+        let gap = self.input.follow(packet.timestamp);
+        self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
+        match self.input.make_noise(&packet.payload, &mut self.packetiser) {
+            Some(frames) => self.samples_in += frames as u64,
+            None => self.decode_errors += 1,
         }
         self.packetiser.drain(now, emit);
     }
@@ -381,134 +396,5 @@ fn rescale_durations(payload: &mut [u8], from: u32, to: u32) {
         let duration = u64::from(u16::from_be_bytes([block[2], block[3]]));
         let scaled = (duration * u64::from(to) / u64::from(from.max(1))).min(u64::from(u16::MAX)) as u16;
         block[2..4].copy_from_slice(&scaled.to_be_bytes());
-    }
-}
-
-/// From payload to samples in the encoder's rate and channels, with the source's clock.
-struct Input {
-    plan: TranscodePlan,
-    decoder: Box<dyn Decoder>,
-    resampler: Resampler,
-    sink_channels: u8,
-    /// The timestamp that follows the last decoded sample; `None` before the first packet.
-    expected_timestamp: Option<u32>,
-    decoded: Vec<i16>,
-    mixed: Vec<i16>,
-    /// Samples per channel of the last good packet.
-    packet_frames: usize,
-}
-
-impl Input {
-    fn new(plan: &TranscodePlan, packetiser: &Packetiser) -> Result<Self, CodecError> {
-        let (rate, channels) = packetiser.input_format();
-        Self::for_format(plan, rate, channels)
-    }
-
-    fn for_format(plan: &TranscodePlan, rate: u32, channels: u8) -> Result<Self, CodecError> {
-        let options = DecoderOptions { sink_rate: Some(rate), sink_channels: Some(channels) };
-        let decoder = new_decoder_for(&plan.source, &options)?;
-        let resampler = Resampler::new(decoder.sample_rate(), rate, channels).map_err(|error| {
-            CodecError::Open { name: plan.source.name.clone(), reason: error.to_string() }
-        })?;
-        Ok(Self {
-            plan: plan.clone(),
-            decoder,
-            resampler,
-            sink_channels: channels,
-            expected_timestamp: None,
-            decoded: Vec::new(),
-            mixed: Vec::new(),
-            packet_frames: 0,
-        })
-    }
-
-    /// Ticks from the end of what was decoded to `timestamp`; 0 for a discontinuity or a step back.
-    fn ticks_ahead(&self, timestamp: u32) -> u32 {
-        let ahead = self.expected_timestamp.map_or(0, |expected| timestamp.wrapping_sub(expected));
-        if ahead > self.plan.source.clock_rate.saturating_mul(MAX_GAP_SECONDS) { 0 } else { ahead }
-    }
-
-    /// Moves the source's clock to a packet and gives the gap before it in ticks.
-    fn follow(&mut self, timestamp: u32) -> u32 {
-        let gap = self.ticks_ahead(timestamp);
-        let behind = self.expected_timestamp.map_or(0, |expected| expected.wrapping_sub(timestamp));
-        let is_jitter = u64::from(behind) * 1000 <= MAX_BACKSTEP_MS * u64::from(self.plan.source.clock_rate);
-        // A small step back is kept as debt, so that later packets with right timestamps do not count twice.
-        if gap > 0 || !is_jitter || self.expected_timestamp.is_none() {
-            self.expected_timestamp = Some(timestamp);
-        }
-        gap
-    }
-
-    /// What was lost is replaced by the decoder if it can; the rest of the gap only moves the clock.
-    fn fill_gap(
-        &mut self,
-        gap: u32,
-        packet: &SequencedPacket,
-        packetiser: &mut Packetiser,
-        now: Instant,
-        emit: Emit<'_>,
-    ) {
-        if gap == 0 {
-            return;
-        }
-        let mut gap = Gap {
-            ticks: u64::from(gap),
-            lost_ticks: self.ticks(self.packet_frames) * u64::from(packet.lost_before),
-            clock_rate: self.clock_rate(),
-        };
-        // A loss is bridged by invented sound up to an eighth of a second.
-        let frames = gap.ticks * u64::from(self.decoder.sample_rate()) / u64::from(gap.clock_rate);
-        let most = u64::from(self.decoder.sample_rate() / 8);
-        if gap.ticks <= gap.lost_ticks && frames <= most {
-            self.decoded.clear();
-            self.decoder.recover(&packet.payload, frames as usize, &mut self.decoded);
-            let replaced = self.ticks(self.decoded.len() / usize::from(self.decoder.channels()));
-            self.convert(packetiser);
-            packetiser.drain(now, emit);
-            gap.ticks = gap.ticks.saturating_sub(replaced);
-        }
-        packetiser.advance(gap, now, emit);
-    }
-
-    /// Decodes into the packetiser's queue; gives the samples per channel.
-    fn decode(&mut self, payload: &[u8], packetiser: &mut Packetiser) -> Result<usize, CodecError> {
-        self.decoded.clear();
-        let result = self.decoder.decode(payload, &mut self.decoded);
-        let frames = self.decoded.len() / usize::from(self.decoder.channels());
-        let ticks = self.ticks(frames) as u32;
-        self.expected_timestamp = self.expected_timestamp.map(|expected| expected.wrapping_add(ticks));
-        self.convert(packetiser);
-        result?;
-        self.packet_frames = frames;
-        Ok(frames)
-    }
-
-    /// Decodes what nobody is to hear, for the sake of the decoder's state.
-    fn decode_unheard(&mut self, payload: &[u8], packetiser: &mut Packetiser) -> Result<(), CodecError> {
-        let (expected, queued) = (self.expected_timestamp, packetiser.queue().len());
-        let result = self.decode(payload, packetiser);
-        self.expected_timestamp = expected;
-        packetiser.queue().truncate(queued);
-        result.map(|_| ())
-    }
-
-    fn convert(&mut self, packetiser: &mut Packetiser) {
-        let channels = self.decoder.channels();
-        if channels == self.sink_channels {
-            self.resampler.push(&self.decoded, packetiser.queue());
-        } else {
-            self.mixed.clear();
-            convert_channels(&self.decoded, channels, self.sink_channels, &mut self.mixed);
-            self.resampler.push(&self.mixed, packetiser.queue());
-        }
-    }
-
-    fn ticks(&self, frames: usize) -> u64 {
-        frames as u64 * u64::from(self.clock_rate()) / u64::from(self.decoder.sample_rate().max(1))
-    }
-
-    fn clock_rate(&self) -> u32 {
-        self.plan.source.clock_rate.max(1)
     }
 }

@@ -1,9 +1,8 @@
 //! GSM 06.10 full rate: 33 octets for 20 ms (RFC 3551 §4.5.8.1).
 
-use std::sync::LazyLock;
-
+use crate::coder::Origin;
 use crate::def::CodecDef;
-use crate::framed::{Framed, Names, available};
+use crate::framed::Framed;
 
 pub(crate) const GSM: CodecDef = CodecDef {
     name: "GSM",
@@ -13,14 +12,11 @@ pub(crate) const GSM: CodecDef = CodecDef {
     ..CodecDef::NARROWBAND
 };
 
-const NAMES: Names = ("libgsm", "gsm");
-
 static FULL_RATE: Framed = Framed {
-    names: NAMES,
-    available: LazyLock::new(|| available(NAMES)),
-    sample_rate: 8000,
-    frame: |payload| (!payload.is_empty()).then_some(33),
+    encoder: "libgsm",
+    decoder: "gsm",
+    origin: Origin { implementation: "libgsm, libavcodec", licence: "TU-Berlin-2.0 AND LGPL-2.1-or-later" },
+    frame: |_| Some(33),
     frame_samples: Some(160),
-    bitrate_bps: 0,
-    bits_per_sample: 0,
+    ..Framed::NARROWBAND
 };

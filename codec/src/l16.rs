@@ -1,6 +1,8 @@
 //! Linear 16-bit samples: L16 in network order (RFC 3551 §4.5.11), X-L16 in little-endian order.
 
-use crate::coder::{CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, open_error};
+use crate::coder::{
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, open_error,
+};
 use crate::def::CodecDef;
 use crate::format::PayloadFormat;
 use crate::per_sample::{Code, PerSample};
@@ -30,6 +32,10 @@ impl Family for ByteOrder {
 
     fn can_decode(&self) -> bool {
         true
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::OWN
     }
 
     fn new_decoder(

@@ -7,32 +7,43 @@
 #![warn(missing_docs)]
 
 mod amr;
-mod amr_payload;
+pub mod catalogue;
 pub mod coder;
+pub mod comfort_noise;
 pub mod def;
 pub mod dtmf;
+mod evrc;
 pub mod fmtp;
 pub mod format;
 mod framed;
 pub mod g711;
 mod g722;
+mod g723;
+mod g726;
 mod g729;
 pub mod graph;
 mod gsm;
 pub mod header_extension;
+mod ilbc;
 mod l16;
 mod libav;
 pub mod mix;
+mod music;
 mod opus;
+mod pcm_u8;
 mod per_sample;
+pub mod plc;
+mod qcelp;
 pub mod resample;
 pub mod rtp;
+pub mod self_test;
 pub mod sequencer;
 mod shared_library;
+mod speex;
 
 pub use coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, new_decoder, new_decoder_for, new_encoder,
-    packet_time_ms,
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Feedback, Origin, new_decoder,
+    new_decoder_for, new_encoder, packet_time_ms,
 };
 pub use fmtp::formats_compatible;
 pub use format::PayloadFormat;

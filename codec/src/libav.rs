@@ -1,4 +1,4 @@
-//! The only place that talks to libavcodec: mono 16-bit coders with one frame and one packet each, reused.
+//! The only place that talks to libavcodec: mono coders of 16-bit samples with one frame and one packet each, reused.
 
 use std::sync::Once;
 
@@ -32,7 +32,7 @@ pub(crate) fn has_decoder(name: &str) -> bool {
     ffmpeg::decoder::find_by_name(name).is_some()
 }
 
-/// A mono encoder of 16-bit samples.
+/// A mono encoder of 16-bit samples, which it is given as floating point if it wants that.
 pub(crate) struct LibavEncoder {
     encoder: ffmpeg::codec::encoder::Audio,
     frame: Audio,
@@ -84,7 +84,7 @@ impl LibavEncoder {
         let EncoderSetup { name, sample_rate, frame_samples, .. } = setup;
         let codec = ffmpeg::encoder::find_by_name(name).ok_or("no such encoder")?;
         let mut audio = Context::new_with_codec(codec).encoder().audio().map_err(|e| e.to_string())?;
-        let format = Sample::I16(Type::Packed);
+        let format = accepted_format(codec).ok_or("takes neither 16 bit nor float")?;
         audio.set_rate(sample_rate as i32);
         audio.set_format(format);
         audio.set_channel_layout(ffmpeg::ChannelLayout::MONO);
@@ -129,7 +129,13 @@ impl LibavEncoder {
         if writable < 0 {
             return Err(ffmpeg::Error::from(writable));
         }
-        self.frame.plane_mut::<i16>(0)[..samples.len()].copy_from_slice(samples);
+        // Of one channel, planes and packed samples are the same.
+        if matches!(self.frame.format(), Sample::I16(_)) {
+            self.frame.plane_mut::<i16>(0)[..samples.len()].copy_from_slice(samples);
+        } else {
+            let scaled = samples.iter().map(|&sample| f32::from(sample) / 32_768.0);
+            self.frame.plane_mut::<f32>(0).iter_mut().zip(scaled).for_each(|(to, sample)| *to = sample);
+        }
         self.frame.set_pts(Some(self.position));
         self.position += samples.len() as i64;
         self.encoder.send_frame(&self.frame)?;
@@ -140,6 +146,17 @@ impl LibavEncoder {
         }
         Ok(())
     }
+}
+
+/// A sample format that the encoder takes and that we can give it.
+fn accepted_format(codec: ffmpeg::Codec) -> Option<Sample> {
+    let Some(formats) = codec.audio().ok()?.formats() else { return Some(Sample::I16(Type::Packed)) };
+    let rank = |format: &Sample| match format {
+        Sample::I16(Type::Packed) => 0,
+        Sample::I16(Type::Planar) => 1,
+        _ => 2,
+    };
+    formats.filter(|format| matches!(format, Sample::I16(_) | Sample::F32(_))).min_by_key(rank)
 }
 
 /// A mono decoder to 16-bit samples.

@@ -5,7 +5,8 @@ use ::opus as libopus;
 use libopus::{Application, Bandwidth, Bitrate, Channels};
 
 use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, open_error, packet_time_ms,
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, codec_options, open_error,
+    packet_time_ms,
 };
 use crate::def::{CodecDef, FmtpRule};
 use crate::fmtp::OpusFmtp;
@@ -39,6 +40,10 @@ impl Family for Interactive {
 
     fn can_decode(&self) -> bool {
         true
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { implementation: "libopus, linked in", licence: "BSD-3-Clause" }
     }
 
     fn new_decoder(
@@ -88,7 +93,7 @@ impl Family for Interactive {
                 engine.set_packet_loss_perc(EXPECTED_LOSS_PERCENT)?;
             }
             engine.set_vbr(peer.cbr != Some(true))?;
-            engine.set_dtx(peer.usedtx == Some(true))?;
+            engine.set_dtx(peer.usedtx == Some(true) && options.discontinuous)?;
             if let Some(bandwidth) = peer.maxplaybackrate.map(bandwidth_for) {
                 engine.set_max_bandwidth(bandwidth)?;
             }
@@ -106,7 +111,7 @@ impl Family for Interactive {
             channels,
             frame_samples: rate as usize / 1000 * packet_ms,
             parts,
-            is_discontinuous: peer.usedtx == Some(true),
+            is_discontinuous: peer.usedtx == Some(true) && options.discontinuous,
             scratch: vec![0; MAX_PACKET_OCTETS],
         }))
     }
@@ -140,15 +145,12 @@ fn bandwidth_for(playback_rate: u32) -> Bandwidth {
 
 fn parse_complexity(format: &PayloadFormat, options: &str) -> Result<Option<i32>, CodecError> {
     let mut complexity = None;
-    for part in options.split([';', ',', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
-        let value = part.strip_prefix("complexity=").or_else(|| part.strip_prefix("complexity--"));
-        match value.and_then(|v| v.parse().ok()).filter(|v| (0..=10).contains(v)) {
+    for (key, value) in codec_options(options) {
+        match value.parse().ok().filter(|v| key == "complexity" && (0..=10).contains(v)) {
             Some(value) => complexity = Some(value),
             None => {
-                return Err(open_error(
-                    format,
-                    format!("option {part:?} is unknown, complexity=0…10 is right"),
-                ));
+                let reason = format!("option {key}={value:?} is unknown, complexity=0…10 is right");
+                return Err(open_error(format, reason));
             }
         }
     }
@@ -208,6 +210,10 @@ impl Decoder for OpusDecoder {
 
     fn conceal(&mut self, frames: usize, out: &mut Vec<i16>) {
         self.conceal_frames(frames, out);
+    }
+
+    fn can_conceal(&self) -> bool {
+        true
     }
 
     fn recover(&mut self, next: &[u8], frames: usize, out: &mut Vec<i16>) {

@@ -46,11 +46,11 @@ fn warm_transcoder_does_not_allocate() {
     ];
     for sink in sinks {
         for ptime_ms in [20, 30] {
-            let plan = TranscodePlan {
-                source: PayloadFormat::new(0, "PCMU", 8000, 1),
-                sink: sink.clone(),
-                options: EncoderOptions { ptime_ms: Some(ptime_ms), ..Default::default() },
-            };
+            let plan = TranscodePlan::new(
+                PayloadFormat::new(0, "PCMU", 8000, 1),
+                sink.clone(),
+                EncoderOptions { ptime_ms: Some(ptime_ms), ..Default::default() },
+            );
             let mut transcoder = Transcoder::new(&plan, 1, 1).unwrap();
             let events = Some((101, sink.clock_rate));
             let tones = Some(TonePlan { instead: Instead::Same, events, keeps_audio: false });

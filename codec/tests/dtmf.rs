@@ -35,7 +35,7 @@ impl Call {
         };
         let (source, sink) = (format(source), format(sink));
         let options = EncoderOptions { ptime_ms: Some(20), ..Default::default() };
-        let transcode = TranscodePlan { source: source.clone(), sink: sink.clone(), options };
+        let transcode = TranscodePlan::new(source.clone(), sink.clone(), options);
         let mut transcoder = Transcoder::new(&transcode, 1, 100).unwrap();
         let event = PayloadFormat::new(EVENT, "telephone-event", source.clock_rate, 1);
         transcoder.set_companion(&event, &event);

@@ -88,11 +88,8 @@ fn format(text: &str) -> PayloadFormat {
 }
 
 fn plan(source: &str, sink: &str, ptime_ms: Option<u16>) -> TranscodePlan {
-    TranscodePlan {
-        source: format(source),
-        sink: format(sink),
-        options: EncoderOptions { ptime_ms, ..Default::default() },
-    }
+    let options = EncoderOptions { ptime_ms, ..Default::default() };
+    TranscodePlan::new(format(source), format(sink), options)
 }
 
 fn sine(rate: u32, channels: u8, first: usize, frames: usize) -> Vec<i16> {
@@ -200,35 +197,162 @@ fn gsm_collects_frames_into_the_packet_time() {
 }
 
 #[test]
-fn loss_moves_the_clock_and_stays_visible_in_the_sequence() {
+fn a_lost_packet_is_replaced_in_every_codec() {
+    for source in ["PCMU/8000", "G722/8000", "GSM/8000", "L16/16000/2", "opus/48000/2"] {
+        let plan = plan(source, "PCMA/8000", None);
+        let mut harness = Harness::new(&plan);
+        for (n, (offset, payload)) in tone(&plan.source, 20, 30).into_iter().enumerate() {
+            if n != 15 {
+                harness.push(plan.source.payload_type, n as u16, offset, &payload);
+            }
+        }
+        assert_eq!(harness.transcoder.counters().lost, 1, "{source}");
+        assert_eq!(harness.sent.len(), 30, "{source}");
+        harness.assert_gapless();
+        let mut samples = Vec::new();
+        new_decoder(&plan.sink).unwrap().decode(&harness.sent[15].payload, &mut samples).unwrap();
+        assert!(rms(&samples) > 2000.0, "{source}: concealed packet is near silent: {}", rms(&samples));
+    }
+}
+
+#[test]
+fn long_loss_moves_the_clock_and_stays_visible_in_the_sequence() {
     let plan = plan("PCMU/8000", "PCMA/8000", None);
     let mut harness = Harness::new(&plan);
+    let lost = 5..13;
     for (n, (offset, payload)) in tone(&plan.source, 20, 20).into_iter().enumerate() {
-        if n != 5 {
+        if !lost.contains(&n) {
             harness.push(0, n as u16, offset, &payload);
         }
     }
-    assert_eq!(harness.transcoder.counters().lost, 1);
+    assert_eq!(harness.transcoder.counters().lost, 8);
     let got: Vec<(u16, u32)> =
         harness.sent.iter().map(|p| (p.sequence_number.wrapping_sub(FIRST_SEQUENCE), p.timestamp)).collect();
-    let expected: Vec<(u16, u32)> = (0..20).filter(|&n| n != 5).map(|n| (n, u32::from(n) * 160)).collect();
+    let heard = (0..20).filter(|n| !lost.contains(n));
+    let expected: Vec<(u16, u32)> = heard.map(|n| (n as u16, n as u32 * 160)).collect();
     assert_eq!(got, expected);
 }
 
 #[test]
-fn opus_decoder_replaces_a_lost_packet() {
-    let plan = plan("opus/48000/2", "PCMA/8000", None);
+fn comfort_noise_that_the_sink_lacks_is_heard_as_noise() {
+    let mut plan = plan("PCMU/8000", "PCMA/8000", None);
+    plan.noise.from = Some(13);
     let mut harness = Harness::new(&plan);
-    for (n, (offset, payload)) in tone(&plan.source, 20, 30).into_iter().enumerate() {
-        if n != 15 {
-            harness.push(96, n as u16, offset, &payload);
+    harness.push(0, 1, 0, &[0xff; 160]);
+    harness.push(13, 2, 160, &[40]);
+    harness.push(13, 3, 1600, &[40]);
+    harness.push(13, 4, 3200, &[]);
+    harness.push(0, 5, 4800, &[0xff; 160]);
+    let sent: Vec<_> = harness.sent.iter().map(|p| (p.timestamp, p.marker, p.payload_type)).collect();
+    assert_eq!(sent, [(0, true, 8), (160, false, 8), (1600, true, 8), (4800, true, 8)]);
+    let mut samples = Vec::new();
+    let mut decoder = new_decoder(&plan.sink).unwrap();
+    harness.sent[1..3].iter().for_each(|p| decoder.decode(&p.payload, &mut samples).unwrap());
+    let level = 20.0 * (rms(&samples) / 32_768.0).log10();
+    assert!((level + 40.0).abs() < 1.0, "{level:.1} dBov");
+}
+
+#[test]
+fn silence_becomes_comfort_noise_for_who_takes_it() {
+    let mut plan = plan("PCMU/8000", "PCMA/8000", None);
+    plan.noise.to = Some(13);
+    let silence = codec::graph::SilenceDetection { threshold: 8, payload: [32, 100].into() };
+    let settings = codec::graph::Settings { silence: Some(silence) };
+    let mut harness = Harness::new(&plan);
+    harness.transcoder = Transcoder::with_settings(&plan, SSRC, FIRST_SEQUENCE, &settings).unwrap();
+    let speech = tone(&plan.source, 20, 2);
+    for (n, payload) in
+        [&speech[0].1, &vec![0xff; 160], &vec![0x7f; 160], &speech[1].1].into_iter().enumerate()
+    {
+        harness.push(0, n as u16, n as u32 * 160, payload);
+    }
+    let sent: Vec<_> =
+        harness.sent.iter().map(|p| (p.payload_type, p.timestamp, p.marker, p.payload.len())).collect();
+    assert_eq!(sent, [(8, 0, true, 160), (13, 160, false, 2), (13, 320, false, 2), (8, 480, true, 160)]);
+}
+
+#[test]
+fn g729_leaves_out_silence_unless_told_otherwise() {
+    if !codec::def::by_name("G729").unwrap().can_encode() {
+        return;
+    }
+    for (fmtp, noisy) in [("", true), ("annexb=yes", true), ("annexb=no", false)] {
+        let mut plan = plan("PCMU/8000", "G729/8000", Some(20));
+        plan.sink.fmtp = fmtp.into();
+        let mut harness = Harness::new(&plan);
+        let mut packets = tone(&plan.source, 20, 25);
+        packets.extend((25..100).map(|n| (n * 160, vec![0xff; 160])));
+        packets.extend(
+            tone(&plan.source, 20, 10).into_iter().map(|(offset, payload)| (16_000 + offset, payload)),
+        );
+        for (n, (offset, payload)) in packets.iter().enumerate() {
+            harness.push(0, n as u16, *offset, payload);
+        }
+        let noise: Vec<_> = harness.sent.iter().filter(|p| p.payload.len() % 10 == 2).collect();
+        assert_eq!(!noise.is_empty(), noisy, "{fmtp:?}");
+        assert!(!noisy || harness.sent.len() < 90, "{fmtp:?}: {} packets", harness.sent.len());
+        for (n, packet) in harness.sent.iter().enumerate() {
+            assert_eq!(packet.sequence_number, FIRST_SEQUENCE.wrapping_add(n as u16));
+            assert!(matches!(packet.payload.len(), 2 | 10 | 12 | 20), "{}", packet.payload.len());
+        }
+        // The time at which speech comes back is right to the frame, and marked.
+        let back = harness.sent.iter().find(|p| p.timestamp >= 16_000 && p.payload.len() > 2).unwrap();
+        assert_eq!((back.timestamp, back.marker), (16_000, noisy), "{fmtp:?}");
+        // What was sent is decoded with its gaps.
+        let mut decoder = new_decoder(&plan.sink).unwrap();
+        let mut samples = Vec::new();
+        harness.sent.iter().for_each(|p| decoder.decode(&p.payload, &mut samples).unwrap());
+    }
+}
+
+#[test]
+fn amr_describes_silence_when_asked_to() {
+    for (codec, sid) in [("AMR/8000", 8), ("AMR-WB/16000", 9)] {
+        if !codec::def::by_name(codec.split('/').next().unwrap()).unwrap().can_encode() {
+            continue;
+        }
+        for (ptime, dtx) in [(20, true), (60, true), (20, false)] {
+            let mut plan = plan("PCMU/8000", codec, Some(ptime));
+            plan.sink.fmtp = "octet-align=1".into();
+            plan.options.options = if dtx { "dtx=1".into() } else { String::new() };
+            let mut harness = Harness::new(&plan);
+            let mut packets = tone(&plan.source, 20, 30);
+            packets.extend((30..150).map(|n| (n * 160, vec![0xff; 160])));
+            for (n, (offset, payload)) in packets.iter().enumerate() {
+                harness.push(0, n as u16, *offset, payload);
+            }
+            let frame_type = |p: &&Sent| p.payload[1] >> 3 & 15;
+            let noise = harness.sent.iter().filter(|p| frame_type(p) == sid).count();
+            let all = 150 * 20 / usize::from(ptime);
+            assert_eq!(noise > 0, dtx, "{codec} {ptime}");
+            assert_eq!(harness.sent.len() < all, dtx, "{codec} {ptime}: {} of {all}", harness.sent.len());
+            let mut decoder = new_decoder(&plan.sink).unwrap();
+            let mut samples = Vec::new();
+            harness.sent.iter().for_each(|p| decoder.decode(&p.payload, &mut samples).unwrap());
         }
     }
-    assert_eq!(harness.sent.len(), 30);
-    harness.assert_gapless();
-    let mut samples = Vec::new();
-    new_decoder(&plan.sink).unwrap().decode(&harness.sent[15].payload, &mut samples).unwrap();
-    assert!(rms(&samples) > 2000.0, "concealed packet is near silent: {}", rms(&samples));
+}
+
+#[test]
+fn amr_encoder_follows_the_requests_of_the_party() {
+    if !codec::def::by_name("AMR").unwrap().can_encode() {
+        return;
+    }
+    let mut towards = plan("PCMU/8000", "AMR/8000", None);
+    towards.options.bitrate_bps = Some(12_200);
+    let mut from = plan("AMR/8000", "PCMU/8000", None);
+    from.source.fmtp = "octet-align=1".into();
+    towards.sink.fmtp = "octet-align=1".into();
+    let (mut towards, mut from) = (Harness::new(&towards), Harness::new(&from));
+    for (n, (offset, payload)) in tone(&format("PCMU/8000"), 20, 9).into_iter().enumerate() {
+        // The party asks for mode 0 with its second packet: no data, request 0.
+        let request = if n == 3 { 0x00 } else { 0xf0 };
+        from.push(96, n as u16, offset, &[request, 15 << 3 | 4]);
+        towards.transcoder.follow(from.transcoder.feedback());
+        towards.push(0, n as u16, offset, &payload);
+    }
+    let modes: Vec<u8> = towards.sent.iter().map(|p| p.payload[1] >> 3 & 15).collect();
+    assert_eq!(modes, [7, 7, 7, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -204,8 +204,7 @@ fn key_identifiers_are_written_and_read() {
 fn transcoding_happens_between_clear_packets() {
     let relay = relay();
     let (mut a, mut b) = (secured(&relay, "AEAD_AES_256_GCM", &[]), secured(&relay, CM80, &[]));
-    let plan =
-        TranscodePlan { source: format(0, "PCMU"), sink: format(8, "PCMA"), options: Default::default() };
+    let plan = TranscodePlan::new(format(0, "PCMU"), format(8, "PCMA"), Default::default());
     let edges = vec![edge(&a, &b, Handling::Transcode(Arc::new(plan))), edge(&b, &a, FORWARD)];
     install(&relay, [&a, &b], edges, None);
     for sequence_number in 0..10 {

@@ -16,7 +16,7 @@ fn relay() -> Relay {
 }
 
 fn transcode(source: PayloadFormat, sink: PayloadFormat) -> Handling {
-    Handling::Transcode(Arc::new(TranscodePlan { source, sink, options: Default::default() }))
+    Handling::Transcode(Arc::new(TranscodePlan::new(source, sink, Default::default())))
 }
 
 /// PCMU becomes PCMA, telephone events pass.
@@ -98,7 +98,7 @@ fn transcoded_stream_has_its_own_ssrc_and_continuous_numbers() {
     let relay = relay();
     let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
     let options = codec::EncoderOptions::default();
-    let plan = TranscodePlan { source: format(0, "PCMU"), sink: format(8, "PCMA"), options };
+    let plan = TranscodePlan::new(format(0, "PCMU"), format(8, "PCMA"), options);
     let mut edge = edge(&a, &b, Handling::Drop(DropReason::PayloadType));
     edge.by_payload_type.push((0, Handling::Transcode(Arc::new(plan))));
     relay.plane.install(WORKER, call(&a, &b, vec![edge]));

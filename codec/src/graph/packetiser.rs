@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::schedule::Schedule;
 use super::tones::{TonePlan, ToneStage};
-use super::{Emit, OutPacket};
+use super::{Emit, OutPacket, SilenceDetection};
 use crate::coder::packet_time_ms;
-use crate::{CodecError, Encoder, EncoderOptions, PayloadFormat, new_encoder};
+use crate::{CodecError, Encoder, EncoderOptions, Feedback, PayloadFormat, new_encoder};
 
 /// Time without samples, in ticks of the source's clock.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,8 @@ pub(super) struct Packetiser {
     muted: bool,
     /// Digits in the queue, which is longer then.
     tones: Option<Box<ToneStage>>,
+    /// Silent packets leave as noise descriptions of this payload type.
+    noise: Option<(u8, SilenceDetection)>,
     schedule: Schedule,
     packets_out: u64,
     encode_errors: u64,
@@ -65,6 +67,7 @@ impl Packetiser {
             marker: true,
             muted: false,
             tones: None,
+            noise: None,
             schedule: Schedule::default(),
             packets_out: 0,
             encode_errors: 0,
@@ -124,6 +127,16 @@ impl Packetiser {
         &mut self.queue
     }
 
+    /// Silence leaves as comfort noise of that payload type from now on.
+    pub(super) fn set_noise(&mut self, noise: Option<(u8, SilenceDetection)>) {
+        self.noise = noise;
+    }
+
+    /// What the party says that gets the packets.
+    pub(super) fn follow(&mut self, party: Feedback) {
+        self.encoder.follow(party);
+    }
+
     /// What has been appended last was made here: no digits are looked for in it.
     pub(super) fn made(&mut self) {
         let end = self.position + self.queued();
@@ -155,46 +168,101 @@ impl Packetiser {
     fn send(&mut self, ready: usize, now: Instant, emit: Emit<'_>) {
         let frame_values = self.frame_values();
         let packet_values = frame_values * self.frames_per_packet;
-        let mut used = 0;
-        while ready.saturating_sub(used) >= packet_values {
+        let queue = std::mem::take(&mut self.queue);
+        let packets = queue.get(..ready).unwrap_or_default().chunks_exact(packet_values);
+        let used = ready.min(queue.len()) - packets.remainder().len();
+        for packet in packets {
             if self.muted {
-                used += packet_values;
                 self.position += self.packet_samples();
                 self.marker = true;
-                continue;
-            }
-            if self.send_event(now, emit) {
-                used += packet_values;
+            } else if self.send_event(now, emit) {
                 self.position += self.packet_samples();
-                continue;
+            } else if !self.replace_silence(packet, now, emit) {
+                self.encode(packet, frame_values, now, emit);
             }
-            self.payload.clear();
-            for frame in self.queue[used..used + packet_values].chunks_exact(frame_values) {
-                if self.encoder.encode(frame, &mut self.payload).is_err() {
-                    self.encode_errors += 1;
-                }
-            }
-            used += packet_values;
-            let timestamp = self.timestamp();
-            self.position += self.packet_samples();
-            if self.payload.is_empty() {
-                // Discontinuous transmission: the next packet starts a talk spurt.
-                self.marker = true;
-                continue;
-            }
-            emit(OutPacket {
-                send_at: self.schedule.send_at(now, timestamp, self.clock_rate),
-                marker: std::mem::take(&mut self.marker),
-                payload_type: self.payload_type,
-                sequence_number: self.next_sequence,
-                timestamp,
-                ssrc: self.ssrc,
-                payload: &self.payload,
-            });
-            self.next_sequence = self.next_sequence.wrapping_add(1);
-            self.packets_out += 1;
         }
+        self.queue = queue;
         self.queue.drain(..used);
+    }
+
+    /// Sends a noise description instead of silence.
+    fn replace_silence(&mut self, packet: &[i16], now: Instant, emit: Emit<'_>) -> bool {
+        let Some((payload_type, detection)) = &self.noise else { return false };
+        if !packet.iter().all(|sample| sample.unsigned_abs() <= detection.threshold) {
+            return false;
+        }
+        let (payload_type, detection) = (*payload_type, detection.clone());
+        let timestamp = self.timestamp();
+        self.position += self.packet_samples();
+        self.send_packet(now, payload_type, false, timestamp, &detection.payload, emit);
+        self.marker = true;
+        true
+    }
+
+    /// A frame without octets, and one that describes noise, end their packet: the next one begins with the next frame that has
+    /// something to say, at the time of that frame.
+    fn encode(&mut self, packet: &[i16], frame_values: usize, now: Instant, emit: Emit<'_>) {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        let mut timestamp = self.timestamp();
+        for frame in packet.chunks_exact(frame_values) {
+            let before = payload.len();
+            if self.encoder.encode(frame, &mut payload).is_err() {
+                payload.truncate(before);
+                self.encode_errors += 1;
+            }
+            let is_empty = payload.len() == before;
+            let is_noise = !is_empty && self.encoder.made_noise();
+            if before == 0 {
+                timestamp = self.timestamp();
+            }
+            self.position += self.encoder.frame_samples() as u64;
+            if (is_empty || is_noise) && !payload.is_empty() {
+                let only_noise = is_noise && before == 0;
+                self.close_packet(now, timestamp, only_noise, &mut payload, emit);
+            }
+            // Discontinuous transmission: the next packet starts a talk spurt.
+            self.marker |= is_empty || is_noise;
+        }
+        if !payload.is_empty() {
+            self.close_packet(now, timestamp, false, &mut payload, emit);
+        }
+        self.payload = payload;
+    }
+
+    fn close_packet(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        is_noise: bool,
+        payload: &mut Vec<u8>,
+        emit: Emit<'_>,
+    ) {
+        let marker = !is_noise && std::mem::take(&mut self.marker);
+        self.send_packet(now, self.payload_type, marker, timestamp, payload, emit);
+        payload.clear();
+    }
+
+    fn send_packet(
+        &mut self,
+        now: Instant,
+        payload_type: u8,
+        marker: bool,
+        timestamp: u32,
+        payload: &[u8],
+        emit: Emit<'_>,
+    ) {
+        emit(OutPacket {
+            send_at: self.schedule.send_at(now, timestamp, self.clock_rate),
+            marker,
+            payload_type,
+            sequence_number: self.next_sequence,
+            timestamp,
+            ssrc: self.ssrc,
+            payload,
+        });
+        self.next_sequence = self.next_sequence.wrapping_add(1);
+        self.packets_out += 1;
     }
 
     /// Time passes without samples: an incomplete packet is completed with silence, the rest moves the

@@ -184,7 +184,7 @@ fn handler(pair: &CodecTransform) -> Result<PayloadHandler, CommandError> {
             options: pair.output.options.clone().unwrap_or_default().to_string(),
             ..EncoderOptions::default()
         };
-        Handler::Transcode(TranscodePlan { source: input.clone(), sink: output, options })
+        Handler::Transcode(TranscodePlan::new(input.clone(), output, options))
     } else {
         return Err(CommandError::Transform);
     };

@@ -362,11 +362,11 @@ mod tests {
     use super::*;
 
     fn plan(source: &str, sink: &str) -> TranscodePlan {
-        TranscodePlan {
-            source: PayloadFormat::new(0, source, 8000, 1),
-            sink: PayloadFormat::new(96, sink, 48_000, 2),
-            options: Default::default(),
-        }
+        TranscodePlan::new(
+            PayloadFormat::new(0, source, 8000, 1),
+            PayloadFormat::new(96, sink, 48_000, 2),
+            Default::default(),
+        )
     }
 
     #[test]

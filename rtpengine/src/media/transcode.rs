@@ -242,11 +242,11 @@ mod tests {
     use super::*;
 
     fn plan(source: (u8, &str), sink: &str) -> Arc<TranscodePlan> {
-        Arc::new(TranscodePlan {
-            source: PayloadFormat::new(source.0, source.1, 8000, 1),
-            sink: PayloadFormat::new(8, sink, 8000, 1),
-            options: Default::default(),
-        })
+        Arc::new(TranscodePlan::new(
+            PayloadFormat::new(source.0, source.1, 8000, 1),
+            PayloadFormat::new(8, sink, 8000, 1),
+            Default::default(),
+        ))
     }
 
     #[test]

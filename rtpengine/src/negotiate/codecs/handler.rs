@@ -145,7 +145,7 @@ impl CodecState {
         let factor = (registry.by_name)(&source.name).map_or(1, |def| def.sample_rate_factor.max(1));
         options.source_rate = source.clock_rate.checked_mul(factor);
         options.source_channels = Some(source.channels);
-        TranscodePlan { source: source.clone(), sink, options }
+        TranscodePlan::new(source.clone(), sink, options)
     }
 }
 

@@ -1,0 +1,186 @@
+//! The first half of a transcoder: from payloads to samples, gaps filled.
+
+use std::time::Instant;
+
+use super::packetiser::{Gap, Packetiser};
+use super::{Emit, TranscodePlan};
+use crate::coder::new_decoder_for;
+use crate::comfort_noise::NoiseGenerator;
+use crate::plc::Concealment;
+use crate::resample::{Resampler, convert_channels};
+use crate::sequencer::SequencedPacket;
+use crate::{CodecError, Decoder, DecoderOptions};
+
+/// A gap in timestamps that may be followed; larger ones are a discontinuity.
+const MAX_GAP_SECONDS: u32 = 5;
+/// A stream that stays behind its own clock by more than this has moved, not jittered.
+const MAX_BACKSTEP_MS: u64 = 200;
+
+/// From payload to samples in the encoder's rate and channels, with the source's clock.
+pub(super) struct Input {
+    pub(super) plan: TranscodePlan,
+    pub(super) decoder: Box<dyn Decoder>,
+    resampler: Resampler,
+    sink_channels: u8,
+    /// The timestamp that follows the last decoded sample; `None` before the first packet.
+    pub(super) expected_timestamp: Option<u32>,
+    decoded: Vec<i16>,
+    mixed: Vec<i16>,
+    /// Samples per channel of the last good packet.
+    packet_frames: usize,
+    /// For a decoder that cannot replace what is lost.
+    concealment: Option<Concealment>,
+    noise: NoiseGenerator,
+}
+
+impl Input {
+    pub(super) fn new(plan: &TranscodePlan, packetiser: &Packetiser) -> Result<Self, CodecError> {
+        let (rate, channels) = packetiser.input_format();
+        Self::for_format(plan, rate, channels)
+    }
+
+    pub(super) fn for_format(plan: &TranscodePlan, rate: u32, channels: u8) -> Result<Self, CodecError> {
+        let options = DecoderOptions { sink_rate: Some(rate), sink_channels: Some(channels) };
+        let decoder = new_decoder_for(&plan.source, &options)?;
+        let resampler = Resampler::new(decoder.sample_rate(), rate, channels).map_err(|error| {
+            CodecError::Open { name: plan.source.name.clone(), reason: error.to_string() }
+        })?;
+        let concealment =
+            (!decoder.can_conceal()).then(|| Concealment::new(decoder.sample_rate(), decoder.channels()));
+        Ok(Self {
+            plan: plan.clone(),
+            concealment,
+            noise: NoiseGenerator::default(),
+            decoder,
+            resampler,
+            sink_channels: channels,
+            expected_timestamp: None,
+            decoded: Vec::new(),
+            mixed: Vec::new(),
+            packet_frames: 0,
+        })
+    }
+
+    /// Ticks from the end of what was decoded to `timestamp`; 0 for a discontinuity or a step back.
+    pub(super) fn ticks_ahead(&self, timestamp: u32) -> u32 {
+        let ahead = self.expected_timestamp.map_or(0, |expected| timestamp.wrapping_sub(expected));
+        if ahead > self.plan.source.clock_rate.saturating_mul(MAX_GAP_SECONDS) { 0 } else { ahead }
+    }
+
+    /// Moves the source's clock to a packet and gives the gap before it in ticks.
+    pub(super) fn follow(&mut self, timestamp: u32) -> u32 {
+        let gap = self.ticks_ahead(timestamp);
+        let behind = self.expected_timestamp.map_or(0, |expected| expected.wrapping_sub(timestamp));
+        let is_jitter = u64::from(behind) * 1000 <= MAX_BACKSTEP_MS * u64::from(self.plan.source.clock_rate);
+        // A small step back is kept as debt, so that later packets with right timestamps do not count twice.
+        if gap > 0 || !is_jitter || self.expected_timestamp.is_none() {
+            self.expected_timestamp = Some(timestamp);
+        }
+        gap
+    }
+
+    /// What was lost is replaced; the rest of the gap only moves the clock.
+    pub(super) fn fill_gap(
+        &mut self,
+        gap: u32,
+        packet: &SequencedPacket,
+        packetiser: &mut Packetiser,
+        now: Instant,
+        emit: Emit<'_>,
+    ) {
+        if gap == 0 {
+            return;
+        }
+        let mut gap = Gap {
+            ticks: u64::from(gap),
+            lost_ticks: self.ticks(self.packet_frames) * u64::from(packet.lost_before),
+            clock_rate: self.clock_rate(),
+        };
+        // A loss is bridged by invented sound up to an eighth of a second.
+        let frames = gap.ticks * u64::from(self.decoder.sample_rate()) / u64::from(gap.clock_rate);
+        let most = u64::from(self.decoder.sample_rate() / 8);
+        if gap.ticks <= gap.lost_ticks && frames <= most {
+            self.decoded.clear();
+            match &mut self.concealment {
+                Some(concealment) => concealment.conceal(frames as usize, &mut self.decoded),
+                None => self.decoder.recover(&packet.payload, frames as usize, &mut self.decoded),
+            }
+            let replaced = self.ticks(self.decoded.len() / usize::from(self.decoder.channels()));
+            self.convert(packetiser);
+            packetiser.drain(now, emit);
+            gap.ticks = gap.ticks.saturating_sub(replaced);
+        }
+        packetiser.advance(gap, now, emit);
+    }
+
+    /// Decodes into the packetiser's queue; gives the samples per channel.
+    pub(super) fn decode(
+        &mut self,
+        payload: &[u8],
+        packetiser: &mut Packetiser,
+    ) -> Result<usize, CodecError> {
+        self.decoded.clear();
+        let result = self.decoder.decode(payload, &mut self.decoded);
+        let frames = self.take_decoded(packetiser);
+        result?;
+        self.packet_frames = frames;
+        Ok(frames)
+    }
+
+    /// Decodes what nobody is to hear, for the sake of the decoder's state.
+    pub(super) fn decode_unheard(
+        &mut self,
+        payload: &[u8],
+        packetiser: &mut Packetiser,
+    ) -> Result<(), CodecError> {
+        let (expected, queued) = (self.expected_timestamp, packetiser.queue().len());
+        let result = self.decode(payload, packetiser);
+        self.expected_timestamp = expected;
+        packetiser.queue().truncate(queued);
+        result.map(|_| ())
+    }
+
+    /// Puts noise into the packetiser's queue; gives the samples per channel.
+    pub(super) fn make_noise(&mut self, payload: &[u8], packetiser: &mut Packetiser) -> Option<usize> {
+        self.noise.describe(payload)?;
+        let frames = if self.packet_frames == 0 {
+            self.decoder.sample_rate() as usize / 50
+        } else {
+            self.packet_frames
+        };
+        self.decoded.clear();
+        self.noise.generate(frames * usize::from(self.decoder.channels()), &mut self.decoded);
+        Some(self.take_decoded(packetiser))
+    }
+
+    /// Moves the clock over what was decoded and the samples into the packetiser's queue.
+    pub(super) fn take_decoded(&mut self, packetiser: &mut Packetiser) -> usize {
+        let frames = self.decoded.len() / usize::from(self.decoder.channels());
+        let ticks = self.ticks(frames) as u32;
+        self.expected_timestamp = self.expected_timestamp.map(|expected| expected.wrapping_add(ticks));
+        if let Some(concealment) = &mut self.concealment {
+            concealment.heard(&mut self.decoded);
+        }
+        self.convert(packetiser);
+        frames
+    }
+
+    pub(super) fn convert(&mut self, packetiser: &mut Packetiser) {
+        let channels = self.decoder.channels();
+        if channels == self.sink_channels {
+            self.resampler.push(&self.decoded, packetiser.queue());
+        } else {
+            self.mixed.clear();
+            convert_channels(&self.decoded, channels, self.sink_channels, &mut self.mixed);
+            self.resampler.push(&self.mixed, packetiser.queue());
+        }
+    }
+
+    pub(super) fn ticks(&self, frames: usize) -> u64 {
+        frames as u64 * u64::from(self.clock_rate()) / u64::from(self.decoder.sample_rate().max(1))
+    }
+
+    pub(super) fn clock_rate(&self) -> u32 {
+        self.plan.source.clock_rate.max(1)
+    }
+}
