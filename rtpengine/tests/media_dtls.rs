@@ -292,7 +292,7 @@ fn party_behind_a_nat_is_found_by_its_certificate() {
     call.talk(&mut association, 1);
     let stranger = UdpSocket::bind("127.0.0.5:0").unwrap();
     stranger.send_to(&rtp(0, 9), call.secured.stream.socket.local).unwrap();
-    until("refusal", || call.secured.drops(DropReason::WrongSource) > 0);
+    until("refusal", || call.secured.drops(DropReason::NotAuthentic) > 0);
 }
 
 #[test]

@@ -61,10 +61,31 @@ fn stranger_cannot_inject_once_the_peer_is_confirmed() {
     relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
     a.send(&rtp(0, 1));
     b.receive();
-    stranger.socket.send_to(&rtp(0, 9), a.stream.socket.local).unwrap();
+    let mut other_ssrc = rtp(0, 9);
+    other_ssrc[8] ^= 1;
+    stranger.socket.send_to(&other_ssrc, a.stream.socket.local).unwrap();
     until("refusal", || a.drops(DropReason::WrongSource) == 1);
     a.send(&rtp(0, 2));
     assert_eq!(b.receive(), rtp(0, 2));
+}
+
+#[test]
+fn party_whose_address_changes_is_followed_with_its_second_packet() {
+    let relay = relay();
+    let (a, b, moved) = (party(&relay, &relay.v4), party(&relay, &relay.v4), party(&relay, &relay.v4));
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]));
+    a.send(&rtp(0, 1));
+    b.receive();
+    moved.socket.send_to(&rtp(0, 2), a.stream.socket.local).unwrap();
+    until("doubt", || a.drops(DropReason::Unproven) == 1);
+    moved.socket.send_to(&rtp(0, 3), a.stream.socket.local).unwrap();
+    assert_eq!(b.receive(), rtp(0, 3));
+    b.send(&rtp(0, 7));
+    let mut buffer = [0; 2048];
+    let (length, from) = moved.socket.recv_from(&mut buffer).unwrap();
+    assert_eq!((from, &buffer[..length]), (a.stream.socket.local, &rtp(0, 7)[..]));
+    a.send(&rtp(0, 1));
+    until("refusal", || a.drops(DropReason::WrongSource) == 1);
 }
 
 #[test]

@@ -48,8 +48,10 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
         }),
     };
     for (number, party) in call.parties.iter().enumerate().filter(|(_, party)| !party.closed) {
-        for media in &party.media {
-            streams(&mut plan, party, media);
+        for (position, media) in party.media.iter().enumerate() {
+            let opposite = party.partner.and_then(|partner| call.party(partner).media.get(position));
+            let is_answered = opposite.is_none_or(|opposite| opposite.remote.is_some());
+            streams(&mut plan, party, media, is_answered);
         }
         match party.routing {
             Routing::Associates => {}
@@ -88,7 +90,7 @@ fn treat(edges: &mut [EdgePlan], call: &Call, from: (PartyId, &Media), to: (Part
     }
 }
 
-fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
+fn streams(plan: &mut CallPlan, party: &Party, media: &Media, is_answered: bool) {
     let Some(ports) = media.ports.current().filter(|_| !media.is_carried()) else { return };
     let remote = media.remote.as_ref();
     let security = stream_security(media);
@@ -96,9 +98,11 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
     let stream = |component: usize, socket, expect, signalled: Option<SocketAddr>| {
         let state = &media.streams[component];
         let usable = |peer: &SocketAddr| !peer.ip().is_unspecified() && peer.port() != 0;
-        let peer = state.learned.or(signalled).filter(usable);
         StreamPlan {
             interface: media.attachment.as_ref().map_or_else(Default::default, |attachment| attachment.id),
+            signalling_host: media.signalling_host,
+            known_peer: state.learned.filter(usable),
+            answered: is_answered,
             learning: media.learning,
             learning_epoch: state.learning_epoch,
             strict_source: media.strict_source,
@@ -119,7 +123,13 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media) {
             ice: ice.clone(),
             generates_rtcp: media.generates_rtcp,
             feedback: media.rtp_profile().is_some_and(|profile| profile.feedback),
-            ..StreamPlan::with_shared(state.id, expect, socket, peer, state.shared.clone())
+            ..StreamPlan::with_shared(
+                state.id,
+                expect,
+                socket,
+                signalled.filter(usable),
+                state.shared.clone(),
+            )
         }
     };
     let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {

@@ -200,6 +200,7 @@ impl Exchange<'_> {
             address = self.signal.network.received_from.ok_or(CommandError::IncompleteSdp)?;
             rtcp = rtcp.map(|endpoint| SocketAddr::new(address, endpoint.port()));
         }
+        media.signalling_host = self.signal.network.received_from;
         let rtp = SocketAddr::new(address, described.port);
         let rtcp = rtcp.unwrap_or_else(|| SocketAddr::new(address, described.port.saturating_add(1)));
         let zero_address = described.is_zero_address(self.sdp);

@@ -1,6 +1,6 @@
 //! Calls, parties and media as plain values.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -158,6 +158,8 @@ pub struct Media {
     /// The party multiplexes RTP and RTCP.
     pub rtcp_mux: RtcpMux,
     pub learning: EndpointLearning,
+    /// Where the party's last description came from, if that was said (`received from`).
+    pub signalling_host: Option<IpAddr>,
     pub strict_source: bool,
     pub media_handover: bool,
     /// `pierce-NAT`
@@ -349,6 +351,7 @@ impl Media {
             streams: MediaStream::pair(created),
             rtcp_mux: RtcpMux::default(),
             learning: EndpointLearning::Heuristic,
+            signalling_host: None,
             strict_source: false,
             media_handover: false,
             pierce_nat: false,

@@ -175,13 +175,13 @@ pub enum RecordDirection {
 /// `endpoint-learning`: when the source address of packets replaces the signalled one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndpointLearning {
-    /// Three seconds after the first packet the source of the next one is taken.
+    /// Three seconds after the first packet the source of the next one is taken; until then all are heard.
     Delayed,
     /// The first packet's source is taken at once.
     Immediate,
     /// Never.
     Off,
-    /// Best candidate of the first three seconds: exact address and port, then same address, then any.
+    /// The source for which most speaks; see `media::learn`.
     #[default]
     Heuristic,
 }

@@ -1,10 +1,13 @@
 //! What comes in: classify → unprotect → verify source → count → find its section → tap. See `forward`.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use codec::header_extension;
 
 use super::classify::{PacketKind, classify};
 use super::forward::{Learned, Output};
-use super::learn::Verdict;
+use super::learn::{Evidence, MAX_GAP, Verdict};
 use super::plan::{DropReason, Expect};
 use super::receive::{DATAGRAM, ReceiveBatch};
 use super::security::Kind;
@@ -57,9 +60,10 @@ pub fn accept(
         Err(reason) => return refuse(stream, reason),
     };
     if stream.secured {
-        // A stranger's packets cost no cryptography; and only authentic ones teach a source.
-        if stream.learner.refuses(source) {
-            return refuse(stream, DropReason::WrongSource);
+        if stream.learner.is_elsewhere(source)
+            && let Err(reason) = may_verify(stream, &accepted, output.now.instant)
+        {
+            return refuse(stream, reason);
         }
         let length = match unprotect(stream, &mut accepted, datagram, scratch) {
             Ok(length) => length,
@@ -70,10 +74,10 @@ pub fn accept(
         datagram = clear;
     }
     let before = stream.learner.peer();
-    match stream.learner.observe(output.now.instant, source) {
-        Verdict::Accept => {}
+    match learn(stream, &accepted, source, output) {
+        Verdict::Accept | Verdict::Changed => {}
         Verdict::WrongSource => return refuse(stream, DropReason::WrongSource),
-        Verdict::Changed => {}
+        Verdict::Unproven => return refuse(stream, DropReason::Unproven),
     }
     if stream.learner.peer() != before
         || stream.shared.confirmed.load(std::sync::atomic::Ordering::Relaxed) == 0
@@ -128,6 +132,45 @@ pub fn accept(
         header_extension::hide(datagram, &stream.hidden_extensions);
     }
     accepted
+}
+
+/// What the packet teaches about where the party is.
+#[inline]
+fn learn(stream: &mut Stream, accepted: &Accepted, source: SocketAddr, output: &Output) -> Verdict {
+    let Stream { learner, ingress_ssrc, clock_rates, shared, security, secured, .. } = stream;
+    learner.observe(output.now.instant, source, || {
+        let kind = if matches!(accepted, Accepted::Rtp(_)) { Kind::Rtp } else { Kind::Rtcp };
+        let is_authentic = *secured && security.as_ref().is_some_and(|keys| keys.authenticates(kind));
+        let evidence = match accepted {
+            Accepted::Rtp(seen) if is_authentic => {
+                Evidence::Authentic { newest: ingress_ssrc.is_newest(seen) }
+            }
+            Accepted::Rtp(seen) => Evidence::Rtp {
+                ssrc: seen.ssrc,
+                sequence_number: seen.sequence_number,
+                continues: ingress_ssrc.continues(seen, MAX_GAP),
+                expected: clock_rates.is_empty()
+                    || clock_rates.iter().any(|(pt, _)| *pt == seen.payload_type),
+            },
+            Accepted::Rtcp if is_authentic => Evidence::Authentic { newest: true },
+            Accepted::Rtcp => Evidence::Rtcp,
+            Accepted::Datagram | Accepted::Refused => Evidence::Datagram,
+        };
+        (evidence, Duration::from_micros(output.now.us.saturating_sub(shared.last_packet_us.get())))
+    })
+}
+
+/// A stranger's packets cost hardly any cryptography; only if they may be the party's, which has moved.
+fn may_verify(stream: &mut Stream, accepted: &Accepted, now: Instant) -> Result<(), DropReason> {
+    if stream.learner.is_pinned() {
+        return Err(DropReason::WrongSource);
+    }
+    let knows_ssrc = matches!(accepted, Accepted::Rtp(seen) if stream.ingress_ssrc.knows(seen.ssrc));
+    let keys = stream.keys().ok_or(DropReason::NoKey)?;
+    if !keys.may_verify(now, knows_ssrc) {
+        return Err(DropReason::OverBudget);
+    }
+    Ok(())
 }
 
 fn unprotect(

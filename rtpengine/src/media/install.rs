@@ -104,7 +104,9 @@ impl Worker {
         }
         // Players of streams that are gone end.
         let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
+        let slots: Vec<u32> = call.streams.iter().map(|(_, slot)| *slot).collect();
         self.calls.calls.insert(plan.key, call);
+        slots.into_iter().for_each(|slot| self.tell_companion(slot));
         for number in orphans {
             let sink = self.calls.players.get(&number).map(|p| p.sink);
             if sink.is_some_and(|sink| self.streams.resolve(sink).is_none()) {
@@ -116,6 +118,19 @@ impl Worker {
     /// The stream that carries the RTCP of an RTP stream of the call.
     pub(super) fn rtcp_slot(&self, call: CallKey, rtp: u32) -> Option<u32> {
         self.calls.calls.get(&call)?.rtcp_slot(&self.streams, rtp)
+    }
+
+    /// Tells the stream of a party's RTCP from where its RTP comes.
+    pub(super) fn tell_companion(&mut self, slot: u32) {
+        let Some(stream) = self.streams.get(slot) else { return };
+        let (call, host) = (stream.call, stream.learner.source().map(|source| source.ip()));
+        if let Some(host) = host
+            && let Some(rtcp) = self.rtcp_slot(call, slot).filter(|rtcp| *rtcp != slot)
+            && let Some(rtcp) = self.streams.get_mut(rtcp)
+        {
+            rtcp.learner.companion_is_at(host);
+            rtcp.publish_peer();
+        }
     }
 
     /// Tells each RTCP stream where its RTP is: directly before it.

@@ -1,32 +1,96 @@
 //! Where a stream's peer is: the signalled address, and what the sources of its packets teach about it.
 //!
-//! Pure: packets' sources and the time go in, verdicts come out. What an unauthenticated packet can change:
-//! during the learning window a candidate (and, when no address was signalled, where we send meanwhile); at the
-//! end of the window the peer, once. After that only with `media_handover`. A peer that is confirmed is the only
-//! source whose packets are accepted; a stranger can neither redirect nor inject.
+//! Pure: packets' sources, what speaks for them and the time go in, verdicts come out. One source at a time is the party; packets of
+//! others are refused. What an unauthenticated packet can change depends on its source ([`Rank`]): the signalled one is believed at
+//! once and for good, hosts that signalling points at are believed until a better one shows up, a source that may be the party behind a
+//! NAT after a short probation, and a stranger is at best heard, never sent to. Better evidence always replaces worse, so whoever came
+//! early gains nothing; equal evidence never replaces what is confirmed.
 //!
 //! ```text
-//! Fixed (learning off)          any source is accepted (asymmetric), with `strict_source` the signalled one only
-//! Waiting → Window{until, best} → Confirmed
-//!         ↘ (immediate, or the exact signalled source in heuristic mode) ↗
+//! Fixed (learning off)      any source is accepted (asymmetric), with `strict_source` the signalled one only
+//! Open ──► Candidate ──► Confirmed        heuristic: by rank; authentic packets and the signalled source: at once
+//!      └─► Delay ──────► Confirmed        delayed: after three seconds whoever comes next
+//!      └────────────────► Confirmed       immediate: whoever comes first
 //! ```
+//!
+//! A confirmed party is followed to another source when its packets are authentic, or go on with its SSRC and sequence numbers, which
+//! nobody off the path knows; with `media_handover` always, but not more often than [`HANDOVER_PAUSE`] while it is still heard where
+//! it was; with `strict_source` never.
 
-use std::net::SocketAddr;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::config::EndpointLearning;
+use scope::may_be_behind_nat;
 
-/// How long candidates are collected (3.3.1 of the option reference).
+/// How long a better source may replace a candidate of equal rank (3.3.1 of the option reference).
 pub const WINDOW: Duration = Duration::from_secs(3);
+/// Packets in a row that make a source credible for which nothing else speaks.
+const PROBATION: u8 = 2;
+/// Sequence numbers that a party may have lost while its address changed.
+pub const MAX_GAP: u16 = 500;
+/// A candidate that is silent for so long makes way for another one of the same rank.
+const SILENCE: Duration = Duration::from_millis(500);
+/// Authentic packets move the peer at most this often.
+const MOVE_PAUSE: Duration = Duration::from_millis(50);
+/// While the present source is still heard, `media_handover` leaves it after so long at the earliest.
+pub const HANDOVER_PAUSE: Duration = Duration::from_secs(1);
+/// It is not heard any more.
+const HANDOVER_SILENCE: Duration = Duration::from_millis(100);
 
 /// What a plan says about the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerRules {
     pub mode: EndpointLearning,
     pub signalled: Option<SocketAddr>,
+    /// Where the party's signalling came from.
+    pub signalling_host: Option<IpAddr>,
+    /// Learned before, by another stream or worker.
+    pub known: Option<SocketAddr>,
+    /// The other side has answered. Before, nobody is listened to for whom nothing speaks.
+    pub answered: bool,
     pub strict_source: bool,
     pub media_handover: bool,
     pub epoch: u32,
+}
+
+impl PeerRules {
+    /// The peer is known by other means than its packets' sources.
+    pub fn verified(peer: Option<SocketAddr>) -> Self {
+        Self {
+            mode: EndpointLearning::Off,
+            signalled: peer,
+            signalling_host: None,
+            known: None,
+            answered: true,
+            strict_source: false,
+            media_handover: false,
+            epoch: 0,
+        }
+    }
+}
+
+/// What a packet says for its source.
+#[derive(Clone, Copy, Debug)]
+pub enum Evidence {
+    Rtp {
+        ssrc: u32,
+        sequence_number: u16,
+        /// Goes on where the last packets of the party ended: same SSRC, next numbers.
+        continues: bool,
+        /// Its payload type was negotiated.
+        expected: bool,
+    },
+    Rtcp,
+    Datagram,
+    /// Its tag was verified. `newest`: no later one has come before.
+    Authentic {
+        newest: bool,
+    },
 }
 
 /// What becomes of a packet.
@@ -37,22 +101,67 @@ pub enum Verdict {
     Changed,
     /// Comes from where it may not.
     WrongSource,
+    /// Comes from where the party may be, but not enough speaks for it yet.
+    Unproven,
+}
+
+/// How much speaks for a source, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It was signalled, or has been authentic.
+    Exact,
+    /// The signalled address, another port.
+    SameHost,
+    /// The address that signalling, or the party's RTP, comes from.
+    KnownHost,
+    /// Packets from the signalled address cannot have this address without a NAT on the way, and it is none that is routed.
+    BehindNat,
+    /// Nothing.
+    Stranger,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Fixed,
-    Waiting,
-    Window { until: Instant, best: SocketAddr },
-    Confirmed,
+    Open,
+    /// The best source so far.
+    Candidate {
+        source: SocketAddr,
+        rank: Rank,
+        until: Instant,
+    },
+    /// Any source is heard; the best so far is sent to.
+    Delay {
+        best: Rank,
+        until: Instant,
+    },
+    Confirmed {
+        rank: Rank,
+    },
+}
+
+/// A source that has to show that it is more than a stray packet.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    source: SocketAddr,
+    ssrc: u32,
+    next: u16,
+    count: u8,
+    since: Instant,
 }
 
 /// The peer of one stream.
 #[derive(Clone, Debug)]
 pub struct Learner {
+    /// The only source whose packets need no thought.
+    settled: Option<SocketAddr>,
     peer: Option<SocketAddr>,
     phase: Phase,
     rules: PeerRules,
+    /// Where the party's RTP comes from, if this is its RTCP.
+    companion: Option<IpAddr>,
+    trial: Option<Trial>,
+    moved_at: Option<Instant>,
     /// In the `Fixed` phase a packet was accepted.
     heard: bool,
 }
@@ -61,19 +170,31 @@ impl Learner {
     pub fn new(rules: PeerRules) -> Self {
         let phase = match rules.mode {
             EndpointLearning::Off => Phase::Fixed,
-            _ => Phase::Waiting,
+            _ => Phase::Open,
         };
-        Self { peer: rules.signalled, phase, rules, heard: false }
+        Self {
+            settled: None,
+            peer: rules.known.or(rules.signalled),
+            phase,
+            rules,
+            companion: None,
+            trial: None,
+            moved_at: None,
+            heard: false,
+        }
     }
 
     /// Takes the rules of a new plan. What was learned stays unless the signalled peer, the mode or the epoch
-    /// changed. Returns whether it started anew.
+    /// changed; a party on hold, whose address is not signalled, stays where it was. Returns whether it started anew.
     pub fn update(&mut self, rules: PeerRules) -> bool {
+        let is_learning = rules.mode != EndpointLearning::Off;
+        let signalled = rules.signalled.or(self.rules.signalled.filter(|_| is_learning));
+        let rules = PeerRules { signalled, ..rules };
         let anew = rules.signalled != self.rules.signalled
             || rules.epoch != self.rules.epoch
             || rules.mode != self.rules.mode;
         if anew {
-            *self = Self::new(rules);
+            *self = Self { companion: self.companion, ..Self::new(rules) };
         } else {
             self.rules = rules;
         }
@@ -87,22 +208,48 @@ impl Learner {
 
     /// A packet has confirmed the peer.
     pub fn is_confirmed(&self) -> bool {
-        matches!(self.phase, Phase::Confirmed) || self.heard
+        matches!(self.phase, Phase::Confirmed { .. }) || self.heard
     }
 
-    /// Whether a packet from `source` would be refused whatever it holds; changes nothing.
+    /// Where the party's packets come from, as far as that is known.
+    pub fn source(&self) -> Option<SocketAddr> {
+        match self.phase {
+            Phase::Candidate { source, .. } => Some(source),
+            Phase::Confirmed { .. } => self.peer,
+            Phase::Fixed | Phase::Open | Phase::Delay { .. } => None,
+        }
+    }
+
+    /// Whether a packet from `source` would be refused whatever it holds, unless its sender is authentic; changes nothing.
     pub fn refuses(&self, source: SocketAddr) -> bool {
         self.peer != Some(source)
             && match self.phase {
-                Phase::Confirmed => !self.rules.media_handover,
+                Phase::Confirmed { .. } => !self.rules.media_handover,
                 Phase::Fixed => self.rules.strict_source,
-                Phase::Waiting | Phase::Window { .. } => false,
+                Phase::Open | Phase::Candidate { .. } | Phase::Delay { .. } => false,
             }
+    }
+
+    /// The party is known to be elsewhere: what comes from `source` has to be authentic.
+    pub fn is_elsewhere(&self, source: SocketAddr) -> bool {
+        self.settled.is_some_and(|settled| settled != source) || self.is_pinned() && self.peer != Some(source)
     }
 
     /// Only one source will do, whatever comes.
     pub fn is_pinned(&self) -> bool {
-        matches!(self.phase, Phase::Fixed) && self.rules.strict_source
+        self.rules.strict_source && matches!(self.phase, Phase::Fixed | Phase::Confirmed { .. })
+    }
+
+    /// The party's RTP comes from this host now: its RTCP may as well, and may have moved with it.
+    pub fn companion_is_at(&mut self, host: IpAddr) {
+        if self.companion == Some(host) {
+            return;
+        }
+        let moved = self.companion.replace(host).is_some();
+        let is_elsewhere = self.source().is_some_and(|source| source.ip() != host);
+        if moved && is_elsewhere && !self.rules.strict_source && !matches!(self.phase, Phase::Fixed) {
+            (self.phase, self.settled) = (Phase::Open, None);
+        }
     }
 
     /// The party has shown its certificate from `source`. Returns what [`Self::observe`] would.
@@ -112,253 +259,218 @@ impl Learner {
                 self.heard = true;
                 Verdict::Changed
             }
-            _ => self.commit(source),
+            _ => self.confirm(source, Rank::Exact),
         }
     }
 
-    /// A valid packet came from `source`. The confirmed source is one comparison.
+    /// A well-formed packet came from `source`, and nothing was accepted on the stream for `silence` before. What it says for its source
+    /// is asked for only if the source is not the confirmed one, which costs one comparison.
     #[inline]
-    pub fn observe(&mut self, now: Instant, source: SocketAddr) -> Verdict {
-        if matches!(self.phase, Phase::Confirmed) && self.peer == Some(source) {
-            return Verdict::Accept;
-        }
-        self.consider(now, source)
-    }
-
-    fn consider(&mut self, now: Instant, source: SocketAddr) -> Verdict {
-        match self.phase {
-            Phase::Fixed => {
-                if self.rules.strict_source && self.peer != Some(source) {
-                    return Verdict::WrongSource;
-                }
-                if self.heard {
-                    return Verdict::Accept;
-                }
-                self.heard = true;
-                Verdict::Changed
-            }
-            Phase::Confirmed if self.rules.media_handover => self.commit(source),
-            Phase::Confirmed => Verdict::WrongSource,
-            Phase::Waiting => match self.rules.mode {
-                EndpointLearning::Immediate => self.commit(source),
-                EndpointLearning::Heuristic if self.rules.signalled == Some(source) => self.commit(source),
-                _ => {
-                    self.phase = Phase::Window { until: now + WINDOW, best: source };
-                    self.candidate_is_used(source)
-                }
-            },
-            Phase::Window { until, best } => match self.rules.mode {
-                EndpointLearning::Heuristic => self.rank_candidate(now, until, best, source),
-                // Delayed: whoever sends the first packet after the window.
-                _ if now >= until => self.commit(source),
-                _ => Verdict::Accept,
-            },
-        }
-    }
-
-    fn rank_candidate(
+    pub fn observe(
         &mut self,
         now: Instant,
-        until: Instant,
-        best: SocketAddr,
         source: SocketAddr,
+        evidence: impl FnOnce() -> (Evidence, Duration),
     ) -> Verdict {
-        if self.rules.signalled == Some(source) {
-            return self.commit(source);
+        if self.settled == Some(source) {
+            return Verdict::Accept;
         }
-        if now >= until {
-            let verdict = self.commit(best);
-            return if source == best { verdict } else { Verdict::WrongSource };
+        let (evidence, silence) = evidence();
+        self.consider(now, source, evidence, silence)
+    }
+
+    fn consider(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        evidence: Evidence,
+        silence: Duration,
+    ) -> Verdict {
+        if matches!(self.phase, Phase::Fixed) {
+            return self.fixed(source);
         }
-        // On equal rank the earlier one stays: who floods later gains nothing.
-        if source != best && self.rank(source) < self.rank(best) {
-            self.phase = Phase::Window { until, best: source };
-            return self.candidate_is_used(source);
+        if let Evidence::Authentic { newest } = evidence {
+            return self.authentic(now, source, newest);
         }
-        if self.rules.strict_source && source != best {
+        match (self.source(), self.phase) {
+            (Some(current), phase) if current != source => {
+                self.challenged(now, source, phase, evidence, silence)
+            }
+            (_, Phase::Candidate { rank, until, .. }) => {
+                if rank == Rank::Stranger || now < until {
+                    return Verdict::Accept;
+                }
+                self.confirm(source, rank)
+            }
+            (_, Phase::Delay { best, until }) => self.delayed(now, source, best, until),
+            (_, Phase::Open) => match self.rules.mode {
+                EndpointLearning::Immediate => self.confirm(source, Rank::Exact),
+                EndpointLearning::Delayed => self.delayed(now, source, Rank::Stranger, now + WINDOW),
+                _ => self.candidate(now, source, evidence),
+            },
+            (_, Phase::Fixed | Phase::Confirmed { .. }) => Verdict::Accept,
+        }
+    }
+
+    fn fixed(&mut self, source: SocketAddr) -> Verdict {
+        if self.rules.strict_source && self.peer != Some(source) {
             return Verdict::WrongSource;
         }
-        Verdict::Accept
+        if std::mem::replace(&mut self.heard, true) { Verdict::Accept } else { Verdict::Changed }
     }
 
-    /// While nothing was signalled the best candidate is better than silence.
-    fn candidate_is_used(&mut self, source: SocketAddr) -> Verdict {
-        if self.rules.signalled.is_none() && self.peer != Some(source) {
-            self.peer = Some(source);
-            return Verdict::Changed;
+    /// A packet whose tag was right. What it holds is accepted from anywhere; the peer follows the newest.
+    fn authentic(&mut self, now: Instant, source: SocketAddr, newest: bool) -> Verdict {
+        if self.source().is_none() || !self.is_confirmed() {
+            return self.confirm(source, Rank::Exact);
         }
-        Verdict::Accept
+        if self.rules.strict_source {
+            return Verdict::WrongSource;
+        }
+        if !newest || self.has_moved_within(now, MOVE_PAUSE) {
+            return Verdict::Accept;
+        }
+        self.moved_at = Some(now);
+        self.confirm(source, Rank::Exact)
     }
 
-    fn commit(&mut self, peer: SocketAddr) -> Verdict {
-        self.peer = Some(peer);
-        self.phase = Phase::Confirmed;
+    /// Somebody else than the present source.
+    fn challenged(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        phase: Phase,
+        evidence: Evidence,
+        silence: Duration,
+    ) -> Verdict {
+        let (present, is_confirmed) = match phase {
+            Phase::Candidate { rank, .. } => (rank, false),
+            Phase::Confirmed { rank } => (rank, true),
+            _ => return Verdict::WrongSource,
+        };
+        if self.rules.media_handover {
+            if self.has_moved_within(now, HANDOVER_PAUSE) && silence < HANDOVER_SILENCE {
+                return Verdict::Unproven;
+            }
+            self.moved_at = Some(now);
+            return self.confirm(source, Rank::Exact);
+        }
+        let rank = self.rank(source);
+        let makes_way = !is_confirmed && rank == present && silence >= SILENCE;
+        if rank < present || makes_way {
+            // Strict or not: what comes now is more credible than what came before.
+            return match self.candidate(now, source, evidence) {
+                Verdict::Changed if is_confirmed => self.confirm(source, rank),
+                verdict => verdict,
+            };
+        }
+        if self.rules.strict_source || !matches!(evidence, Evidence::Rtp { continues: true, .. }) {
+            return Verdict::WrongSource;
+        }
+        // The party goes on elsewhere, and nothing more comes from where it was.
+        let since = self.trial.filter(|trial| trial.source == source).map(|trial| trial.since);
+        if !self.passes_trial(now, source, evidence) || since.is_none_or(|since| silence < now - since) {
+            return Verdict::Unproven;
+        }
+        self.moved_at = Some(now);
+        match phase {
+            Phase::Candidate { rank, until, .. } => {
+                self.phase = Phase::Candidate { source, rank, until };
+                self.send_to(source, rank);
+                Verdict::Changed
+            }
+            _ => self.confirm(source, present),
+        }
+    }
+
+    /// The best source so far, if it is credible.
+    fn candidate(&mut self, now: Instant, source: SocketAddr, evidence: Evidence) -> Verdict {
+        let rank = match self.rank(source) {
+            Rank::Stranger if self.rules.media_handover => Rank::BehindNat,
+            rank => rank,
+        };
+        match rank {
+            Rank::Exact => return self.confirm(source, rank),
+            Rank::SameHost | Rank::KnownHost => {}
+            Rank::Stranger if self.rules.strict_source => return Verdict::WrongSource,
+            Rank::BehindNat | Rank::Stranger if !self.rules.answered => return Verdict::Unproven,
+            Rank::BehindNat | Rank::Stranger => {
+                if !self.passes_trial(now, source, evidence) {
+                    return Verdict::Unproven;
+                }
+            }
+        }
+        let until = match self.phase {
+            Phase::Candidate { rank: before, until, .. } if before > rank => until.max(now),
+            _ => now + WINDOW,
+        };
+        self.phase = Phase::Candidate { source, rank, until };
+        self.send_to(source, rank);
         Verdict::Changed
     }
 
-    /// 0 is best: exact, same address, same port, anything.
-    fn rank(&self, source: SocketAddr) -> u8 {
-        match self.rules.signalled {
-            Some(s) if s == source => 0,
-            Some(s) if s.ip() == source.ip() => 1,
-            Some(s) if s.port() == source.port() => 2,
-            _ => 3,
+    /// Until the window ends any source is heard, and the best is sent to; then the next one is it.
+    fn delayed(&mut self, now: Instant, source: SocketAddr, best: Rank, until: Instant) -> Verdict {
+        let rank = self.rank(source);
+        if rank == Rank::Stranger && self.rules.strict_source {
+            return Verdict::WrongSource;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use EndpointLearning::*;
-    use Verdict::*;
-
-    const SIGNALLED: &str = "192.0.2.1:4000";
-    const OTHER_PORT: &str = "192.0.2.1:4444";
-    const SAME_PORT: &str = "198.51.100.9:4000";
-    const STRANGER: &str = "203.0.113.5:6666";
-
-    struct Case {
-        name: &'static str,
-        mode: EndpointLearning,
-        signalled: Option<&'static str>,
-        flags: (bool, bool),
-        /// (milliseconds, source, verdict, peer afterwards)
-        packets: &'static [(u64, &'static str, Verdict, &'static str)],
+        if now >= until {
+            return self.confirm(source, Rank::Exact);
+        }
+        self.phase = Phase::Delay { best: best.min(rank), until };
+        let before = self.peer;
+        if rank <= best {
+            self.send_to(source, rank);
+        }
+        if self.peer == before { Verdict::Accept } else { Verdict::Changed }
     }
 
-    const CASES: &[Case] = &[
-        Case {
-            name: "off never learns but accepts asymmetric senders",
-            mode: Off,
-            signalled: Some(SIGNALLED),
-            flags: (false, false),
-            packets: &[(0, STRANGER, Changed, SIGNALLED), (9000, OTHER_PORT, Accept, SIGNALLED)],
-        },
-        Case {
-            name: "off with strict source accepts the signalled one only",
-            mode: Off,
-            signalled: Some(SIGNALLED),
-            flags: (true, false),
-            packets: &[(0, STRANGER, WrongSource, SIGNALLED), (1, SIGNALLED, Changed, SIGNALLED)],
-        },
-        Case {
-            name: "immediate takes the first and keeps it",
-            mode: Immediate,
-            signalled: Some(SIGNALLED),
-            flags: (false, false),
-            packets: &[
-                (0, STRANGER, Changed, STRANGER),
-                (1, SIGNALLED, WrongSource, STRANGER),
-                (9000, STRANGER, Accept, STRANGER),
-            ],
-        },
-        Case {
-            name: "delayed uses the signalled one for three seconds, then the next packet's",
-            mode: Delayed,
-            signalled: Some(SIGNALLED),
-            flags: (false, false),
-            packets: &[
-                (0, OTHER_PORT, Accept, SIGNALLED),
-                (2999, STRANGER, Accept, SIGNALLED),
-                (3000, OTHER_PORT, Changed, OTHER_PORT),
-                (3001, STRANGER, WrongSource, OTHER_PORT),
-            ],
-        },
-        Case {
-            name: "heuristic confirms the exact source at once",
-            mode: Heuristic,
-            signalled: Some(SIGNALLED),
-            flags: (false, false),
-            packets: &[
-                (0, STRANGER, Accept, SIGNALLED),
-                (10, SIGNALLED, Changed, SIGNALLED),
-                (20, STRANGER, WrongSource, SIGNALLED),
-            ],
-        },
-        Case {
-            name: "heuristic prefers same address to same port to anything",
-            mode: Heuristic,
-            signalled: Some(SIGNALLED),
-            flags: (false, false),
-            packets: &[
-                (0, STRANGER, Accept, SIGNALLED),
-                (10, SAME_PORT, Accept, SIGNALLED),
-                (20, OTHER_PORT, Accept, SIGNALLED),
-                (30, SAME_PORT, Accept, SIGNALLED),
-                (3000, SAME_PORT, WrongSource, OTHER_PORT),
-                (3001, OTHER_PORT, Accept, OTHER_PORT),
-            ],
-        },
-        Case {
-            name: "heuristic takes any source when the signalled one is silent",
-            mode: Heuristic,
-            signalled: Some(SIGNALLED),
-            flags: (false, false),
-            packets: &[(0, STRANGER, Accept, SIGNALLED), (3020, STRANGER, Changed, STRANGER)],
-        },
-        Case {
-            name: "unknown peer is answered at once",
-            mode: Heuristic,
-            signalled: None,
-            flags: (false, false),
-            packets: &[(0, STRANGER, Changed, STRANGER), (3020, STRANGER, Changed, STRANGER)],
-        },
-        Case {
-            name: "strict source refuses worse candidates inside the window",
-            mode: Heuristic,
-            signalled: Some(SIGNALLED),
-            flags: (true, false),
-            packets: &[
-                (0, OTHER_PORT, Accept, SIGNALLED),
-                (10, STRANGER, WrongSource, SIGNALLED),
-                (3000, OTHER_PORT, Changed, OTHER_PORT),
-            ],
-        },
-        Case {
-            name: "media handover follows at any time",
-            mode: Immediate,
-            signalled: None,
-            flags: (false, true),
-            packets: &[(0, SIGNALLED, Changed, SIGNALLED), (9000, STRANGER, Changed, STRANGER)],
-        },
-    ];
-
-    #[test]
-    fn modes_learn_as_documented() {
-        let start = Instant::now();
-        for case in CASES {
-            let mut learner = Learner::new(PeerRules {
-                mode: case.mode,
-                signalled: case.signalled.map(|s| s.parse().unwrap()),
-                strict_source: case.flags.0,
-                media_handover: case.flags.1,
-                epoch: 0,
-            });
-            for (at, source, verdict, peer) in case.packets {
-                let got = learner.observe(start + Duration::from_millis(*at), source.parse().unwrap());
-                assert_eq!(got, *verdict, "{} at {at} ms", case.name);
-                assert_eq!(learner.peer(), Some(peer.parse().unwrap()), "{} at {at} ms", case.name);
-            }
-            assert!(learner.is_confirmed(), "{}", case.name);
+    /// A stranger is not sent to while there is an address that was signalled.
+    fn send_to(&mut self, source: SocketAddr, rank: Rank) {
+        if rank < Rank::Stranger {
+            self.peer = Some(source);
         }
     }
 
-    #[test]
-    fn learned_peer_survives_a_plan_with_the_same_peer_and_epoch() {
-        let rules = PeerRules {
-            mode: Immediate,
-            signalled: Some(SIGNALLED.parse().unwrap()),
-            strict_source: false,
-            media_handover: false,
-            epoch: 1,
+    /// Whether a source has sent enough in a row to be more than a stray packet.
+    fn passes_trial(&mut self, now: Instant, source: SocketAddr, evidence: Evidence) -> bool {
+        let (ssrc, sequence_number) = match evidence {
+            Evidence::Rtp { ssrc, sequence_number, expected: true, .. } => (ssrc, sequence_number),
+            Evidence::Datagram => (0, self.trial.map_or(0, |trial| trial.next)),
+            Evidence::Rtp { .. } | Evidence::Rtcp | Evidence::Authentic { .. } => return false,
         };
-        let mut learner = Learner::new(rules);
-        learner.observe(Instant::now(), STRANGER.parse().unwrap());
-        assert!(!learner.update(PeerRules { strict_source: true, ..rules }));
-        assert_eq!(learner.peer(), Some(STRANGER.parse().unwrap()));
-        assert!(learner.update(PeerRules { epoch: 2, ..rules }));
-        assert_eq!(learner.peer(), rules.signalled);
-        assert!(!learner.is_confirmed());
+        let trial = match self.trial {
+            Some(trial) if trial.source == source && (trial.ssrc, trial.next) == (ssrc, sequence_number) => {
+                Trial { next: sequence_number.wrapping_add(1), count: trial.count.saturating_add(1), ..trial }
+            }
+            _ => Trial { source, ssrc, next: sequence_number.wrapping_add(1), count: 1, since: now },
+        };
+        self.trial = Some(trial);
+        trial.count >= PROBATION
+    }
+
+    fn has_moved_within(&self, now: Instant, pause: Duration) -> bool {
+        self.moved_at.is_some_and(|at| now < at + pause)
+    }
+
+    fn confirm(&mut self, source: SocketAddr, rank: Rank) -> Verdict {
+        (self.peer, self.settled, self.trial) = (Some(source), Some(source), None);
+        self.phase = Phase::Confirmed { rank };
+        Verdict::Changed
+    }
+
+    /// What speaks for a source before it has sent anything.
+    pub fn rank(&self, source: SocketAddr) -> Rank {
+        let PeerRules { signalled, signalling_host, known, .. } = self.rules;
+        let host = Some(source.ip());
+        match signalled {
+            _ if known == Some(source) => Rank::Exact,
+            Some(signalled) if signalled == source => Rank::Exact,
+            Some(signalled) if signalled.ip() == source.ip() => Rank::SameHost,
+            _ if signalling_host == host || self.companion == host => Rank::KnownHost,
+            Some(signalled) if !may_be_behind_nat(signalled.ip(), source.ip()) => Rank::Stranger,
+            _ => Rank::BehindNat,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What control tells a worker: streams, edges between them, taps and players. Plain values and socket handles.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use codec::PayloadFormat;
@@ -50,6 +50,12 @@ pub struct StreamPlan {
     pub interface: InterfaceId,
     /// Where to send, and what source to expect, as signalled. `None`: unknown, or unspecified address (hold).
     pub peer: Option<SocketAddr>,
+    /// Where the party's signalling came from: a NAT that it is behind has this address.
+    pub signalling_host: Option<IpAddr>,
+    /// Where the party was found to be, by another stream or worker.
+    pub known_peer: Option<SocketAddr>,
+    /// The other side has described itself, so that the party may send.
+    pub answered: bool,
     pub learning: EndpointLearning,
     /// Learning starts anew whenever this number differs from the one of the previous plan.
     pub learning_epoch: u32,
@@ -104,6 +110,9 @@ impl StreamPlan {
             socket,
             interface: InterfaceId::default(),
             peer: peer.into(),
+            signalling_host: None,
+            known_peer: None,
+            answered: true,
             learning: EndpointLearning::Heuristic,
             learning_epoch: 0,
             strict_source: false,
@@ -310,11 +319,57 @@ pub enum DropReason {
     OverBudget,
     /// DTLS: does not belong to a handshake that is going on, or made it fail.
     Handshake,
+    /// From a source that may turn out to be the party's, but for which not enough speaks yet.
+    Unproven,
 }
 
 impl DropReason {
     /// Number of reasons.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
+
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Malformed,
+        Self::Unexpected,
+        Self::WrongSource,
+        Self::NoSink,
+        Self::NoPeer,
+        Self::Blocked,
+        Self::PayloadType,
+        Self::SendFailed,
+        Self::NotNegotiated,
+        Self::Codec,
+        Self::NotAuthentic,
+        Self::Replayed,
+        Self::NoKey,
+        Self::Dtmf,
+        Self::OverBudget,
+        Self::Handshake,
+        Self::Unproven,
+    ];
+
+    /// As operators see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unexpected => "unexpected",
+            Self::WrongSource => "wrong source",
+            Self::NoSink => "no sink",
+            Self::NoPeer => "no peer",
+            Self::Blocked => "blocked",
+            Self::PayloadType => "payload type",
+            Self::SendFailed => "send failed",
+            Self::NotNegotiated => "not negotiated",
+            Self::Codec => "codec",
+            Self::NotAuthentic => "not authentic",
+            Self::Replayed => "replayed",
+            Self::NoKey => "no key",
+            Self::Dtmf => "DTMF",
+            Self::OverBudget => "over budget",
+            Self::Handshake => "handshake",
+            Self::Unproven => "unproven",
+        }
+    }
 }
 
 /// Which packets a worker copies into its tap ring.

@@ -7,9 +7,11 @@
 //! * A direction without key is closed. A stream that is secured never receives or sends a clear packet.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::plan::{DropReason, StreamSecurity};
 use super::receive::{BATCH, DATAGRAM};
+use crate::proto::budget::Budget;
 use crate::proto::srtp::{MAX_OVERHEAD, MasterKey, Protector, SrtpError, Unprotector};
 
 /// Room for a protected datagram.
@@ -32,7 +34,14 @@ pub struct Security {
     send: Keyed<Protector>,
     /// Packets under the receiving key before are still accepted.
     in_transition: bool,
+    /// Packets that may be verified although they come from elsewhere than the party: with an SSRC of its, and others.
+    elsewhere: Option<[Budget; 2]>,
 }
+
+/// Packets from elsewhere with an SSRC of the party, which is hard to guess: at once, and in a second.
+const ELSEWHERE_KNOWN: (u32, u32) = (50, 100);
+/// Others.
+const ELSEWHERE_OTHERS: (u32, u32) = (10, 20);
 
 /// The present key and the one before, each with its state.
 struct Keyed<T> {
@@ -89,6 +98,21 @@ impl Security {
                 previous.is_some() && current.as_ref().is_some_and(|keys| keys.state.authenticates_rtp());
         }
         self.send.change(send, Protector::new);
+    }
+
+    /// Packets that this key lets pass are the party's.
+    pub fn authenticates(&self, kind: Kind) -> bool {
+        // SRTCP always has a tag (RFC 3711 §3.4).
+        kind == Kind::Rtcp || self.receive.current.as_ref().is_some_and(|keys| keys.state.authenticates_rtp())
+    }
+
+    /// Whether one more packet may be verified that comes from elsewhere than the party.
+    pub fn may_verify(&mut self, now: Instant, knows_ssrc: bool) -> bool {
+        let budgets = self.elsewhere.get_or_insert_with(|| {
+            [ELSEWHERE_OTHERS, ELSEWHERE_KNOWN]
+                .map(|(at_once, per_second)| Budget::new(now, at_once, per_second))
+        });
+        budgets[usize::from(knows_ssrc)].take(now)
     }
 
     /// Verifies and decrypts in place; returns the length of the clear packet.

@@ -87,6 +87,19 @@ impl SsrcTable {
         self.tracks.get(position).map_or(0, |track| track.payload_type)
     }
 
+    /// The packet goes on where those that were counted last ended: same SSRC, and one of the next `gap` sequence numbers.
+    pub fn continues(&self, seen: &Seen, gap: u16) -> bool {
+        let track = &self.tracks[usize::from(self.recent)];
+        let step = seen.sequence_number.wrapping_sub(track.highest as u16);
+        track.used && track.ssrc == seen.ssrc && (1..=gap).contains(&step)
+    }
+
+    /// No packet of its SSRC with a later sequence number was counted.
+    pub fn is_newest(&self, seen: &Seen) -> bool {
+        let track = self.position(seen.ssrc).and_then(|position| self.tracks.get(position));
+        track.is_none_or(|track| extend(track.highest, seen.sequence_number) > track.highest)
+    }
+
     /// Whether packets of this SSRC were counted and it has not been replaced since.
     pub fn knows(&self, ssrc: u32) -> bool {
         self.position(ssrc).is_some()

@@ -23,7 +23,7 @@ use super::send::Destination;
 use super::short::ShortPackets;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
-use crate::config::{EndpointLearning, InterfaceId};
+use crate::config::InterfaceId;
 use crate::proto::dtls::SrtpKeys;
 use crate::proto::rtcp::receiver_report::ReportBlock;
 
@@ -239,7 +239,7 @@ impl Stream {
     /// The path that ICE has found is where the peer is.
     pub fn follow_ice(&mut self) {
         let path = self.ice.as_ref().and_then(|ice| ice.path());
-        self.learner.update(verified(path));
+        self.learner.update(PeerRules::verified(path));
         self.publish_peer();
     }
 
@@ -263,26 +263,18 @@ impl Stream {
 /// Rules of a plan; where ICE decides about the peer, those of its path.
 fn rules(plan: &StreamPlan, ice: Option<&StreamIce>) -> PeerRules {
     if plan.ice.as_ref().is_some_and(|ice| ice.is_demanded) {
-        return verified(ice.and_then(StreamIce::path));
+        return PeerRules::verified(ice.and_then(StreamIce::path));
     }
     PeerRules {
         mode: plan.learning,
         // A hold address or port 0 is nobody.
         signalled: plan.peer.filter(|p| !p.ip().is_unspecified() && p.port() != 0),
+        signalling_host: plan.signalling_host,
+        known: plan.known_peer,
+        answered: plan.answered,
         strict_source: plan.strict_source,
         media_handover: plan.media_handover,
         epoch: plan.learning_epoch,
-    }
-}
-
-/// The peer is known by other means than its packets' sources.
-fn verified(peer: Option<SocketAddr>) -> PeerRules {
-    PeerRules {
-        mode: EndpointLearning::Off,
-        signalled: peer,
-        strict_source: false,
-        media_handover: false,
-        epoch: 0,
     }
 }
 

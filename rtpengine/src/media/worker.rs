@@ -205,6 +205,7 @@ impl Worker {
                     let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
                     self.tell(event);
                     self.tell_path(slot);
+                    self.tell_companion(slot);
                 }
                 self.tell_digits(slot);
                 self.ice_news();
