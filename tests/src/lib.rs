@@ -5,6 +5,7 @@
 //! would go unseen.
 #![warn(missing_docs)]
 
+pub mod attacker;
 pub mod bencode;
 pub mod call;
 pub mod conformance;

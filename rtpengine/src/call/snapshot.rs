@@ -83,6 +83,8 @@ pub struct StreamSnapshot {
     pub flags: Vec<&'static str>,
     pub ingress: TrafficSnapshot,
     pub egress: TrafficSnapshot,
+    /// Packets that arrived and did not go on, by reason.
+    pub drops: Vec<(&'static str, u64)>,
 }
 
 /// Packets, octets, errors.
@@ -302,6 +304,7 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
         flags,
         ingress: TrafficSnapshot::of(&shared.ingress),
         egress: TrafficSnapshot::of(&shared.egress),
+        drops: shared.dropped().map(|(reason, packets)| (reason.name(), packets)).collect(),
     }
 }
 

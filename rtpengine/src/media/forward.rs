@@ -83,7 +83,7 @@ pub fn handle_batch(
     let mut edges = std::mem::take(&mut stream.edges);
     if edges.is_empty() {
         let refused = accepted[..count].iter().filter(|a| matches!(a, Accepted::Refused)).count();
-        stream.shared.drops[DropReason::NoSink as usize].add((count - refused) as u64);
+        stream.drop_packets(DropReason::NoSink, (count - refused) as u64);
     }
     for edge in &mut edges {
         follow_edge(streams, slot, edge, batch, &accepted[..count], output, scratch);
@@ -195,8 +195,8 @@ fn follow_edge(
     }
     edge.filter = filter;
     if let Some(stream) = streams.get(slot) {
-        for (counter, n) in stream.shared.drops.iter().zip(dropped).filter(|(_, n)| *n > 0) {
-            counter.add(u64::from(n));
+        for (reason, packets) in DropReason::ALL.into_iter().zip(dropped).filter(|(_, n)| *n > 0) {
+            stream.drop_packets(reason, u64::from(packets));
         }
     }
 }

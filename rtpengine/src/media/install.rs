@@ -71,7 +71,7 @@ impl Worker {
                 Some(slot)
             });
             let slot = slot.or_else(|| {
-                let mut stream = Stream::new(wanted, plan.key);
+                let mut stream = Stream::new(wanted, plan.key, &self.output.totals);
                 // Keys belong to the party and not to the port: its packets go on where they were.
                 if let Some(old) = call.slot(wanted.id).and_then(|slot| self.streams.get_mut(slot)) {
                     stream.inherit_keys(old, wanted);

@@ -35,6 +35,9 @@ const PROBATION: u8 = 2;
 pub const MAX_GAP: u16 = 500;
 /// A candidate that is silent for so long makes way for another one of the same rank.
 const SILENCE: Duration = Duration::from_millis(500);
+/// A party that goes on elsewhere has not been heard for so long where it was: longer than what lies between two packets of most
+/// streams, so that nobody can cut in who knows its numbers.
+const MOVED_SILENCE: Duration = Duration::from_millis(50);
 /// Authentic packets move the peer at most this often.
 const MOVE_PAUSE: Duration = Duration::from_millis(50);
 /// While the present source is still heard, `media_handover` leaves it after so long at the earliest.
@@ -369,7 +372,8 @@ impl Learner {
         }
         // The party goes on elsewhere, and nothing more comes from where it was.
         let since = self.trial.filter(|trial| trial.source == source).map(|trial| trial.since);
-        if !self.passes_trial(now, source, evidence) || since.is_none_or(|since| silence < now - since) {
+        let is_alone = since.is_some_and(|since| silence >= MOVED_SILENCE.max(now - since));
+        if !self.passes_trial(now, source, evidence) || !is_alone {
             return Verdict::Unproven;
         }
         self.moved_at = Some(now);

@@ -77,6 +77,8 @@ struct Inner {
     assigned: Mutex<Assigned>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     handshakes: Mutex<Option<HandshakeThread>>,
+    /// What the handshake thread refused.
+    handshake_drops: Arc<totals::DropCounters>,
 }
 
 /// How long control waits for a worker to let go of a call.
@@ -111,7 +113,8 @@ impl MediaPlane {
             mailboxes.push(mailbox);
             inboxes.push(inbox);
         }
-        let (handshakes, gates) = HandshakeThread::start(mailboxes.clone())?;
+        let handshake_drops = Arc::default();
+        let (handshakes, gates) = HandshakeThread::start(mailboxes.clone(), Arc::clone(&handshake_drops))?;
         for (index, (counters, (inbox, gate))) in
             totals.iter().zip(inboxes.into_iter().zip(gates)).enumerate()
         {
@@ -142,6 +145,7 @@ impl MediaPlane {
             assigned,
             threads: Mutex::new(threads),
             handshakes: Mutex::new(Some(handshakes)),
+            handshake_drops,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -210,6 +214,7 @@ impl MediaPlane {
         for worker in &self.inner.totals {
             worker.add_to(&mut sums);
         }
+        sums.add_drops(&self.inner.handshake_drops);
         sums
     }
 

@@ -99,6 +99,12 @@ impl StreamShared {
         self.handshake_drops.get().map_or(0, |drops| drops[reason as usize].get())
     }
 
+    /// Packets that did not go on, by reason, as far as there are any.
+    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        let of = |reason| (reason, self.drops[reason as usize].get() + self.handshake_drops(reason));
+        DropReason::ALL.into_iter().map(of).filter(|(_, packets)| *packets > 0)
+    }
+
     /// Counts one more; only the handshake thread may call this.
     pub fn count_handshake_drop(&self, reason: DropReason) {
         self.handshake_drops.get_or_init(Box::default)[reason as usize].add(1);

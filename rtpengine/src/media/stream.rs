@@ -23,6 +23,7 @@ use super::send::Destination;
 use super::short::ShortPackets;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
+use super::totals::WorkerTotals;
 use crate::config::InterfaceId;
 use crate::proto::dtls::SrtpKeys;
 use crate::proto::rtcp::receiver_report::ReportBlock;
@@ -79,10 +80,12 @@ pub struct Stream {
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
     pub rtp: Option<u32>,
     epoch: u32,
+    /// Its worker's.
+    totals: Arc<WorkerTotals>,
 }
 
 impl Stream {
-    pub fn new(plan: &StreamPlan, call: CallKey) -> Self {
+    pub fn new(plan: &StreamPlan, call: CallKey, totals: &Arc<WorkerTotals>) -> Self {
         let mut stream = Self {
             fd: plan.socket.socket.as_raw_fd(),
             expect: plan.expect,
@@ -116,6 +119,7 @@ impl Stream {
             feedback: true,
             rtp: None,
             epoch: plan.learning_epoch,
+            totals: Arc::clone(totals),
         };
         stream.care(plan);
         stream.secure(&plan.security);
@@ -256,7 +260,13 @@ impl Stream {
 
     /// Counts a packet that arrived here and does not go on.
     pub fn drop_packet(&self, reason: DropReason) {
-        self.shared.drops[reason as usize].add(1);
+        self.drop_packets(reason, 1);
+    }
+
+    /// Counts packets that arrived here and do not go on.
+    pub fn drop_packets(&self, reason: DropReason, packets: u64) {
+        self.shared.drops[reason as usize].add(packets);
+        self.totals.drops[reason as usize].add(packets);
     }
 }
 

@@ -11,6 +11,7 @@ use codec::PayloadFormat;
 use codec::graph::TranscodePlan;
 use codec::sequencer::SequencerCounters;
 
+use super::plan::DropReason;
 use super::ssrc::Arrival;
 use super::stats::{Counter, Traffic, TrafficCount};
 use crate::config::InterfaceId;
@@ -28,7 +29,12 @@ pub struct WorkerTotals {
     /// For streams whose interface is not in the table: cannot happen with plans of this configuration.
     stray: InterfaceTotals,
     pub sequencing: Sequencing,
+    /// Packets that arrived and did not go on, by reason.
+    pub drops: DropCounters,
 }
+
+/// One for each [`DropReason`].
+pub type DropCounters = [Counter; DropReason::COUNT];
 
 /// Counters of one local address in one worker.
 #[derive(Debug, Default)]
@@ -151,6 +157,8 @@ pub struct PlaneTotals {
     pub sequencing: SequencingCount,
     pub workers: Vec<WorkerCount>,
     pub chains: Vec<ChainCount>,
+    /// By the number of the [`DropReason`].
+    pub drops: [u64; DropReason::COUNT],
 }
 
 /// Totals of one local address.
@@ -193,6 +201,7 @@ impl WorkerTotals {
             interfaces: (0..interfaces).map(|_| InterfaceTotals::default()).collect(),
             stray: InterfaceTotals::default(),
             sequencing: Sequencing::default(),
+            drops: Default::default(),
         }
     }
 
@@ -214,6 +223,7 @@ impl WorkerTotals {
         sums.sequencing.skips += self.sequencing.skips.get();
         sums.sequencing.resets += self.sequencing.resets.get();
         sums.sequencing.reordered += self.sequencing.reordered.get();
+        sums.add_drops(&self.drops);
         sums.workers.push(WorkerCount {
             thread: self.thread.load(Relaxed),
             wakeups: self.wakeups.get(),
@@ -235,6 +245,16 @@ impl InterfaceTotals {
 }
 
 impl PlaneTotals {
+    /// Adds what one thread dropped.
+    pub fn add_drops(&mut self, drops: &DropCounters) {
+        self.drops.iter_mut().zip(drops).for_each(|(sum, counter)| *sum = sum.wrapping_add(counter.get()));
+    }
+
+    /// Packets that arrived and did not go on, by reason.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.into_iter().zip(self.drops)
+    }
+
     /// What receivers reported, on all addresses.
     pub fn quality(&self) -> QualityCount {
         let mut sum = QualityCount::default();

@@ -120,7 +120,7 @@ fn media(media: &MediaSnapshot, inline: bool) -> Dict {
 }
 
 fn stream(stream: &StreamSnapshot) -> Dict {
-    let mut dict = Dict::with_capacity(13);
+    let mut dict = Dict::with_capacity(14);
     if let Some((address, port)) = stream.local {
         dict.push("local port", u64::from(port));
         dict.push("local address", address);
@@ -141,6 +141,13 @@ fn stream(stream: &StreamSnapshot) -> Dict {
     dict.push("flags", strings(&stream.flags));
     dict.push("stats", traffic(stream.ingress));
     dict.push("stats_out", traffic(stream.egress));
+    if !stream.drops.is_empty() {
+        let mut drops = Dict::with_capacity(stream.drops.len());
+        for (reason, packets) in &stream.drops {
+            drops.push(*reason, *packets);
+        }
+        dict.push("drops", drops);
+    }
     dict
 }
 

@@ -16,6 +16,7 @@ pub fn metrics(report: &Report) -> String {
     interfaces(&mut metrics, report);
     transcoders(&mut metrics, report);
     workers(&mut metrics, report);
+    drops(&mut metrics, report);
     metrics.0
 }
 
@@ -249,6 +250,12 @@ fn interfaces(metrics: &mut Metrics, report: &Report) {
             }
         }
     }
+}
+
+fn drops(metrics: &mut Metrics, report: &Report) {
+    let help = "Packets received that did not go on, by reason";
+    let by_reason: Vec<_> = report.plane.drops().map(|(reason, packets)| (reason.name(), packets)).collect();
+    metrics.by("dropped_packets_total", Counter, help, "reason", &by_reason);
 }
 
 fn transcoders(metrics: &mut Metrics, report: &Report) {

@@ -40,6 +40,12 @@ pub fn totals(report: &Report) -> String {
     lines.row("Out-of-order RTP packets", sequencing.reordered);
     lines.text(format_args!("\n\nControl statistics:\n\n"));
     control(&mut lines, report);
+    if report.plane.drops().any(|(_, packets)| packets > 0) {
+        lines.text(format_args!("\n\nDropped packets:\n\n"));
+        for (reason, packets) in report.plane.drops().filter(|(_, packets)| *packets > 0) {
+            lines.row(&format!("Dropped packets ({})", reason.name()), packets);
+        }
+    }
     for interface in &report.interfaces {
         let InterfaceReport { name, address, quality, .. } = interface;
         lines.text(format_args!("\n\nVoIP metrics for interface {name}/{address}:\n"));

@@ -125,6 +125,11 @@ pub fn tree(report: &Report) -> Branch {
     tree.push("transcoders", Node::List(transcoders(report)));
     tree.push("poller_threads", Node::List(workers(report)));
     tree.push("bufferpools", Node::Branch(buffers(report)));
+    let mut drops = Branch::default();
+    for (reason, packets) in report.plane.drops() {
+        drops.int(reason.name(), packets);
+    }
+    tree.push("drops", Node::Branch(drops));
     tree
 }
 

@@ -14,6 +14,7 @@ use super::super::plan::{CallKey, DropReason, StreamId};
 use super::super::poll::{Poll, Wake};
 use super::super::port_pool::LocalPort;
 use super::super::stats::StreamShared;
+use super::super::totals::DropCounters;
 use super::associations::{Agreed, Associations, Source, Way};
 use super::gate::{Bell, Datagram, Gate, Opening, Order, Place};
 use super::keyed::Keyed;
@@ -29,8 +30,8 @@ pub struct HandshakeThread {
 }
 
 impl HandshakeThread {
-    /// Starts the thread for the workers with these mailboxes, each of which gets a gate.
-    pub fn start(mailboxes: Vec<Mailbox>) -> io::Result<(Self, Vec<Gate>)> {
+    /// Starts the thread for the workers with these mailboxes, each of which gets a gate. It counts what it refuses in `drops`.
+    pub fn start(mailboxes: Vec<Mailbox>, drops: Arc<DropCounters>) -> io::Result<(Self, Vec<Gate>)> {
         let (orders, receiver) = mpsc::channel();
         let bell = Arc::new(Bell { wake: Wake::new()?, rung: false.into() });
         let poll = Poll::new()?;
@@ -45,6 +46,7 @@ impl HandshakeThread {
             mailboxes,
             streams: HashMap::new(),
             timers: BinaryHeap::new(),
+            drops,
         };
         let thread = std::thread::Builder::new().name("dtls".into()).spawn(move || shaker.run())?;
         Ok((Self { orders, bell, thread }, gates))
@@ -68,6 +70,8 @@ struct Shaker {
     streams: HashMap<StreamId, Stream>,
     /// Some are out of date: a stream is looked at again when its time has come.
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Datagrams that were of no use, by reason.
+    drops: Arc<DropCounters>,
 }
 
 struct Stream {
@@ -181,6 +185,7 @@ impl Shaker {
                     tracing::debug!(%local, %remote, ?reason, "DTLS datagram refused");
                 }
                 stream.shared.count_handshake_drop(reason);
+                self.drops[reason as usize].add(1);
             }
         }
         self.wind(id);

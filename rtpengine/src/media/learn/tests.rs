@@ -223,16 +223,17 @@ const CASES: &[Case] = &[
         ],
     ),
     (
-        "a party whose mapping changes is followed with its second packet",
+        "a party whose mapping changes is followed when it was silent for a moment",
         Heuristic,
         SIGNALLED,
         PLAIN,
         &[
             (0, SIGNALLED, Rtp(1, 1), Changed, SIGNALLED),
             (20, OTHER_STRANGER, Continuing(2, 20), Unproven, SIGNALLED),
-            (40, OTHER_STRANGER, Continuing(3, 40), Changed, OTHER_STRANGER),
+            (40, OTHER_STRANGER, Continuing(3, 40), Unproven, SIGNALLED),
+            (60, OTHER_STRANGER, Continuing(4, 60), Changed, OTHER_STRANGER),
             (60, SIGNALLED, Rtp(9, 1), WrongSource, OTHER_STRANGER),
-            (80, OTHER_STRANGER, Rtp(1, 4), Accept, OTHER_STRANGER),
+            (80, OTHER_STRANGER, Rtp(1, 5), Accept, OTHER_STRANGER),
         ],
     ),
     (

@@ -1,0 +1,519 @@
+//! What somebody gets who is no party of a call, with the default configuration: nothing.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use e2e::attacker::{Attacker, MARK};
+use e2e::daemon::Relay;
+use e2e::dtls::{Association, Identity, Role};
+use e2e::ice::IceParty;
+use e2e::party::Party;
+use e2e::sdp::{self, Media};
+use e2e::srtp::{Endpoint, Key};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const PROFILES: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80";
+const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
+
+/// How a caller's media are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Sdes,
+    Dtls,
+    Ice,
+    IceDtls,
+}
+use Kind::*;
+
+impl Kind {
+    fn has_ice(self) -> bool {
+        matches!(self, Ice | IceDtls)
+    }
+
+    fn has_dtls(self) -> bool {
+        matches!(self, Dtls | IceDtls)
+    }
+
+    fn transport(self) -> &'static str {
+        match self {
+            Plain | Ice => "RTP/AVP",
+            Sdes => "RTP/SAVP",
+            Dtls | IceDtls => "UDP/TLS/RTP/SAVPF",
+        }
+    }
+}
+
+/// A caller of some kind and a plain phone that is called.
+struct Call<'r> {
+    relay: &'r Relay,
+    kind: Kind,
+    caller: IceParty,
+    rtcp: UdpSocket,
+    identity: Identity,
+    key: Key,
+    srtp: Option<Endpoint>,
+    association: Option<Association>,
+    phone: Party,
+    told: Option<Media>,
+    to_phone: Option<Media>,
+    sequence: u16,
+}
+
+impl<'r> Call<'r> {
+    fn new(relay: &'r Relay, kind: Kind) -> Self {
+        let phone = Party::new("127.0.0.1");
+        let mut caller = IceParty::new("127.0.0.1", true);
+        let (rtp, rtcp) = pair();
+        caller.socket = rtp;
+        Self {
+            relay,
+            kind,
+            caller,
+            rtcp,
+            identity: Identity::new(),
+            key: Key::random(SUITE),
+            srtp: None,
+            association: None,
+            phone,
+            told: None,
+            to_phone: None,
+            sequence: 1,
+        }
+    }
+
+    fn id(&self) -> String {
+        format!("{:?}", self.kind)
+    }
+
+    fn description(&self) -> String {
+        let mut lines = Vec::new();
+        if self.kind.has_ice() {
+            lines.extend(self.caller.attributes());
+            lines.push(self.caller.candidate());
+        }
+        match self.kind {
+            Sdes => lines.push(format!("crypto:{}", self.key.to_line(1))),
+            Dtls | IceDtls => lines.extend([
+                "rtcp-mux".into(),
+                "setup:active".into(),
+                format!("fingerprint:{}", self.identity.fingerprint("sha-256")),
+            ]),
+            Plain | Ice => {}
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        sdp::audio(self.caller.local(), &["0 PCMU/8000"], &lines).replace("RTP/AVP", self.kind.transport())
+    }
+
+    fn offer(&mut self) {
+        let reply = self.relay.ng.ok(json!({
+            "command": "offer", "call-id": self.id(), "from-tag": "a", "sdp": self.description(), "ICE": "remove",
+            "rtcp-mux": ["demux"], "transport-protocol": "RTP/AVP",
+        }));
+        let media = media_of(&reply);
+        self.phone.remote = Some(media.rtp);
+        self.to_phone = Some(media);
+    }
+
+    fn answer(&mut self) {
+        let description = sdp::audio(self.phone.local(), &["0 PCMU/8000"], &[]);
+        let reply = self.relay.ng.ok(json!({
+            "command": "answer", "call-id": self.id(), "from-tag": "a", "to-tag": "b", "sdp": description,
+        }));
+        if self.kind.has_ice() {
+            self.caller.read(reply["sdp"].as_str().expect("sdp"));
+        }
+        self.told = Some(media_of(&reply));
+    }
+
+    fn query(&self) -> Value {
+        self.relay.ng.ok(json!({"command": "query", "call-id": self.id()}))
+    }
+
+    /// Finds a path, and keys, where the kind needs them.
+    fn connect(&mut self) {
+        let told = self.told.clone().expect("an answer");
+        if self.kind.has_ice() {
+            self.caller.establish(LIMIT).expect("a path");
+        } else {
+            self.caller.path = Some(told.rtp);
+        }
+        if self.kind == Sdes {
+            let line = told.attributes.iter().find_map(|line| line.strip_prefix("crypto:")).expect("a key");
+            self.srtp.get_or_insert_with(|| Endpoint::new(self.key.clone(), Key::parse(line)));
+        }
+        if self.kind.has_dtls() && self.association.is_none() {
+            let to = self.caller.path.expect("a path");
+            let made = self.identity.shake(&self.caller.socket, to, Role::Client, PROFILES, LIMIT);
+            let association = made.expect("an association");
+            self.srtp = Some(association.srtp.clone());
+            self.association = Some(association);
+        }
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        let mut packet = vec![0x80, 0];
+        packet.extend(self.sequence.to_be_bytes());
+        packet.extend((u32::from(self.sequence) * 160).to_be_bytes());
+        packet.extend([1, 2, 3, 4]);
+        packet.extend([0xd5; 160]);
+        self.sequence += 1;
+        packet
+    }
+
+    /// A packet of the caller, as it goes over the wire.
+    fn sealed(&mut self) -> Vec<u8> {
+        let packet = self.next();
+        match &mut self.srtp {
+            Some(srtp) => srtp.protect(&packet),
+            None => packet,
+        }
+    }
+
+    /// The next media packet that the caller hears, in clear.
+    fn caller_hears(&mut self, limit: Duration) -> Option<Vec<u8>> {
+        let end = Instant::now() + limit;
+        while let Some((_, octets)) = self.caller.receive(end.saturating_duration_since(Instant::now())) {
+            if octets[0] < 128 {
+                continue;
+            }
+            let clear = match &mut self.srtp {
+                Some(srtp) => srtp.unprotect(&octets).expect("an authentic packet"),
+                None => octets,
+            };
+            assert!(!is_marked(&clear), "{:?}: the caller hears the attacker", self.kind);
+            return Some(clear);
+        }
+        None
+    }
+
+    /// The next packet that the phone hears.
+    fn phone_hears(&self, limit: Duration) -> Option<Vec<u8>> {
+        Some(self.phone.receive(limit)?.packet.to_octets())
+    }
+
+    /// Until both have heard each other; what strangers brought in before is cleared away. Returns whether there was such.
+    fn meet(&mut self) -> bool {
+        let end = Instant::now() + LIMIT;
+        let mut stray = false;
+        let (mut heard, mut spoken) = (false, false);
+        while !(heard && spoken) {
+            assert!(Instant::now() < end, "{:?}: media come through", self.kind);
+            let packet = self.sealed();
+            self.caller.send(&packet);
+            while let Some(octets) = self.phone_hears(Duration::from_millis(10)) {
+                stray |= is_marked(&octets);
+                spoken |= !is_marked(&octets);
+            }
+            let packet = self.phone.next_packet(0, &[0x2a; 160], 160);
+            self.phone.send(&packet);
+            while self.caller_hears(Duration::from_millis(10)).is_some() {
+                heard = true;
+            }
+        }
+        stray
+    }
+
+    /// Every packet arrives, in order, and nothing else.
+    fn talk(&mut self) {
+        for _ in 0..40 {
+            let packet = self.next();
+            let sealed = self.srtp.as_mut().map_or(packet.clone(), |srtp| srtp.protect(&packet));
+            self.caller.send(&sealed);
+            assert_eq!(self.phone_hears(LIMIT), Some(packet), "{:?}: the phone hears the caller", self.kind);
+            let packet = self.phone.next_packet(0, &[0x2a; 160], 160);
+            self.phone.send(&packet);
+            assert_eq!(self.caller_hears(LIMIT), Some(packet.to_octets()), "{:?}", self.kind);
+        }
+    }
+
+    /// Nothing of the attacker has come to the sockets for RTCP.
+    fn reports_are_clean(&self) {
+        for socket in [&self.rtcp, &self.phone.rtcp] {
+            socket.set_nonblocking(true).expect("a flag");
+            let mut buffer = [0; 2048];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                assert!(!is_marked(&buffer[..length]), "{:?}: RTCP of the attacker", self.kind);
+            }
+        }
+    }
+}
+
+fn is_marked(octets: &[u8]) -> bool {
+    octets.len() >= 28 && octets[8..].windows(4).any(|four| four == [MARK; 4])
+}
+
+/// Two neighbouring ports.
+fn pair() -> (UdpSocket, UdpSocket) {
+    let party = Party::new("127.0.0.1");
+    (party.rtp.try_clone().expect("a socket"), party.rtcp)
+}
+
+fn media_of(reply: &Value) -> Media {
+    sdp::media(reply["sdp"].as_str().unwrap_or_else(|| panic!("no sdp in {reply}")))
+}
+
+/// Of all streams of a call.
+fn dropped(query: &Value, reason: &str) -> u64 {
+    match query {
+        Value::Object(map) => {
+            let own = map.get("drops").and_then(|drops| drops[reason].as_u64()).unwrap_or(0);
+            own + map.values().map(|value| dropped(value, reason)).sum::<u64>()
+        }
+        Value::Array(list) => list.iter().map(|value| dropped(value, reason)).sum(),
+        _ => 0,
+    }
+}
+
+fn attacked(kind: Kind) {
+    let relay = Relay::start(&[]);
+    let mut call = Call::new(&relay, kind);
+    let attacker = Attacker::start("127.0.0.66");
+    let a_while = Duration::from_millis(150);
+    call.offer();
+    attacker.aim(&call.query());
+    std::thread::sleep(a_while);
+    call.answer();
+    attacker.aim(&call.query());
+    std::thread::sleep(a_while);
+    call.connect();
+    let stray = call.meet();
+    assert!(!stray || kind == Plain, "{kind:?}: a packet of the attacker was forwarded");
+    call.talk();
+    // A re-offer, and recording, which plans the streams anew, open nothing.
+    call.offer();
+    call.answer();
+    call.connect();
+    call.talk();
+    std::thread::sleep(a_while);
+    call.talk();
+    call.reports_are_clean();
+    let query = call.query();
+    let loot = attacker.stop();
+    assert!(loot.sent > 500, "the attacker had its chance: {}", loot.sent);
+    assert!(loot.media.is_empty(), "{kind:?}: media for the attacker: {:?}", loot.media.first());
+    assert_eq!(loot.amplified(), [], "{kind:?}: more came back than was sent");
+    let refused: u64 = ["wrong source", "unproven", "not authentic", "over budget", "malformed", "no key"]
+        .iter()
+        .map(|reason| dropped(&query, reason))
+        .sum();
+    assert!(refused > 200, "{kind:?}: what was refused is counted: {query}");
+}
+
+#[test]
+fn plain_rtp_stands_against_spraying() {
+    attacked(Plain);
+}
+
+#[test]
+fn sdes_stands_against_spraying() {
+    attacked(Sdes);
+}
+
+#[test]
+fn dtls_stands_against_spraying_and_client_hellos() {
+    attacked(Dtls);
+}
+
+#[test]
+fn ice_stands_against_spraying() {
+    attacked(Ice);
+}
+
+#[test]
+fn ice_with_dtls_stands_against_spraying_and_client_hellos() {
+    attacked(IceDtls);
+}
+
+/// A party whose NAT gives it another port, or address, goes on within 200 ms (ten packets).
+#[test]
+fn party_is_followed_when_its_mapping_changes() {
+    for kind in [Plain, Sdes, Dtls] {
+        for address in ["127.0.0.1:0", "127.0.0.9:0"] {
+            let relay = Relay::start(&[]);
+            let mut call = Call::new(&relay, kind);
+            call.offer();
+            call.answer();
+            call.connect();
+            call.meet();
+            call.talk();
+            let old = std::mem::replace(&mut call.caller.socket, UdpSocket::bind(address).expect("a port"));
+            let mut packets = 0;
+            loop {
+                packets += 1;
+                let packet = call.sealed();
+                call.caller.send(&packet);
+                let packet = call.phone.next_packet(0, &[0x2a; 160], 160);
+                call.phone.send(&packet);
+                if call.caller_hears(Duration::from_millis(20)).is_some() {
+                    break;
+                }
+                assert!(packets < 10, "{kind:?}: heard at {address} within ten packets");
+            }
+            while call.phone_hears(Duration::from_millis(50)).is_some() {}
+            while call.caller_hears(Duration::from_millis(50)).is_some() {}
+            call.talk();
+            // Where it was it is nobody any more.
+            let path = call.caller.path.expect("a path");
+            let mut stray = call.next();
+            stray[8] ^= 1;
+            old.send_to(&stray, path).expect("sent");
+            call.talk();
+        }
+    }
+}
+
+/// A party that the relay is told about as the case says, and somebody else, each sending as they come.
+struct Learning<'r> {
+    relay: &'r Relay,
+    id: &'static str,
+    party: Party,
+    stranger: Party,
+    phone: Party,
+    port: SocketAddr,
+}
+
+impl<'r> Learning<'r> {
+    fn new(relay: &'r Relay, id: &'static str, signalled: Option<&str>, extra: &Value) -> Self {
+        let (party, phone) = (Party::new("127.0.0.1"), Party::new("127.0.0.1"));
+        let mut stranger = Party::new("127.0.0.66");
+        let at = signalled.map_or(party.local(), |address| address.parse().expect("an address"));
+        let mut request = json!({"command": "offer", "call-id": id, "from-tag": "a",
+            "sdp": sdp::audio(at, &["0 PCMU/8000"], &[])});
+        e2e::call::extend(&mut request, extra);
+        let offered = media_of(&relay.ng.ok(request));
+        let answer = sdp::audio(phone.local(), &["0 PCMU/8000"], &[]);
+        let answered = media_of(&relay.ng.ok(json!({"command": "answer", "call-id": id, "from-tag": "a",
+            "to-tag": "b", "sdp": answer})));
+        let (mut party, mut phone) = (party, phone);
+        party.remote = Some(answered.rtp);
+        stranger.remote = Some(answered.rtp);
+        phone.remote = Some(offered.rtp);
+        Self { relay, id, party, stranger, phone, port: answered.rtp }
+    }
+
+    /// Sends so many packets and tells how many the phone hears.
+    fn passes(&mut self, whose: Who, count: usize) -> usize {
+        let from = match whose {
+            Who::Party => &mut self.party,
+            Who::Stranger => &mut self.stranger,
+        };
+        let ssrc = from.ssrc;
+        for _ in 0..count {
+            let packet = from.next_packet(0, &[0x55; 160], 160);
+            from.send(&packet);
+        }
+        let wait = Duration::from_millis(100);
+        std::iter::from_fn(|| self.phone.receive(wait)).filter(|heard| heard.packet.ssrc == ssrc).count()
+    }
+
+    /// Who is sent what the phone says.
+    fn hears(&mut self) -> Option<Who> {
+        let packet = self.phone.next_packet(0, &[0x2a; 160], 160);
+        self.phone.send(&packet);
+        let wait = Duration::from_millis(100);
+        let party = self.party.receive(wait).map(|_| Who::Party);
+        party.or_else(|| self.stranger.receive(wait).map(|_| Who::Stranger))
+    }
+
+    fn drops(&self, reason: &str) -> u64 {
+        dropped(&self.relay.ng.ok(json!({"command": "query", "call-id": self.id})), reason)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Party,
+    Stranger,
+}
+use Who::{Party as TheParty, Stranger};
+
+#[test]
+fn heuristic_hears_a_stranger_before_the_party_but_never_sends_to_it() {
+    let relay = Relay::start(&[]);
+    let mut call = Learning::new(&relay, "heuristic", None, &json!({}));
+    assert_eq!(call.passes(Stranger, 1), 0, "a stray packet");
+    assert_eq!(call.passes(Stranger, 3), 3, "an asymmetric sender");
+    assert_eq!(call.hears(), Some(TheParty));
+    assert_eq!(call.passes(TheParty, 1), 1);
+    assert_eq!(call.passes(Stranger, 3), 0);
+    assert_eq!((call.hears(), call.drops("wrong source")), (Some(TheParty), 3));
+}
+
+#[test]
+fn heuristic_finds_a_party_behind_a_nat_at_once() {
+    let relay = Relay::start(&[]);
+    let mut call = Learning::new(&relay, "behind a NAT", Some("10.1.2.3:4000"), &json!({}));
+    assert_eq!(call.passes(TheParty, 3), 2, "the first packet proves nothing");
+    assert_eq!((call.hears(), call.passes(Stranger, 3)), (Some(TheParty), 0));
+    // Signalling that comes from where the media come from is better evidence than being early.
+    let from = json!({"received from": ["IP4", "127.0.0.1"]});
+    let mut call = Learning::new(&relay, "received from", Some("10.1.2.3:4000"), &from);
+    assert_eq!(call.passes(Stranger, 3), 2);
+    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
+    assert_eq!(call.passes(Stranger, 3), 0);
+}
+
+#[test]
+fn heuristic_prefers_the_signalled_host_and_then_the_signalled_port() {
+    let relay = Relay::start(&[]);
+    let mut call = Learning::new(&relay, "other port", None, &json!({}));
+    let signalled = std::mem::replace(&mut call.party, Party::new("127.0.0.1"));
+    call.party.remote = Some(call.port);
+    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
+    let other = std::mem::replace(&mut call.party, signalled);
+    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
+    call.party = other;
+    assert_eq!((call.passes(TheParty, 3), call.hears()), (0, None));
+}
+
+#[test]
+fn strict_source_hears_the_party_only() {
+    let relay = Relay::start(&[]);
+    let mut call = Learning::new(&relay, "strict", None, &json!({"flags": ["strict-source"]}));
+    assert_eq!((call.passes(Stranger, 3), call.passes(TheParty, 1)), (0, 1));
+    assert_eq!((call.passes(Stranger, 3), call.hears()), (0, Some(TheParty)));
+}
+
+#[test]
+fn immediate_takes_whoever_is_first() {
+    let relay = Relay::start(&[]);
+    let mut call = Learning::new(&relay, "immediate", None, &json!({"endpoint-learning": "immediate"}));
+    assert_eq!((call.passes(Stranger, 1), call.hears()), (1, Some(Stranger)));
+    assert_eq!((call.passes(TheParty, 3), call.hears()), (0, Some(Stranger)));
+}
+
+#[test]
+fn off_and_asymmetric_hear_everybody_and_send_to_the_signalled_address() {
+    let relay = Relay::start(&[]);
+    for (id, flags) in
+        [("off", json!({"endpoint-learning": "off"})), ("asymmetric", json!({"flags": ["asymmetric"]}))]
+    {
+        let mut call = Learning::new(&relay, id, None, &flags);
+        assert_eq!((call.passes(Stranger, 2), call.passes(TheParty, 2)), (2, 2), "{id}");
+        assert_eq!((call.passes(Stranger, 2), call.hears()), (2, Some(TheParty)), "{id}");
+    }
+}
+
+#[test]
+fn delayed_hears_everybody_for_three_seconds_and_takes_the_next() {
+    let relay = Relay::start(&["--endpoint-learning=delayed"]);
+    let mut call = Learning::new(&relay, "delayed", None, &json!({}));
+    let began = Instant::now();
+    assert_eq!((call.passes(Stranger, 1), call.passes(TheParty, 1)), (1, 1));
+    assert_eq!(call.hears(), Some(TheParty));
+    std::thread::sleep(Duration::from_millis(3100).saturating_sub(began.elapsed()));
+    assert_eq!((call.passes(Stranger, 1), call.hears()), (1, Some(Stranger)));
+    assert_eq!(call.passes(TheParty, 3), 0);
+}
+
+#[test]
+fn media_handover_follows_whoever_sends() {
+    let relay = Relay::start(&[]);
+    let mut call = Learning::new(&relay, "handover", None, &json!({"flags": ["media-handover"]}));
+    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
+    assert_eq!((call.passes(Stranger, 1), call.hears()), (1, Some(Stranger)));
+    // `hears` and `passes` wait for longer than 100 ms: the former source counts as silent.
+    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
+}
