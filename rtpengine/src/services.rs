@@ -13,15 +13,16 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::call::{Engine, Services as CallServices};
-use crate::config::Config;
+use crate::config::{Config, PathMtu};
 use crate::control::dtmf_log::DtmfLog;
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
+use crate::control::legacy::{MediaproxyListeners, Rtpproxy};
 use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
-use crate::control::ng::{Commands, Responder, TcpListeners, Templates, UdpDoor, UdpListeners};
+use crate::control::ng::{Commands, Responder, TcpListeners, Templates};
 use crate::control::operations::Operations;
-use crate::control::{cli_listener::CliListeners, console::Console};
+use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
 use crate::media::event::MediaEvent;
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
@@ -47,7 +48,7 @@ pub struct Services {
     recorder: Recorder,
     doors: Vec<JoinHandle<()>>,
     http: Option<HttpDoor>,
-    udp: UdpDoor,
+    udp: Vec<UdpDoor>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -111,7 +112,7 @@ impl Services {
             Arc::new(Responder::with_counters(commands.clone(), templates, operations.commands.clone()));
         let control = &config.control;
         let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
-        let udp = UdpListeners::bind(&config.listen_ng, control.tos, control.path_mtu)
+        let udp = UdpListeners::bind("ng", &config.listen_ng, control.tos, control.path_mtu)
             .map_err(ServiceError::Listen)?;
         let media = Arc::new(NgMedia::new(commands, engine.clone()));
         let janus = Arc::new(Janus::new(media, control.janus_secret.clone()));
@@ -120,9 +121,23 @@ impl Services {
         let services =
             HttpServices { responder: Arc::clone(&responder), console: Some(Arc::clone(&console)), janus };
         let http = HttpDoor::open(&control.http, config.num_threads, services)?;
-        let mut doors = tcp.run(Arc::clone(&responder), told, Limits::default());
+        let tos: Tos = {
+            let engine = Arc::clone(&engine);
+            Arc::new(move || engine.live().control_tos())
+        };
+        let mut doors = tcp.run(Arc::clone(&responder), told, Limits::default(), Arc::clone(&tos));
         doors.extend(cli.run(&console));
-        let udp = udp.run(&responder, runtime.handle()).map_err(ServiceError::Runtime)?;
+        let mediaproxy = MediaproxyListeners::bind(&control.listen_tcp).map_err(ServiceError::Listen)?;
+        doors.extend(mediaproxy.run(&engine));
+        let ng: Arc<dyn Respond> = responder;
+        let mut udp = vec![udp.run(&ng, runtime.handle(), &tos).map_err(ServiceError::Runtime)?];
+        let unmarked: Tos = Arc::new(|| 0);
+        for &address in &control.listen_udp {
+            let listeners = UdpListeners::bind("rtpproxy", &[address], 0, PathMtu::System)
+                .map_err(ServiceError::Listen)?;
+            let responder: Arc<dyn Respond> = Arc::new(Rtpproxy::new(Arc::clone(&engine)));
+            udp.push(listeners.run(&responder, runtime.handle(), &unmarked).map_err(ServiceError::Runtime)?);
+        }
         drop(entered);
         Ok(Self { http, udp, runtime, engine, plane, recorder, doors, background })
     }

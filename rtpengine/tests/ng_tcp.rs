@@ -54,7 +54,7 @@ fn start(limits: Limits) -> Server {
     let listeners = TcpListeners::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], 0).expect("loopback");
     let address = listeners.local_addresses().expect("bound")[0];
     let events = Events::new();
-    listeners.run(responder, Some(events.clone()), limits);
+    listeners.run(responder, Some(events.clone()), limits, Arc::new(|| 0));
     Server { address, release, events }
 }
 

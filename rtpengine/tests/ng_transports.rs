@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rtpengine::config::PathMtu;
 use rtpengine::control::ng::request::{self, Templates};
-use rtpengine::control::ng::{Handler, NgRequest, Outcome, Responder, UdpDoor, UdpListeners};
+use rtpengine::control::ng::{Handler, NgRequest, Outcome, Responder};
+use rtpengine::control::{Respond, Tos, UdpDoor, UdpListeners};
 use rtpengine::proto::json;
 use rtpengine::proto::value::{Dict, Value};
 use serde_json::Value as Json;
@@ -57,10 +58,12 @@ impl Server {
     async fn start() -> Self {
         let handler = Arc::new(WithoutCalls::default());
         let responder = Arc::new(Responder::new(handler.clone(), Templates::default()));
-        let listeners =
-            UdpListeners::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], 0, PathMtu::System).expect("loopback");
+        let listeners = UdpListeners::bind("ng", &[(Ipv4Addr::LOCALHOST, 0).into()], 0, PathMtu::System)
+            .expect("loopback");
         let address = listeners.local_addresses().expect("bound")[0];
-        let door = listeners.run(&responder, &tokio::runtime::Handle::current()).expect("threads");
+        let ng: Arc<dyn Respond> = responder.clone();
+        let unmarked: Tos = Arc::new(|| 0);
+        let door = listeners.run(&ng, &tokio::runtime::Handle::current(), &unmarked).expect("threads");
         Server { address, handler, responder, _door: door }
     }
 

@@ -132,11 +132,12 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media, is_answered: bool)
             )
         }
     };
-    let (first, second) = match (media.is_rtp(), is_passed_through(media), media.rtcp_mux.active) {
-        (false, ..) => (Expect::Datagrams, None),
-        (true, true, muxed) => (Expect::Datagrams, (!muxed).then_some(Expect::Datagrams)),
-        (true, false, true) => (Expect::RtpAndRtcp, None),
-        (true, false, false) => (Expect::Rtp, Some(Expect::Rtcp)),
+    let (first, second) = if relays_datagrams(media) || !media.is_rtp() {
+        (Expect::Datagrams, media.has_rtcp_port().then_some(Expect::Datagrams))
+    } else if media.rtcp_mux.active {
+        (Expect::RtpAndRtcp, None)
+    } else {
+        (Expect::Rtp, Some(Expect::Rtcp))
     };
     plan.streams.push(stream(0, ports.rtp.clone(), first, remote.map(|remote| remote.rtp)));
     if let (Some(expect), Some(rtcp)) = (second, &ports.rtcp) {
@@ -232,9 +233,9 @@ fn hidden_extensions(party: &Party, media: &Media) -> Ids {
     on_same_port(party, media).flat_map(|(_, media)| of(media)).collect()
 }
 
-/// The parties' own agents and keys meet: nothing that comes in is ours to understand.
-fn is_passed_through(media: &Media) -> bool {
-    media.ice.passthrough() != Passthrough::Off
+/// Nothing that comes in is ours to understand: the parties' own agents and keys meet, or nobody told what it is.
+fn relays_datagrams(media: &Media) -> bool {
+    media.ice.passthrough() != Passthrough::Off || media.is_unspecified()
 }
 
 /// Edges from one media to the opposite one. RTCP flows also while one side is on hold.
@@ -250,7 +251,7 @@ fn edges(plan: &mut CallPlan, (position, from): (usize, &Media), to: &Media, clo
         return;
     }
     let open = from.may_send() && to.may_receive() && !closed;
-    if is_passed_through(from) && is_passed_through(to) {
+    if relays_datagrams(from) && relays_datagrams(to) {
         for component in [0, 1] {
             let sink = (!closed).then_some(to.streams[component].id);
             plan.edges.push(EdgePlan { rtcp_to: None, ..EdgePlan::new(from.streams[component].id, sink) });

@@ -161,8 +161,7 @@ impl MediaDump {
             let format = formats.iter().find(|format| u32::from(format.payload_type) == seen)?;
             Some(format_smolstr!("{}/{}", format.name, format.clock_rate))
         });
-        let muxed = media.is_rtp() && media.rtcp_mux.active;
-        let components = if media.is_rtp() && !muxed { 0..2 } else { 0..1 };
+        let components = if media.has_rtcp_port() { 0..2 } else { 0..1 };
         Some(Self {
             index: media.index?,
             media_type: media.media_type.clone(),

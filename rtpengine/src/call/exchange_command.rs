@@ -139,24 +139,8 @@ impl Engine {
 
         // Nothing can fail from here on.
         call.next_media_number = next_media_number;
-        let sender = commit(&mut call, sender, sender_copy);
-        let receiver = commit(&mut call, receiver, receiver_copy);
-        associate(&mut call, sender, receiver);
-        call.last_signal = Some(SystemTime::now());
-        call.delete_at = None;
-        call.deleted_at = None;
-        match signal.network.drop_traffic {
-            Some(DropTraffic::Start) => call.drop_traffic = true,
-            Some(DropTraffic::Stop) => call.drop_traffic = false,
-            None => {}
-        }
-        self.apply_tos(&mut call, role, signal);
-        if let Some(metadata) = &identity.metadata {
-            call.metadata = Some(metadata.clone());
-            call.party_mut(sender).metadata = Some(metadata.clone());
-        }
-        self.apply_recording(&mut call, sender, receiver, role, signal);
-        self.apply_dtmf(&mut call, sender, signal);
+        let dialogue = Dialogue { sender, receiver, sender_copy, receiver_copy };
+        let sender = self.settle(&mut call, role, signal, dialogue);
         recording::describe(&call);
         recording::signalled(&call, sender, mode(role), body, &printed);
         let recordings = call.recording.pcap_path().into_iter().collect();
@@ -168,6 +152,30 @@ impl Engine {
         drop(call);
         music.into_iter().for_each(|change| change.carry_out(&self.plane));
         Ok(SdpReply { sdp: text::encode(printed), recordings })
+    }
+
+    /// Puts the outcome of an exchange into the call: the parties, and what the message says about the call as a whole. The party that
+    /// sent the message.
+    pub(super) fn settle(&self, call: &mut Call, role: Role, signal: &Signal, dialogue: Dialogue) -> PartyId {
+        let sender = commit(call, dialogue.sender, dialogue.sender_copy);
+        let receiver = commit(call, dialogue.receiver, dialogue.receiver_copy);
+        associate(call, sender, receiver);
+        call.last_signal = Some(SystemTime::now());
+        call.delete_at = None;
+        call.deleted_at = None;
+        match signal.network.drop_traffic {
+            Some(DropTraffic::Start) => call.drop_traffic = true,
+            Some(DropTraffic::Stop) => call.drop_traffic = false,
+            None => {}
+        }
+        self.apply_tos(call, role, signal);
+        if let Some(metadata) = &signal.identity.metadata {
+            call.metadata = Some(metadata.clone());
+            call.party_mut(sender).metadata = Some(metadata.clone());
+        }
+        self.apply_recording(call, sender, receiver, role, signal);
+        self.apply_dtmf(call, sender, signal);
+        sender
     }
 
     /// Reads a description as a message of this kind has it.

@@ -10,6 +10,7 @@
 //! ```
 
 mod alarms;
+mod bare;
 mod bundling;
 mod coding;
 mod compile;
@@ -51,6 +52,7 @@ mod timers;
 mod transform;
 mod unbuilt;
 
+pub use bare::{BareStream, MAX_BARE_STREAMS};
 pub use delete::Deletion;
 pub use dtmf::DtmfReport;
 pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump};

@@ -374,6 +374,16 @@ impl Media {
         self.rtp_profile().is_some()
     }
 
+    /// What is in the packets was never said ([`Transport::Unspecified`]).
+    pub fn is_unspecified(&self) -> bool {
+        self.transport == Some(Transport::Unspecified)
+    }
+
+    /// A second port, for RTCP, stands beside the first one.
+    pub fn has_rtcp_port(&self) -> bool {
+        self.is_unspecified() || self.is_rtp() && !self.rtcp_mux.active
+    }
+
     /// The RTP profile that is spoken.
     pub fn rtp_profile(&self) -> Option<RtpProfile> {
         self.transport.as_ref()?.rtp_profile()

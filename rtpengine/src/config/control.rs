@@ -15,6 +15,10 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(5);
 pub struct ControlConfig {
     /// ng over TCP.
     pub listen_tcp_ng: Vec<SocketAddr>,
+    /// The rtpproxy protocol.
+    pub listen_udp: Vec<SocketAddr>,
+    /// The OpenSER mediaproxy protocol.
+    pub listen_tcp: Vec<SocketAddr>,
     /// `control-tos`: IPv4 TOS / IPv6 traffic class of ng sockets; 0 = leave alone.
     pub tos: u8,
     /// `control-pmtu`
@@ -86,6 +90,8 @@ impl ControlConfig {
         let seconds = |number: usize| Duration::from_secs(number as u64);
         Ok(ControlConfig {
             listen_tcp_ng: listeners("listen-tcp-ng")?,
+            listen_udp: listeners("listen-udp")?,
+            listen_tcp: listeners("listen-tcp")?,
             tos: u8::try_from(settings.int("control-tos")).unwrap_or(0),
             path_mtu: match settings.text("control-pmtu").as_deref() {
                 Some("want") => PathMtu::Want,

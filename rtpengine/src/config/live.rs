@@ -23,11 +23,13 @@ pub enum Setting {
     FinalTimeout,
     OfferTimeout,
     DeleteDelay,
+    /// TOS or traffic class of ng packets.
+    ControlTos,
 }
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Setting; 9] = [
+    pub const ALL: [Setting; 10] = [
         Setting::MaxSessions,
         Setting::MaxCpu,
         Setting::MaxLoad,
@@ -37,6 +39,7 @@ impl Setting {
         Setting::FinalTimeout,
         Setting::OfferTimeout,
         Setting::DeleteDelay,
+        Setting::ControlTos,
     ];
 }
 
@@ -63,6 +66,7 @@ impl Live {
             Setting::FinalTimeout => config.final_timeout.map_or(0, microseconds),
             Setting::OfferTimeout => microseconds(config.offer_timeout),
             Setting::DeleteDelay => microseconds(config.delete_delay),
+            Setting::ControlTos => config.control.tos.into(),
         });
         Self { present: start.map(AtomicI64::new), start }
     }
@@ -97,6 +101,11 @@ impl Live {
     /// A limit for which 0 means that there is none.
     pub fn limit(&self, setting: Setting) -> Option<u64> {
         u64::try_from(self.get(setting)).ok().filter(|limit| *limit > 0)
+    }
+
+    /// TOS or traffic class of ng packets.
+    pub fn control_tos(&self) -> u8 {
+        u8::try_from(self.get(Setting::ControlTos)).unwrap_or(0)
     }
 
     /// Own calls at once.

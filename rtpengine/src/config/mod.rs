@@ -240,6 +240,11 @@ pub struct PortExclusion {
 }
 
 impl Config {
+    /// There is a logical interface of that name or alias.
+    pub fn has_interface(&self, name: &str) -> bool {
+        self.interface(name).is_some()
+    }
+
     /// The logical interface of that name or alias.
     pub fn interface(&self, name: &str) -> Option<&LogicalInterface> {
         let alias = self.interface_aliases.iter().find(|alias| alias.alias == name);

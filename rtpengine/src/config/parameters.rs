@@ -29,7 +29,6 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("moh_max_repeats", "moh-max-repeats", Number),
     ("redis_expires_secs", "redis-expires", Number),
     ("default_tos", "tos", Number),
-    ("control_tos", "control-tos", Number),
     ("graphite_interval", "graphite-interval", Number),
     ("graphite_timeout", "graphite-timeout", Number),
     ("redis_num_threads", "redis-num-threads", Number),

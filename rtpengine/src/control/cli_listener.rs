@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::console::Console;
+use super::line::LineReader;
 use super::tcp_listener::{self, SocketOptions};
 
 /// Octets of a line.
@@ -79,24 +80,16 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, console: Arc<dyn Console
 /// The first line that is not empty, without its end.
 async fn read_line(stream: &mut TcpStream, peer: SocketAddr) -> Option<String> {
     let deadline = Instant::now() + TYPING;
-    let mut buffer = Vec::with_capacity(MAX_LINE + 1);
+    let mut lines = LineReader::new(MAX_LINE);
     loop {
-        while let Some(end) = buffer.iter().position(|&octet| octet == b'\n') {
-            let line: Vec<u8> = buffer.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end_matches(['\r', '\n']);
-            if !line.is_empty() {
-                return Some(line.to_owned());
+        match lines.next(stream, deadline).await {
+            Ok(Some(line)) if line.is_empty() => {}
+            Ok(line) => return line,
+            Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
+                tracing::info!("Buffer length exceeded in CLI connection from {peer}");
+                return None;
             }
-        }
-        if buffer.len() > MAX_LINE {
-            tracing::info!("Buffer length exceeded in CLI connection from {peer}");
-            return None;
-        }
-        let room = (MAX_LINE + 1).saturating_sub(buffer.len()) as u64;
-        match timeout_at(deadline, (&mut *stream).take(room).read_buf(&mut buffer)).await {
-            Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) | Err(_) => return None,
+            Err(_) => return None,
         }
     }
 }

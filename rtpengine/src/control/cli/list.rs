@@ -171,5 +171,5 @@ pub fn redis(_: &Cli, _: &mut Words<'_>) -> String {
 }
 
 pub fn controltos(cli: &Cli, _: &mut Words<'_>) -> String {
-    format!("{}\n", cli.engine.config().control.tos)
+    format!("{}\n", cli.engine.live().control_tos())
 }

@@ -25,6 +25,7 @@ const CHANGEABLE: &[Changeable] = &[
     changeable("silent_timeout_us", "silent-timeout", Setting::SilentTimeout),
     changeable("final_timeout_us", "final-timeout", Setting::FinalTimeout),
     changeable("offer_timeout_us", "offer-timeout", Setting::OfferTimeout),
+    changeable("control_tos", "control-tos", Setting::ControlTos),
     changeable("delete_delay_us", "delete-delay", Setting::DeleteDelay),
 ];
 

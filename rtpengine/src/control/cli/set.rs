@@ -150,6 +150,14 @@ pub fn redisdisable(_: &Cli, words: &mut Words<'_>) -> String {
     }
 }
 
-pub fn controltos(_: &Cli, words: &mut Words<'_>) -> String {
-    if words.next().is_none() { MORE.into() } else { not_supported("TOS of ng packets") }
+pub fn controltos(cli: &Cli, words: &mut Words<'_>) -> String {
+    let Some(word) = words.next() else { return MORE.into() };
+    match unsigned(word) {
+        Ok(tos) if tos <= u64::from(u8::MAX) => {
+            cli.engine.live().set(Setting::ControlTos, i64::try_from(tos).unwrap_or(0));
+            format!("Success setting control-tos to {tos}\n")
+        }
+        Ok(tos) => format!("Invalid control-tos value {tos}, must be between 0 and 255\n"),
+        Err(error) => format!("Fail setting control-tos to {word}; {error}\n"),
+    }
 }

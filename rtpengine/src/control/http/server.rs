@@ -27,8 +27,9 @@ use super::websocket::{self, Subprotocol};
 use super::write_timeout::WriteTimeout;
 use super::{Services, tls};
 use crate::control::console::Console;
+use crate::control::janus;
 use crate::control::tcp_listener::{self, SocketOptions};
-use crate::control::{janus, ng};
+use crate::control::{self, Respond};
 
 /// Octets of a request's head; hyper reads bodies through the same buffer.
 const HEAD: usize = 32 << 10;
@@ -279,13 +280,8 @@ async fn post(post: Post, body: Bytes, peer: SocketAddr, door: &Door) -> Answer 
     }
 }
 
-async fn ng_answer(answer: ng::Answer, content_type: ContentType) -> Answer {
-    let reply = match answer {
-        ng::Answer::None => None,
-        ng::Answer::Now(reply) => Some(reply),
-        ng::Answer::Later(reply) => reply.await,
-    };
-    match reply {
+async fn ng_answer(answer: control::Answer, content_type: ContentType) -> Answer {
+    match answer.wait().await {
         Some(reply) => answer::ok(content_type, Bytes::from_owner(reply)),
         None => answer::no_reply(),
     }

@@ -21,8 +21,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 
 use super::Services;
 use super::answer::{self, Answer};
+use crate::control::Respond;
 use crate::control::janus::{self, Janus};
-use crate::control::ng;
 
 /// What the messages of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,12 +208,7 @@ async fn reply(
         }
         Subprotocol::Echo | Subprotocol::Janus => return Some(message),
     };
-    let reply = match answer {
-        ng::Answer::None => None,
-        ng::Answer::Now(reply) => Some(reply),
-        ng::Answer::Later(reply) => reply.await,
-    };
-    reply.map(Bytes::from_owner)
+    answer.wait().await.map(Bytes::from_owner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The ng protocol: messages of a cookie and a dictionary, answered with the same cookie.
 //!
 //! ```text
-//! datagram or stream → server, tcp → responder ─ cookie seen? → stored reply
+//! datagram or stream → udp_door, tcp → responder ─ cookie seen? → stored reply
 //!                                          └ decode → NgRequest → Handler → reply dictionary → stored, sent
 //! ```
 //!
@@ -9,7 +9,6 @@
 
 pub mod command;
 mod commands;
-pub mod cookie_cache;
 mod decode;
 pub mod events;
 mod explain;
@@ -20,14 +19,10 @@ mod query;
 mod replies;
 pub mod request;
 mod responder;
-mod server;
 pub mod tcp;
-#[allow(unsafe_code)]
-mod udp_socket;
 
 pub use commands::Commands;
 pub use handler::{Handler, Outcome, error};
 pub use request::{NgRequest, Templates};
-pub use responder::{Answer, Format, Responder};
-pub use server::{UdpDoor, UdpListeners};
+pub use responder::{Format, Responder};
 pub use tcp::TcpListeners;

@@ -7,12 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
-
 use super::command::{self, CommandCounters, Success};
-use super::cookie_cache::{CookieCache, Limits, Lookup, Reply};
 use super::handler::{Handler, Outcome, error};
 use super::request::{self, Templates};
+use crate::control::answer::{Answer, Respond};
+use crate::control::cookie_cache::{CookieCache, Limits, Lookup, Reply};
 use crate::proto::value::{Dict, Value};
 use crate::proto::{bencode, json};
 
@@ -23,16 +22,6 @@ pub enum Format {
     Bencode,
     /// Starts with `{`.
     Json,
-}
-
-/// What to send back for a message.
-pub enum Answer {
-    /// Nothing.
-    None,
-    /// This.
-    Now(Reply),
-    /// What this yields, if anything.
-    Later(Pin<Box<dyn Future<Output = Option<Reply>> + Send>>),
 }
 
 /// Answers messages. One serves all transports.
@@ -62,40 +51,6 @@ impl Responder {
     /// How often each client used each command.
     pub fn counters(&self) -> &Arc<CommandCounters> {
         &self.counters
-    }
-
-    /// Answers `cookie SP dictionary`. Nothing is sent back to a message without cookie.
-    pub fn respond(&self, message: &[u8], peer: SocketAddr) -> Answer {
-        let Some(space) = message.iter().position(|&byte| byte == b' ').filter(|&space| space > 0) else {
-            tracing::debug!(%peer, octets = message.len(), "message without cookie");
-            return Answer::None;
-        };
-        let (cookie, dictionary) = (&message[..space], &message[space + 1..]);
-        let ticket = match self.cache.begin(cookie, Instant::now()) {
-            Lookup::Fresh(ticket) => ticket,
-            Lookup::Stored(reply) => return Answer::Now(reply),
-            Lookup::InProgress(waiting) => return Answer::Later(Box::pin(received(waiting))),
-            Lookup::Refused => {
-                tracing::warn!(%peer, "too many requests in progress, request dropped");
-                return Answer::None;
-            }
-        };
-        match self.execute(dictionary, peer) {
-            Executed::Ready(format, reply) => {
-                let reply = encode(&message[..=space], format, &reply);
-                ticket.complete(&reply);
-                Answer::Now(reply)
-            }
-            Executed::Later(format, reply) => {
-                let prefix: Box<[u8]> = message[..=space].into();
-                Answer::Later(Box::pin(async move {
-                    let reply = encode(&prefix, format, &reply.await);
-                    ticket.complete(&reply);
-                    Some(reply)
-                }))
-            }
-            Executed::Failed => Answer::None,
-        }
     }
 
     /// Answers a dictionary that came without cookie; it is not cached.
@@ -157,14 +112,46 @@ impl Responder {
     }
 }
 
+impl Respond for Responder {
+    /// Answers `cookie SP dictionary`. Nothing is sent back to a message without cookie.
+    fn respond(&self, message: &[u8], peer: SocketAddr) -> Answer {
+        let Some(space) = message.iter().position(|&byte| byte == b' ').filter(|&space| space > 0) else {
+            tracing::debug!(%peer, octets = message.len(), "message without cookie");
+            return Answer::None;
+        };
+        let (cookie, dictionary) = (&message[..space], &message[space + 1..]);
+        let ticket = match self.cache.begin(cookie, Instant::now()) {
+            Lookup::Fresh(ticket) => ticket,
+            Lookup::Stored(reply) => return Answer::Now(reply),
+            Lookup::InProgress(waiting) => return Answer::of(waiting),
+            Lookup::Refused => {
+                tracing::warn!(%peer, "too many requests in progress, request dropped");
+                return Answer::None;
+            }
+        };
+        match self.execute(dictionary, peer) {
+            Executed::Ready(format, reply) => {
+                let reply = encode(&message[..=space], format, &reply);
+                ticket.complete(&reply);
+                Answer::Now(reply)
+            }
+            Executed::Later(format, reply) => {
+                let prefix: Box<[u8]> = message[..=space].into();
+                Answer::Later(Box::pin(async move {
+                    let reply = encode(&prefix, format, &reply.await);
+                    ticket.complete(&reply);
+                    Some(reply)
+                }))
+            }
+            Executed::Failed => Answer::None,
+        }
+    }
+}
+
 enum Executed {
     Ready(Format, Dict),
     Later(Format, Pin<Box<dyn Future<Output = Dict> + Send>>),
     Failed,
-}
-
-async fn received(waiting: oneshot::Receiver<Reply>) -> Option<Reply> {
-    waiting.await.ok()
 }
 
 fn success(reply: &Dict) -> Success {

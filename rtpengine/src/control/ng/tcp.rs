@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,11 +22,13 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::cookie_cache::Reply;
 use super::events::{EventReceiver, Events};
 use super::framing::Framer;
-use super::responder::{Answer, Responder};
+use super::responder::Responder;
+use crate::control::answer::{Answer, Respond};
+use crate::control::cookie_cache::Reply;
 use crate::control::tcp_listener::{self, SocketOptions};
+use crate::control::udp_door::Tos;
 
 /// Octets read at once.
 const READ: usize = 16 << 10;
@@ -71,6 +74,7 @@ struct Door {
     responder: Arc<Responder>,
     events: Option<Events>,
     limits: Limits,
+    tos: Tos,
 }
 
 impl TcpListeners {
@@ -88,14 +92,15 @@ impl TcpListeners {
         self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Serves until the tasks are aborted. With `events`, all connections get them.
+    /// Serves until the tasks are aborted. With `events`, all connections get them; new ones have the type of service of the moment.
     pub fn run(
         self,
         responder: Arc<Responder>,
         events: Option<Events>,
         limits: Limits,
+        tos: Tos,
     ) -> Vec<JoinHandle<()>> {
-        let door = Arc::new(Door { responder, events, limits });
+        let door = Arc::new(Door { responder, events, limits, tos });
         let listen = |socket| {
             let door = Arc::clone(&door);
             tokio::spawn(tcp_listener::accept("ng", socket, limits.connections, move |stream, peer| {
@@ -108,6 +113,10 @@ impl TcpListeners {
 
 async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>) {
     tracing::info!(%peer, "new ng connection");
+    let tos = (door.tos)();
+    if let Err(cause) = tcp_listener::set_tos(&SockRef::from(&stream), peer, tos) {
+        tracing::warn!(%peer, %cause, tos, "cannot set the type of service");
+    }
     let (reader, writer) = stream.into_split();
     let (replies, queue) = mpsc::channel(door.limits.pending);
     let events = door.events.as_ref().map(Events::subscribe);

@@ -145,6 +145,8 @@ pub enum Transport {
     Udptl,
     /// Anything else, as written.
     Other(SmolStr),
+    /// Not said: streams of control protocols without SDP. Two ports, whose datagrams are relayed as they are.
+    Unspecified,
 }
 
 /// RTP profiles.

@@ -54,6 +54,7 @@ impl Transport {
             Transport::Rtp(profile) => profile.name(),
             Transport::Udptl => "udptl",
             Transport::Other(name) => name,
+            Transport::Unspecified => "unknown (legacy)",
         }
     }
 

@@ -1,7 +1,8 @@
-//! ng over UDP: one thread per listener, which sleeps in the socket. A request costs it two system calls.
+//! Control protocols over UDP: one thread per listener, which sleeps in the socket. A request costs it two system calls.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -9,31 +10,41 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::responder::{Answer, Responder};
-use super::udp_socket::PacketInfoSocket;
+use super::answer::{Answer, Respond};
+use super::udp_socket::{PacketInfoSocket, Received};
 use crate::config::PathMtu;
 
 /// A UDP payload is never longer.
 const MAX_DATAGRAM: usize = 65_536;
 
+/// TOS or traffic class of the moment, which operators may change.
+pub type Tos = Arc<dyn Fn() -> u8 + Send + Sync>;
+
 /// Bound sockets that nobody reads yet.
 #[derive(Debug)]
 pub struct UdpListeners {
+    /// Of the protocol, for people.
+    name: &'static str,
     sockets: Vec<Arc<PacketInfoSocket>>,
 }
 
 impl UdpListeners {
-    /// Binds all addresses.
+    /// Binds all addresses for a protocol.
     ///
     /// # Errors
-    /// The first failure, naming the address.
-    pub fn bind(addresses: &[SocketAddr], tos: u8, path_mtu: PathMtu) -> io::Result<Self> {
+    /// The first failure, naming the protocol and the address.
+    pub fn bind(
+        name: &'static str,
+        addresses: &[SocketAddr],
+        tos: u8,
+        path_mtu: PathMtu,
+    ) -> io::Result<Self> {
         let sockets = addresses.iter().map(|&address| {
             PacketInfoSocket::bind(address, tos, path_mtu).map(Arc::new).map_err(|cause| {
-                io::Error::new(cause.kind(), format!("cannot listen for ng on UDP {address}: {cause}"))
+                io::Error::new(cause.kind(), format!("cannot listen for {name} on UDP {address}: {cause}"))
             })
         });
-        Ok(UdpListeners { sockets: sockets.collect::<io::Result<_>>()? })
+        Ok(UdpListeners { name, sockets: sockets.collect::<io::Result<_>>()? })
     }
 
     /// The addresses bound to, in the order given; ports that were 0 are known now.
@@ -41,20 +52,24 @@ impl UdpListeners {
         self.sockets.iter().map(|socket| socket.local_addr()).collect()
     }
 
-    /// Serves until closed. Replies that have to wait are waited for on `runtime`.
+    /// Serves until closed. Replies that have to wait are waited for on `runtime`; `tos` gives the TOS or traffic class that they leave
+    /// with.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn run(self, responder: &Arc<Responder>, runtime: &Handle) -> io::Result<UdpDoor> {
+    pub fn run(self, responder: &Arc<dyn Respond>, runtime: &Handle, tos: &Tos) -> io::Result<UdpDoor> {
         let mut door = UdpDoor { closing: Arc::default(), listeners: Vec::new() };
         for socket in self.sockets {
             let listener = Listener {
+                name: self.name,
                 socket: Arc::clone(&socket),
                 responder: Arc::clone(responder),
                 runtime: runtime.clone(),
+                tos: Arc::clone(tos),
                 closing: Arc::clone(&door.closing),
             };
-            let thread = thread::Builder::new().name("ng-udp".into()).spawn(move || listener.serve())?;
+            let thread =
+                thread::Builder::new().name(format!("{}-udp", self.name)).spawn(move || listener.serve())?;
             door.listeners.push((socket, Some(thread)));
         }
         Ok(door)
@@ -81,9 +96,11 @@ impl Drop for UdpDoor {
 }
 
 struct Listener {
+    name: &'static str,
     socket: Arc<PacketInfoSocket>,
-    responder: Arc<Responder>,
+    responder: Arc<dyn Respond>,
     runtime: Handle,
+    tos: Tos,
     closing: Arc<AtomicBool>,
 }
 
@@ -92,6 +109,7 @@ impl Listener {
     fn serve(self) {
         let _entered = self.runtime.enter();
         let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut marked = (self.tos)();
         loop {
             let received = self.socket.receive(&mut buffer);
             if self.closing.load(Relaxed) {
@@ -101,20 +119,35 @@ impl Listener {
                 Ok(received) => received,
                 Err(cause) => {
                     // Mostly ICMP errors of earlier replies; the pause keeps a lasting error from taking a core.
-                    tracing::debug!(%cause, "receiving ng datagram failed");
+                    tracing::debug!(door = self.name, %cause, "receiving a datagram failed");
                     thread::sleep(Duration::from_millis(1));
                     continue;
                 }
             };
             let Some(message) = buffer.get(..received.length) else { continue };
-            match self.responder.respond(message, received.peer) {
+            let name = self.name;
+            let tos = (self.tos)();
+            if tos != marked {
+                marked = tos;
+                if let Err(cause) = self.socket.set_tos(tos) {
+                    tracing::warn!(door = name, %cause, tos, "cannot set the type of service");
+                }
+            }
+            let responder = &self.responder;
+            // A defect must not end the listener that serves everybody.
+            let answer = catch_unwind(AssertUnwindSafe(|| responder.respond(message, received.peer)));
+            let Ok(answer) = answer else {
+                tracing::error!(door = name, peer = %received.peer, "request ended in a panic, no reply sent");
+                continue;
+            };
+            match answer {
                 Answer::None => {}
-                Answer::Now(reply) => send(&self.socket, &reply, received.peer, received.local),
+                Answer::Now(reply) => send(name, &self.socket, &reply, &received),
                 Answer::Later(reply) => {
                     let socket = Arc::clone(&self.socket);
                     self.runtime.spawn(async move {
                         if let Some(reply) = reply.await {
-                            send(&socket, &reply, received.peer, received.local);
+                            send(name, &socket, &reply, &received);
                         }
                     });
                 }
@@ -123,15 +156,17 @@ impl Listener {
     }
 }
 
-fn send(socket: &PacketInfoSocket, reply: &[u8], peer: SocketAddr, local: Option<IpAddr>) {
-    let Err(cause) = socket.send(reply, peer, local) else { return };
+fn send(door: &str, socket: &PacketInfoSocket, reply: &[u8], received: &Received) {
+    let peer = received.peer;
+    let Err(cause) = socket.send(reply, peer, received.local) else { return };
     if cause.raw_os_error() == Some(libc::EMSGSIZE) {
         tracing::warn!(
+            door,
             %peer,
             octets = reply.len(),
-            "ng reply is too large for a datagram and cannot be sent; the client needs TCP, HTTP or a shorter answer"
+            "reply is too large for a datagram and cannot be sent; the client needs TCP, HTTP or a shorter answer"
         );
     } else {
-        tracing::warn!(%peer, octets = reply.len(), %cause, "sending ng reply failed");
+        tracing::warn!(door, %peer, octets = reply.len(), %cause, "sending a reply failed");
     }
 }

@@ -64,6 +64,11 @@ impl PacketInfoSocket {
         self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
+    /// Changes the IPv4 TOS or IPv6 traffic class of what is sent.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        set_tos(&self.socket, self.local_addr()?, tos)
+    }
+
     /// Waits for a datagram; what does not fit into the buffer is cut off. Fails after [`PacketInfoSocket::shut_down`].
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         receive(self.socket.as_raw_fd(), buffer)
