@@ -1,5 +1,5 @@
-//! SRTP of the test's parties: a second implementation, on OpenSSL's primitives, written for reading. It allocates at
-//! will, derives keys anew for each packet and keeps nothing but roll-over counters.
+//! SRTP of the test's parties: libsrtp where that knows the suite; and a second implementation, on OpenSSL's primitives, written for
+//! reading, for the rest. That one allocates at will, derives keys anew for each packet and keeps nothing but roll-over counters.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,8 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use openssl::symm::{Cipher, Crypter, Mode, decrypt_aead, encrypt, encrypt_aead};
+
+use crate::libsrtp::{self, Direction, MAX_TRAILER};
 
 /// Master key and what belongs to it, of one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,56 +275,108 @@ impl Session<'_> {
     }
 }
 
-/// Both directions of a party.
-#[derive(Clone, Debug)]
+/// Both directions of a party. By libsrtp where that knows the suite and the session parameters, else written out here.
+#[derive(Debug)]
 pub struct Endpoint {
     /// What the party encrypts with.
     pub send: Key,
     /// What the party is sent.
     pub receive: Key,
-    send_roll_over: RollOver,
-    receive_roll_over: RollOver,
-    rtcp_index: u32,
+    sender: State,
+    receiver: State,
 }
 
-/// The packet index by SSRC.
-type RollOver = HashMap<u32, u64>;
+/// What one direction remembers.
+#[derive(Debug)]
+enum State {
+    Library(libsrtp::Session),
+    WrittenOut {
+        /// The packet index by SSRC.
+        roll_over: HashMap<u32, u64>,
+        rtcp_index: u32,
+    },
+}
+
+impl State {
+    fn new(key: &Key, direction: Direction) -> Self {
+        libsrtp::Session::new(key, direction).map_or_else(Self::written_out, Self::Library)
+    }
+
+    fn written_out() -> Self {
+        Self::WrittenOut { roll_over: HashMap::new(), rtcp_index: 0 }
+    }
+}
 
 impl Endpoint {
     /// Keys that were not used before.
     pub fn new(send: Key, receive: Key) -> Self {
-        let (send_roll_over, receive_roll_over) = Default::default();
-        Self { send, receive, send_roll_over, receive_roll_over, rtcp_index: 0 }
+        let (sender, receiver) =
+            (State::new(&send, Direction::Outbound), State::new(&receive, Direction::Inbound));
+        Self { send, receive, sender, receiver }
+    }
+
+    /// The same without libsrtp.
+    pub fn written_out(send: Key, receive: Key) -> Self {
+        let (sender, receiver) = (State::written_out(), State::written_out());
+        Self { send, receive, sender, receiver }
+    }
+
+    /// Both directions are libsrtp's.
+    pub fn is_independent(&self) -> bool {
+        matches!((&self.sender, &self.receiver), (State::Library(_), State::Library(_)))
+    }
+
+    /// An endpoint with the same keys that has neither sent nor received anything.
+    pub fn afresh(&self) -> Self {
+        Self::new(self.send.clone(), self.receive.clone())
     }
 
     /// Goes on with these keys; a direction whose key is another one starts afresh.
     pub fn rekey(&mut self, send: Key, receive: Key) {
         let fresh = Self::new(send, receive);
         if fresh.send != self.send {
-            (self.send, self.send_roll_over, self.rtcp_index) = (fresh.send, RollOver::new(), 0);
+            (self.send, self.sender) = (fresh.send, fresh.sender);
         }
         if fresh.receive != self.receive {
-            (self.receive, self.receive_roll_over) = (fresh.receive, RollOver::new());
+            (self.receive, self.receiver) = (fresh.receive, fresh.receiver);
         }
     }
 
     /// Protects RTP or RTCP.
+    ///
+    /// # Panics
+    /// When libsrtp refuses the packet: its index was used before, or is too old.
     pub fn protect(&mut self, packet: &[u8]) -> Vec<u8> {
-        if is_rtcp(packet) {
-            self.rtcp_index += 1;
-            return self.send.protect_rtcp(packet, self.rtcp_index - 1);
+        match &mut self.sender {
+            State::Library(session) => {
+                let mut buffer = packet.to_vec();
+                buffer.resize(packet.len() + MAX_TRAILER, 0);
+                let length = session.protect(&mut buffer, packet.len());
+                buffer.truncate(length.unwrap_or_else(|status| panic!("libsrtp does not protect: {status}")));
+                buffer
+            }
+            State::WrittenOut { rtcp_index, .. } if is_rtcp(packet) => {
+                *rtcp_index += 1;
+                self.send.protect_rtcp(packet, *rtcp_index - 1)
+            }
+            State::WrittenOut { roll_over, .. } => self.send.protect_rtp(packet, estimate(roll_over, packet)),
         }
-        let roll_over = estimate(&mut self.send_roll_over, packet);
-        self.send.protect_rtp(packet, roll_over)
     }
 
-    /// Unprotects SRTP or SRTCP; `None` when it is not authentic.
+    /// Unprotects SRTP or SRTCP; `None` when it is not authentic, or a replay that libsrtp detects.
     pub fn unprotect(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        if is_rtcp(packet) {
-            return self.receive.unprotect_rtcp(packet);
+        match &mut self.receiver {
+            State::Library(session) => {
+                let mut buffer = packet.to_vec();
+                let length = session.unprotect(&mut buffer).ok()?;
+                buffer.truncate(length);
+                Some(buffer)
+            }
+            State::WrittenOut { .. } if is_rtcp(packet) => self.receive.unprotect_rtcp(packet),
+            State::WrittenOut { roll_over, .. } => {
+                self.receive.unprotect_rtp(packet, estimate(roll_over, packet))
+            }
         }
-        let roll_over = estimate(&mut self.receive_roll_over, packet);
-        self.receive.unprotect_rtp(packet, roll_over)
     }
 }
 
@@ -332,7 +386,7 @@ pub fn is_rtcp(packet: &[u8]) -> bool {
 }
 
 /// The roll-over counter of the index nearest to the last one.
-fn estimate(last: &mut RollOver, packet: &[u8]) -> u32 {
+fn estimate(last: &mut HashMap<u32, u64>, packet: &[u8]) -> u32 {
     let sequence = u64::from(word(packet, 0) & 0xffff);
     let previous = last.get(&word(packet, 8)).copied().unwrap_or(sequence);
     let candidates = [0, 1, 2].map(|cycle| ((previous >> 16) + cycle) << 16 | sequence);
@@ -396,8 +450,7 @@ mod tests {
         {
             let key = Key { mki: vec![1, 2], ..Key::random(suite) };
             let key = Key::parse(&key.to_line(3));
-            let (mut here, mut there) =
-                (Endpoint::new(key.clone(), key.clone()), Endpoint::new(key.clone(), key));
+            let [mut here, mut there] = [(); 2].map(|()| Endpoint::written_out(key.clone(), key.clone()));
             for sequence in [65_533_u16, 65_535, 65_534, 0, 1, 30_000, 60_000, 3] {
                 let mut packet = vec![0x80, 0];
                 packet.extend(sequence.to_be_bytes());

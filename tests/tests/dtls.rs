@@ -9,7 +9,7 @@ use e2e::daemon::{Relay, wait_for};
 use e2e::dtls::{Association, Identity, PROFILES, Role, Versions};
 use e2e::party::Party;
 use e2e::sdp::{self, Media};
-use e2e::srtp::{Endpoint, Key};
+use e2e::srtp::{Endpoint, Key, is_rtcp};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(8);
@@ -107,7 +107,7 @@ impl Side {
                     let association = made.unwrap_or_else(|error| panic!("{role:?}: {error}"));
                     let shown = format!("fingerprint:{}", association.shown);
                     assert!(media.has(&shown), "{shown} is not in {:?}", media.attributes);
-                    self.keys[index] = Some(association.srtp.clone());
+                    self.keys[index] = Some(association.srtp.afresh());
                     self.associations.push(association);
                 }
             }
@@ -133,7 +133,7 @@ impl Side {
     /// The next media packet, decrypted.
     fn receive(&mut self, rtcp: bool) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 2048];
-        self.socket(rtcp).set_read_timeout(Some(Duration::from_secs(3))).expect("not zero");
+        self.socket(rtcp).set_read_timeout(Some(LIMIT)).expect("not zero");
         loop {
             let length = self.socket(rtcp).recv(&mut buffer).ok()?;
             // A repeated last flight.
@@ -257,7 +257,8 @@ fn exchange(from: &mut Side, to: &mut Side) {
             from.send(&packet, rtcp);
             to.socket(rtcp).set_read_timeout(Some(Duration::from_millis(30))).expect("not zero");
             let Ok(length) = to.socket(rtcp).recv(&mut buffer) else { continue };
-            if buffer[0] >= 128 {
+            // What shares the port may be a late packet of the other kind, which has keys of its own on the sender's side.
+            if buffer[0] >= 128 && is_rtcp(&buffer) == rtcp {
                 if let Some(keys) = to.keys(rtcp) {
                     assert!(keys.unprotect(&buffer[..length]).is_some());
                 }

@@ -244,7 +244,8 @@ fn digits_trigger_security_and_end_it() {
         let heard: Vec<u8> = (0..5).map(|_| heard(&call).payload[0]).collect();
         // When it has been told, it has been counted.
         report(&log);
-        heard[4]
+        // The repetitions of the end may already be under the mode that the digit has switched to.
+        heard[0]
     };
     let codes = [10, 1, 5, 6, 11, 7].map(&mut pass);
     assert_eq!(codes, [10, 1, 0, 0, 0, 7]);

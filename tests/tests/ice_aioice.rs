@@ -1,70 +1,30 @@
-//! The daemon's ICE against aioice (Python). Skipped where no Python has it: `pip install aioice`, or `$ICE_PYTHON`.
+//! The daemon's ICE against aioice (Python). Skipped where no Python has it (see [`e2e::python`]).
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use e2e::daemon::Relay;
 use e2e::party::Party;
+use e2e::python;
 use e2e::sdp;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A Python that has aioice.
-fn python() -> Option<PathBuf> {
-    let cache = std::env::var_os("INTEROP_CACHE").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-        Some(home.join("interop-tools"))
-    });
-    let candidates = [
-        std::env::var_os("ICE_PYTHON").map(PathBuf::from),
-        cache.map(|cache| cache.join("venv/bin/python")),
-        Some(PathBuf::from("python3")),
-    ];
-    candidates.into_iter().flatten().find(|python| {
-        let probe = Command::new(python).args(["-c", "import aioice"]).stderr(Stdio::null()).status();
-        probe.is_ok_and(|status| status.success())
-    })
-}
-
 /// The peer process.
 struct Peer {
-    child: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    process: python::Peer,
     /// Number of the present connection.
     at: usize,
     /// What it wrote about itself.
     described: Value,
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Peer {
     /// `None`, with a word about it, where there is no aioice.
     fn start(controlling: bool) -> Option<Self> {
-        let Some(python) = python() else {
-            eprintln!("skipped: no Python with aioice");
-            return None;
-        };
-        let mut child = Command::new(python)
-            .args(["-c", include_str!("aioice_peer.py")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python starts");
-        let commands = child.stdin.take().expect("piped");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        let mut peer = Self { child, commands, answers, at: 0, described: Value::Null };
+        let process = python::Peer::start("aioice", include_str!("aioice_peer.py"))?;
+        let mut peer = Self { process, at: 0, described: Value::Null };
         peer.described = peer.tell(json!({"op": "new", "controlling": controlling}));
         Some(peer)
     }
@@ -76,12 +36,7 @@ impl Peer {
     }
 
     fn tell(&mut self, command: Value) -> Value {
-        writeln!(self.commands, "{command}").expect("the peer listens");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the peer answers");
-        let answer: Value = serde_json::from_str(&line).expect("JSON");
-        assert!(answer.get("error").is_none(), "{command}: {answer}");
-        answer
+        self.process.tell(&command)
     }
 
     fn text(&self, key: &str) -> String {

@@ -147,7 +147,7 @@ impl<'r> Call<'r> {
             let to = self.caller.path.expect("a path");
             let made = self.identity.shake(&self.caller.socket, to, Role::Client, PROFILES, LIMIT);
             let association = made.expect("an association");
-            self.srtp = Some(association.srtp.clone());
+            self.srtp = Some(association.srtp.afresh());
             self.association = Some(association);
         }
     }

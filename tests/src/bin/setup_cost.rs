@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use e2e::bencode;
-use e2e::daemon::{Process, await_ping, relay_binary};
+use e2e::daemon::relay_binary;
 use e2e::differential::run::reference;
-use e2e::ng::{NgClient, parse_body};
-use e2e::ports::PortBlock;
+use e2e::measured::{Kind, Measured};
+use e2e::ng::parse_body;
 use e2e::sdp;
 use serde_json::{Value, json};
 
@@ -31,12 +31,12 @@ fn main() -> ExitCode {
         [option, count] if option == "--calls" => count.parse().expect("a number"),
         _ => 3_000,
     };
-    let ours = measure("ours", &relay_binary(), calls);
-    let theirs = reference().map(|program| measure("reference", &program, calls));
+    let ours = measure(Kind::Ours, &relay_binary(), calls);
+    let theirs = reference().map(|program| measure(Kind::Reference, &program, calls));
     if theirs.is_none() {
         println!("setup_cost: rtpengine-daemon is not installed: no reference to compare with");
     }
-    let bare = measure("bare", &std::env::current_exe().expect("own path"), calls);
+    let bare = measure(Kind::Bare, &std::env::current_exe().expect("own path"), calls);
     print(&ours, theirs.as_ref(), &bare);
     ExitCode::SUCCESS
 }
@@ -50,22 +50,20 @@ struct Figures {
 }
 
 struct Peer {
-    process: Process,
+    daemon: Measured,
     socket: UdpSocket,
     media: [UdpSocket; 2],
     next: u32,
-    _ports: PortBlock,
-    _folder: tempfile::TempDir,
 }
 
-fn measure(name: &str, program: &Path, calls: u32) -> Figures {
-    let mut peer = Peer::start(name, program);
+fn measure(kind: Kind, program: &Path, calls: u32) -> Figures {
+    let mut peer = Peer::start(kind, program);
     peer.one_by_one(500);
-    let before = peer.cpu_ns();
+    let before = peer.daemon.cpu_ns();
     let single = peer.one_by_one(calls);
-    let cpu_us_per_call = (peer.cpu_ns() - before) as f64 / 1_000.0 / f64::from(calls);
+    let cpu_us_per_call = (peer.daemon.cpu_ns() - before) as f64 / 1_000.0 / f64::from(calls);
     let rated = peer.at_rate(RATE * 5);
-    let memory_kb_per_call = if name == "bare" { 0.0 } else { peer.memory() };
+    let memory_kb_per_call = if kind == Kind::Bare { 0.0 } else { peer.memory() };
     Figures {
         cpu_us_per_call,
         single_p50_us: quantile(&single, 0.5),
@@ -81,40 +79,12 @@ fn quantile(sorted: &[Duration], share: f64) -> f64 {
 }
 
 impl Peer {
-    fn start(name: &str, program: &Path) -> Self {
-        let ports = PortBlock::take();
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let control = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
-        let mut words = vec![program.display().to_string()];
-        if name == "bare" {
-            words.extend(["--bare".into(), control.to_string()]);
-        } else {
-            let address =
-                format!("127.{}.7.{}", 1 + std::process::id() % 250, if name == "ours" { 1 } else { 2 });
-            words.extend(
-                ["--config-file=none", "--table=-1", "--foreground", "--log-stderr"].map(str::to_owned),
-            );
-            words.extend(
-                ["--log-level=3", "--delete-delay=0", "--timeout=3600", "--num-threads=1"].map(str::to_owned),
-            );
-            words.extend(["--port-min=10000", "--port-max=59999"].map(str::to_owned));
-            words.push(format!("--interface={address}"));
-            words.push(format!("--listen-ng={control}"));
-            words.push(format!("--pidfile={}/pid", folder.path().display()));
-        }
-        // One processor for whoever is measured, as many sockets as 4000 calls need.
-        let pin = if on_path("taskset") { "taskset -c 0 " } else { "" };
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("ulimit -n 65536 2>/dev/null; exec {pin}{}", words.join(" ")));
-        let mut process = Process::start(command, &folder.path().join("log")).expect("the daemon starts");
-        let ng = NgClient::connect(control);
-        if let Err(reason) = await_ping(&ng, &mut process, Duration::from_secs(10)) {
-            panic!("{name}: {reason}\n{}", process.log());
-        }
+    fn start(kind: Kind, program: &Path) -> Self {
+        let daemon = Measured::start(kind, program);
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a client socket");
-        socket.connect(control).expect("connecting UDP sends nothing");
+        socket.connect(daemon.control).expect("connecting UDP sends nothing");
         let media = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a media socket"));
-        Self { process, socket, media, next: 0, _ports: ports, _folder: folder }
+        Self { daemon, socket, media, next: 0 }
     }
 
     fn request(&self, call: u32, command: &str) -> Vec<u8> {
@@ -206,7 +176,7 @@ impl Peer {
 
     /// Calls that stay, with packets both ways, so that everything a forwarding call needs is there.
     fn memory(&mut self) -> f64 {
-        let before = self.resident_kb();
+        let before = self.daemon.resident_kb();
         for _ in 0..MEMORY_CALLS {
             self.next += 1;
             let replies = ["offer", "answer"].map(|command| self.exchange(&self.request(self.next, command)));
@@ -221,30 +191,8 @@ impl Peer {
             }
         }
         std::thread::sleep(Duration::from_millis(500));
-        (self.resident_kb() as f64 - before as f64) / f64::from(MEMORY_CALLS)
+        (self.daemon.resident_kb() as f64 - before as f64) / f64::from(MEMORY_CALLS)
     }
-
-    fn resident_kb(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|kb| kb.parse().ok()).unwrap_or(0)
-    }
-
-    /// Processor time of all threads, in nanoseconds.
-    fn cpu_ns(&self) -> u64 {
-        let tasks =
-            std::fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten().flatten();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
-    }
-}
-
-fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder: PathBuf| folder.join(program)).any(|file| file.is_file())
 }
 
 fn print(ours: &Figures, theirs: Option<&Figures>, bare: &Figures) {

@@ -67,9 +67,10 @@ impl CodecState {
         self.handlers(&sends, sink, times, registry, &route)
     }
 
-    /// For what the answerer sends to the offerer.
+    /// For what the answerer sends to the offerer. Before it has answered that may be anything of what it was offered: early media, and
+    /// what goes on while a running call is negotiated again.
     pub fn handlers_from_answerer(&self, times: PacketTimes, registry: &Registry) -> Vec<PayloadHandler> {
-        let sends: Vec<_> = self.answerer.iter().collect();
+        let sends: Vec<_> = self.receiver_list().iter().collect();
         let accepts = self.offerer_list();
         let route = |sent: &MediaFormat| match self.target(&sent.format, registry) {
             TargetFormat::Same => {

@@ -106,6 +106,15 @@ fn handlers_follow_the_answer_in_both_directions() {
 }
 
 #[test]
+fn an_answerer_who_has_not_answered_may_send_what_it_was_offered() {
+    let options =
+        CodecOptions { mask: specs(&["PCMU"]), transcode: specs(&["opus"]), ..CodecOptions::default() };
+    let state = offer(&formats("0"), "audio", None, &options, &TEST).state;
+    let handlers = state.handlers_from_answerer(PacketTimes::default(), &TEST);
+    assert_eq!(summary(&handlers), ["96 to 0"]);
+}
+
+#[test]
 fn an_override_of_the_packet_time_repacketises_equal_codecs() {
     let state = exchange("0", &CodecOptions::default(), "0").state;
     for (source_ms, sink_ms, overridden, expected) in [
@@ -263,7 +272,7 @@ mod properties {
             prop_assert!(are_distinct(&result.towards_offerer));
             let times = PacketTimes::default();
             let handled = result.state.handlers_from_answerer(times, &TEST);
-            prop_assert_eq!(handled.len(), result.state.answerer.len());
+            prop_assert_eq!(handled.len(), result.state.receiver_list().len());
             let handled = result.state.handlers_from_offerer(times, &TEST);
             prop_assert_eq!(handled.len(), result.state.offerer.len());
         }
