@@ -138,8 +138,8 @@ fn rtp(sequence: u16, ssrc: [u8; 4]) -> Vec<u8> {
     packet
 }
 
-/// Well-formed, with what a party offers (RFC 6347 §4.2.1, RFC 5764 §4.1).
-fn client_hello() -> Vec<u8> {
+/// A ClientHello without a cookie. Well-formed, with what a party offers (RFC 6347 §4.2.1, RFC 5764 §4.1).
+pub fn client_hello() -> Vec<u8> {
     let random: [u8; 32] = rand::random();
     let mut body = vec![0xfe, 0xfd];
     body.extend(random);
@@ -166,8 +166,8 @@ fn client_hello() -> Vec<u8> {
     record
 }
 
-/// With a name and a tag that are nobody's.
-fn binding_request() -> Vec<u8> {
+/// A connectivity check with a name and a tag that are nobody's.
+pub fn binding_request() -> Vec<u8> {
     let transaction: [u8; 12] = rand::random();
     let tag: [u8; 20] = rand::random();
     let mut message = vec![0, 1, 0, 36, 0x21, 0x12, 0xa4, 0x42];

@@ -329,7 +329,7 @@ fn ice_with_dtls_stands_against_spraying_and_client_hellos() {
 /// A party whose NAT gives it another port, or address, goes on within 200 ms (ten packets).
 #[test]
 fn party_is_followed_when_its_mapping_changes() {
-    for kind in [Plain, Sdes, Dtls] {
+    for kind in [Plain, Sdes, Dtls, IceDtls] {
         for address in ["127.0.0.1:0", "127.0.0.9:0"] {
             let relay = Relay::start(&[]);
             let mut call = Call::new(&relay, kind);
@@ -361,6 +361,48 @@ fn party_is_followed_when_its_mapping_changes() {
             old.send_to(&stray, path).expect("sent");
             call.talk();
         }
+    }
+}
+
+/// Answers stay below the budgets and are no longer than what was sent; everything else is counted. Afterwards the party gets through.
+#[test]
+fn floods_are_answered_within_their_budgets() {
+    for kind in [Dtls, IceDtls] {
+        let relay = Relay::start(&[]);
+        let mut call = Call::new(&relay, kind);
+        call.offer();
+        call.answer();
+        let to = call.told.clone().expect("an answer").rtp;
+        let flooder = UdpSocket::bind("127.0.0.66:0").expect("a port");
+        flooder.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
+        let began = Instant::now();
+        let (mut sent, mut received, mut replies) = (0, 0, 0);
+        for _ in 0..1500 {
+            let datagram = match kind {
+                Dtls => e2e::attacker::client_hello(),
+                _ => e2e::attacker::binding_request(),
+            };
+            sent += flooder.send_to(&datagram, to).expect("sent");
+            // No faster than the relay reads.
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let mut buffer = [0; 2048];
+        while let Ok(length) = flooder.recv(&mut buffer) {
+            (received, replies) = (received + length, replies + 1);
+        }
+        let seconds = began.elapsed().as_secs_f64().ceil() as usize;
+        let (at_once, per_second, reason) = match kind {
+            Dtls => (12, 12, "over budget"),
+            _ => (4, 4, "not authentic"),
+        };
+        assert!(replies > 0, "{kind:?}");
+        assert!(replies <= at_once + per_second * seconds, "{kind:?}: {replies} replies in {seconds} s");
+        assert!(received <= sent, "{kind:?}: {received} octets for {sent}");
+        let counted = dropped(&call.query(), reason);
+        assert!(counted > 1000, "{kind:?}: {counted} counted as {reason}");
+        call.connect();
+        call.meet();
+        call.talk();
     }
 }
 

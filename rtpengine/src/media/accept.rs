@@ -38,6 +38,8 @@ pub fn accept(
         return refuse(stream, DropReason::Malformed);
     };
     let received = datagram.len();
+    // Where ICE has not seen the party.
+    let mut is_elsewhere = false;
     if let Some(ice) = &stream.ice {
         if classify(datagram) == PacketKind::Stun {
             return match output.stun(stream, source, datagram) {
@@ -45,22 +47,24 @@ pub fn accept(
                 Err(reason) => refuse(stream, reason),
             };
         }
-        if !ice.accepts(source) {
+        is_elsewhere = !ice.accepts(source);
+        if is_elsewhere && !stream.secured {
             return refuse(stream, DropReason::WrongSource);
         }
     }
     let mut accepted = match expected(stream.expect, datagram) {
         Ok(accepted) => accepted,
-        Err(DropReason::NotNegotiated) if classify(datagram) == PacketKind::Dtls => {
+        Err(DropReason::NotNegotiated) if classify(datagram) == PacketKind::Dtls && !is_elsewhere => {
             return match output.shake_hands(stream, source, datagram) {
                 Ok(()) => Accepted::Refused,
                 Err(reason) => refuse(stream, reason),
             };
         }
+        Err(_) if is_elsewhere => return refuse(stream, DropReason::WrongSource),
         Err(reason) => return refuse(stream, reason),
     };
     if stream.secured {
-        if stream.learner.is_elsewhere(source)
+        if (is_elsewhere || stream.learner.is_elsewhere(source))
             && let Err(reason) = may_verify(stream, &accepted, output.now.instant)
         {
             return refuse(stream, reason);
@@ -72,6 +76,12 @@ pub fn accept(
         batch.shorten(index, length);
         let Some(clear) = batch.datagram(index) else { return refuse(stream, DropReason::Malformed) };
         datagram = clear;
+        if is_elsewhere {
+            if !is_authentic(stream, &accepted) {
+                return refuse(stream, DropReason::WrongSource);
+            }
+            output.heard_elsewhere(stream, source);
+        }
     }
     let before = stream.learner.peer();
     match learn(stream, &accepted, source, output) {
@@ -134,6 +144,12 @@ pub fn accept(
     accepted
 }
 
+/// Only the party can have sent it.
+fn is_authentic(stream: &Stream, accepted: &Accepted) -> bool {
+    let kind = if matches!(accepted, Accepted::Rtp(_)) { Kind::Rtp } else { Kind::Rtcp };
+    stream.present_keys().is_some_and(|keys| keys.authenticates(kind))
+}
+
 /// What the packet teaches about where the party is.
 #[inline]
 fn learn(stream: &mut Stream, accepted: &Accepted, source: SocketAddr, output: &Output) -> Verdict {
@@ -166,7 +182,7 @@ fn may_verify(stream: &mut Stream, accepted: &Accepted, now: Instant) -> Result<
         return Err(DropReason::WrongSource);
     }
     let knows_ssrc = matches!(accepted, Accepted::Rtp(seen) if stream.ingress_ssrc.knows(seen.ssrc));
-    let keys = stream.keys().ok_or(DropReason::NoKey)?;
+    let keys = stream.keys().ok_or(DropReason::WrongSource)?;
     if !keys.may_verify(now, knows_ssrc) {
         return Err(DropReason::OverBudget);
     }

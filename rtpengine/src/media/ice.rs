@@ -206,6 +206,18 @@ impl Output {
     }
 }
 
+impl Output {
+    /// An authentic packet came from where the party has not been seen.
+    pub fn heard_elsewhere(&mut self, stream: &Stream, source: SocketAddr) {
+        let Some(ice) = &stream.ice else { return };
+        let IceAgents { sessions, buffer, .. } = &mut self.ice;
+        let Some(session) = sessions.get_mut(&ice.agent) else { return };
+        session.agent.heard_elsewhere(self.now.instant, ice.base_being_read(), source);
+        session.send_checks(self.now.instant, buffer);
+        self.ice.touch(ice.agent);
+    }
+}
+
 impl Worker {
     /// Makes the agents of a call equal to its plan. An agent goes on where its streams have it already.
     pub(super) fn install_ice(&mut self, call: &Call, plan: &CallPlan) {

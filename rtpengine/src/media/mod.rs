@@ -44,6 +44,8 @@ mod sender_report;
 mod short;
 mod ssrc;
 pub mod stats;
+#[cfg(any(test, fuzzing))]
+pub mod stepped;
 mod stream;
 pub mod tap;
 pub mod totals;

@@ -73,6 +73,9 @@ pub struct Worker {
     expecting: bool,
     /// This round has had commands.
     commanded: bool,
+    /// How far its clock has been put forward.
+    #[cfg(any(test, fuzzing))]
+    ahead: Duration,
 }
 
 /// Decides whether packets should gather.
@@ -121,6 +124,8 @@ impl Worker {
             load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
             expecting: false,
             commanded: false,
+            #[cfg(any(test, fuzzing))]
+            ahead: Duration::ZERO,
         })
     }
 
@@ -129,40 +134,69 @@ impl Worker {
         loop {
             let ready = self.poll.wait(self.timeout());
             let woken = Instant::now();
-            self.output.totals.wakeups.add(1);
-            self.output.totals.items.add(ready as u64);
-            self.load.deepest = 0;
-            self.expecting |= (0..ready).any(|index| self.poll.token(index) == INBOX);
-            self.commanded = false;
-            // Commands come before packets: a party may send as soon as it has the answer, and the plan that knows
-            // it was queued before that answer was written.
-            if !self.commands() {
+            if !self.round(ready) {
                 return;
-            }
-            let unfinished = self.unfinished.len();
-            for index in 0..unfinished {
-                let token = self.unfinished[index];
-                self.receive(token);
-            }
-            self.unfinished.drain(..unfinished);
-            for index in 0..ready {
-                let token = self.poll.token(index);
-                if token == INBOX {
-                    continue;
-                }
-                if !self.inbox.is_empty() && !self.commands() {
-                    return;
-                }
-                self.receive(token);
-            }
-            self.output.now = now();
-            self.due();
-            if self.expecting && !self.commanded {
-                self.inbox.acknowledge();
-                self.expecting = false;
             }
             self.gather(woken);
         }
+    }
+
+    /// One round without waiting.
+    #[cfg(any(test, fuzzing))]
+    pub fn turn(&mut self) {
+        let ready = self.poll.wait(Some(Duration::ZERO));
+        self.round(ready);
+    }
+
+    /// Puts its clock forward.
+    #[cfg(any(test, fuzzing))]
+    pub fn put_forward(&mut self, time: Duration) {
+        self.ahead += time;
+    }
+
+    /// Commands, packets of the `ready` sockets, what is due. False when a command was to stop.
+    fn round(&mut self, ready: usize) -> bool {
+        self.output.totals.wakeups.add(1);
+        self.output.totals.items.add(ready as u64);
+        self.load.deepest = 0;
+        self.expecting |= (0..ready).any(|index| self.poll.token(index) == INBOX);
+        self.commanded = false;
+        // Commands come before packets: a party may send as soon as it has the answer, and the plan that knows
+        // it was queued before that answer was written.
+        if !self.commands() {
+            return false;
+        }
+        let unfinished = self.unfinished.len();
+        for index in 0..unfinished {
+            let token = self.unfinished[index];
+            self.receive(token);
+        }
+        self.unfinished.drain(..unfinished);
+        for index in 0..ready {
+            let token = self.poll.token(index);
+            if token == INBOX {
+                continue;
+            }
+            if !self.inbox.is_empty() && !self.commands() {
+                return false;
+            }
+            self.receive(token);
+        }
+        self.output.now = self.now();
+        self.due();
+        if self.expecting && !self.commanded {
+            self.inbox.acknowledge();
+            self.expecting = false;
+        }
+        true
+    }
+
+    /// Present time.
+    fn now(&self) -> Now {
+        let now = now();
+        #[cfg(any(test, fuzzing))]
+        let now = Now { instant: now.instant + self.ahead, us: now.us + self.ahead.as_micros() as u64 };
+        now
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -181,7 +215,7 @@ impl Worker {
     pub(super) fn receive(&mut self, token: u64) {
         let Some(slot) = self.streams.resolve(token) else { return };
         // What waits goes first: a late packet that is sent at once must not overtake its predecessor.
-        self.output.now = now();
+        self.output.now = self.now();
         self.due();
         let mut total = 0;
         while let Some(fd) =
@@ -238,7 +272,7 @@ impl Worker {
         while let Some(command) = self.inbox.next() {
             self.load.packets += 1;
             self.commanded = true;
-            self.output.now = now();
+            self.output.now = self.now();
             match command {
                 Command::Install(plan) => self.install(plan),
                 Command::Remove(call) => self.remove(call),

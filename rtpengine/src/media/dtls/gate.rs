@@ -158,6 +158,15 @@ impl Gate {
         (Self { worker, orders, datagrams, bell, strangers, hasher: RandomState::new() }, consumer)
     }
 
+    /// A gate behind which nobody stands, and what comes through it.
+    #[cfg(any(test, fuzzing))]
+    pub fn detached() -> std::io::Result<(Self, mpsc::Receiver<Order>, rtrb::Consumer<Datagram>)> {
+        let (orders, receiver) = mpsc::channel();
+        let bell = Arc::new(Bell { wake: Wake::new()?, rung: false.into() });
+        let (gate, datagrams) = Self::new(0, orders, bell);
+        Ok((gate, receiver, datagrams))
+    }
+
     /// Shakes hands for a stream as its plan says. `handshake` is what there was before.
     pub fn open(
         &self,

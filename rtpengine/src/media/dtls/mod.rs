@@ -18,6 +18,8 @@ mod gate;
 mod keyed;
 mod thread;
 
+#[cfg(any(test, fuzzing))]
+pub use gate::{Datagram, Order};
 pub use gate::{Gate, Handshake};
 pub use keyed::Keyed;
 pub use thread::HandshakeThread;

@@ -126,9 +126,9 @@ fn same_suite_on_both_sides_lets_ciphertext_pass_in_both_directions() {
 fn rewritten_packets_have_a_key_of_their_own_that_stays() {
     let mut pair = Pair::new();
     let none = options(|_| ());
-    let key = |lines: &Lines| lines.crypto[0].key_salt;
+    let key = |lines: &Lines| lines.crypto[0].key_salt.clone();
     let theirs = |pair: &Pair| match pair.callee.keying() {
-        Keying::Sdes { receive, .. } => receive.key_salt,
+        Keying::Sdes { receive, .. } => receive.key_salt.clone(),
         other => panic!("{other:?}"),
     };
     let mut keys = Vec::new();

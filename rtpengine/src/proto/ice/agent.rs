@@ -108,6 +108,8 @@ pub struct Agent {
     pub(super) mistakes: Budget,
     /// Errors that may be sent to whoever is not authenticated.
     pub(super) errors: Budget,
+    /// Checks of addresses that media came from.
+    moves: Budget,
     /// The next new check may start.
     pace_at: Instant,
     /// With the peer's description.
@@ -141,6 +143,7 @@ impl Agent {
             events: VecDeque::new(),
             mistakes: Budget::new(now, 64, 64),
             errors: Budget::new(now, 4, 4),
+            moves: Budget::new(now, 4, 10),
             pace_at: now,
             started: None,
             settings,
@@ -195,6 +198,35 @@ impl Agent {
         pair.authentic = true;
         index.into_iter().for_each(|index| self.nominated(now, index));
         self.review(now);
+    }
+
+    /// Authentic media came from where the peer has not been seen: a NAT on its way may have given it another address, which it cannot
+    /// know. The way is checked, and becomes the path once the peer has answered there. `poll_transmit` is wanted afterwards.
+    pub fn heard_elsewhere(&mut self, now: Instant, base: BaseId, source: SocketAddr) {
+        let Some(local) = self.bases.get(usize::from(base.0)).copied() else { return };
+        let is_on_way = |pair: &Pair| pair.moved || matches!(pair.state, State::Waiting | State::InProgress);
+        let known = self.list.find(base, source);
+        if self.settings.mode == Mode::Lite
+            || self.remote_key.is_none()
+            || self.selection[local.component.index()].pair().is_none()
+            || known.and_then(|index| self.list.pairs.get(index)).is_some_and(is_on_way)
+            || !self.moves.take(now)
+        {
+            return;
+        }
+        let remote = Remote {
+            address: source,
+            priority: priority(CandidateKind::PeerReflexive.preference(), u16::MAX, local.component),
+            kind: CandidateKind::PeerReflexive,
+            foundation: None,
+        };
+        let index = known.or_else(|| self.list.add(base, &local, remote, self.role));
+        let Some((index, pair)) = index.and_then(|index| Some((index, self.list.pairs.get_mut(index)?)))
+        else {
+            return;
+        };
+        pair.moved = true;
+        self.list.trigger(index);
     }
 
     /// Handles what is due; call it at [`Self::poll_timeout`].

@@ -43,6 +43,8 @@ pub struct Pair {
     pub nominate_on_success: bool,
     /// We want the next check to nominate it.
     pub nominating: bool,
+    /// Authentic media came on it: once it works it is the path.
+    pub moved: bool,
     /// The peer has proven on this path that it knows the credentials.
     pub authentic: bool,
     /// Last authentic message on it.
@@ -154,6 +156,7 @@ impl Checklist {
             nominated: false,
             nominate_on_success: false,
             nominating: false,
+            moved: false,
             authentic: false,
             heard: None,
             early: None,

@@ -236,6 +236,9 @@ impl Agent {
         if by_peer || by_us {
             self.nominated(now, index);
         }
+        if std::mem::take(&mut self.list.pairs[index].moved) {
+            self.moved(now, index);
+        }
         self.nominate(now, component);
     }
 

@@ -113,6 +113,19 @@ impl Agent {
         }
     }
 
+    /// The peer sends media on this pair, and has answered there: it is where the path is now. Who controls tells the peer so.
+    pub(super) fn moved(&mut self, now: Instant, index: usize) {
+        let Some(pair) = self.list.pairs.get(index) else { return };
+        if self.selection[pair.component.index()].pair() == Some(index) {
+            return;
+        }
+        self.select(now, index);
+        if self.role == Role::Controlling {
+            self.list.pairs[index].nominating = true;
+            self.list.trigger(index);
+        }
+    }
+
     fn select(&mut self, now: Instant, index: usize) {
         let Some(pair) = self.list.pairs.get(index) else { return };
         let (component, path, priority) = (pair.component, pair.path(), pair.priority);

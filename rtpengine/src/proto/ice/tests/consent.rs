@@ -57,6 +57,34 @@ fn a_peer_whose_address_changes_is_followed_as_soon_as_it_checks() {
 }
 
 #[test]
+fn a_peer_whose_media_come_from_elsewhere_is_followed_once_it_answers_there() {
+    for (side, elsewhere) in [(0, 6000), (1, 6001)] {
+        let mut network = established();
+        network.pass(ms(10_000));
+        let peer = 1 - side;
+        network.sides[peer].nat = match elsewhere {
+            6000 => Some(|local| SocketAddr::new(local.ip(), 6000)),
+            _ => Some(|local| SocketAddr::new(local.ip(), 6001)),
+        };
+        let source = SocketAddr::new(network.sides[peer].bases[0].address.ip(), elsewhere);
+        let now = network.now;
+        let before = network.sides[side].agent.path(Component::Rtp);
+        // Somebody who copies packets has no password: the path stays.
+        network.sides[side].agent.heard_elsewhere(now, BaseId(0), "203.0.113.9:9".parse().unwrap());
+        network.pass(ms(150));
+        assert_eq!(network.sides[side].agent.path(Component::Rtp), before);
+        let now = network.now;
+        network.sides[side].agent.heard_elsewhere(now, BaseId(0), source);
+        let moved = |network: &Network| {
+            network.sides[side].agent.path(Component::Rtp).is_some_and(|path| path.remote == source)
+        };
+        assert!(network.run(ms(200), moved), "side {side} still sends to the old address");
+        network.pass(ms(60_000));
+        assert!(moved(&network), "consent is renewed there");
+    }
+}
+
+#[test]
 fn the_newest_nomination_counts_once_the_first_ones_have_settled() {
     let mut network = established();
     let local = network.sides[1].agent.settings().local;

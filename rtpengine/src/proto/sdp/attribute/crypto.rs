@@ -7,6 +7,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rand::RngCore;
 use smol_str::SmolStr;
+use zeroize::Zeroizing;
 
 use crate::proto::sdp::model::Crypto;
 
@@ -56,10 +57,11 @@ pub const SUITES: [Suite; 12] = [
     suite("NULL_HMAC_SHA1_32", 16, 14),
 ];
 
-/// A master key with its salt behind it (RFC 3711 §3.2.1). Its `Debug` tells the length only, so that no key gets into a log.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A master key with its salt behind it (RFC 3711 §3.2.1). Its `Debug` tells the length only, so that no key gets into a log; it is
+/// overwritten when it goes.
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeySalt {
-    octets: [u8; MAX_KEY_SALT_OCTETS],
+    octets: Zeroizing<[u8; MAX_KEY_SALT_OCTETS]>,
     length: u8,
 }
 
@@ -69,8 +71,10 @@ const MAX_KEY_SALT_OCTETS: usize = 46;
 impl KeySalt {
     /// Takes the octets; `None` when they are more than any suite has.
     pub fn new(octets: &[u8]) -> Option<Self> {
-        let mut key_salt =
-            Self { octets: [0; MAX_KEY_SALT_OCTETS], length: u8::try_from(octets.len()).ok()? };
+        let mut key_salt = Self {
+            octets: Zeroizing::new([0; MAX_KEY_SALT_OCTETS]),
+            length: u8::try_from(octets.len()).ok()?,
+        };
         key_salt.octets.get_mut(..octets.len())?.copy_from_slice(octets);
         Some(key_salt)
     }
@@ -78,7 +82,7 @@ impl KeySalt {
     /// A new key for a suite.
     pub fn random(suite: &Suite, rng: &mut impl RngCore) -> Self {
         let length = suite.key_salt_octets().min(MAX_KEY_SALT_OCTETS);
-        let mut octets = [0; MAX_KEY_SALT_OCTETS];
+        let mut octets = Zeroizing::new([0; MAX_KEY_SALT_OCTETS]);
         rng.fill_bytes(&mut octets[..length]);
         Self { octets, length: length as u8 }
     }
@@ -121,7 +125,7 @@ pub(super) fn parse(text: &str) -> Option<Crypto> {
     if encoded.len() > 128 {
         return None;
     }
-    let key_salt = KeySalt::new(&LENIENT.decode(encoded).ok()?)?;
+    let key_salt = KeySalt::new(&Zeroizing::new(LENIENT.decode(encoded).ok()?))?;
     if key_salt.octets().len() != suite.key_salt_octets() {
         return None;
     }
@@ -223,12 +227,12 @@ pub struct KeyStyle {
 impl Crypto {
     /// The attribute value after the tag: `<suite> inline:…[ parameters]`.
     pub fn to_text(&self, style: KeyStyle) -> SmolStr {
-        let key = if style.pad {
+        let key = Zeroizing::new(if style.pad {
             base64::engine::general_purpose::STANDARD.encode(self.key_salt.octets())
         } else {
             base64::engine::general_purpose::STANDARD_NO_PAD.encode(self.key_salt.octets())
-        };
-        let mut text = format!("{} inline:{key}", self.suite.name);
+        });
+        let mut text = format!("{} inline:{}", self.suite.name, *key);
         if style.lifetime {
             text.push_str("|2^31");
         }
