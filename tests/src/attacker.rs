@@ -27,9 +27,10 @@ pub struct Loot {
 }
 
 impl Loot {
-    /// Pairs of source and target where more came back than was sent.
-    pub fn amplified(&self) -> Vec<(&(SocketAddr, SocketAddr), &(usize, usize))> {
-        self.octets.iter().filter(|(_, (sent, received))| received > sent).collect()
+    /// Targets from which more came back than was sent there.
+    pub fn amplifiers(&self) -> Vec<SocketAddr> {
+        let amplified = self.octets.iter().filter(|(_, (sent, received))| received > sent);
+        amplified.map(|((_, target), _)| *target).collect()
     }
 }
 
@@ -124,7 +125,7 @@ fn datagrams(round: u16) -> [Vec<u8>; 5] {
     let changing = rtp(rand::random(), [MARK, MARK, rand::random(), rand::random()]);
     let mut report = vec![0x80, 200, 0, 6];
     report.extend([MARK; 24]);
-    let handshake = if round % 2 == 0 { client_hello() } else { binding_request() };
+    let handshake = if round.is_multiple_of(2) { client_hello() } else { binding_request() };
     let garbage: [u8; 100] = rand::random();
     [steady, changing, report, handshake, garbage.to_vec()]
 }

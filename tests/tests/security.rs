@@ -293,7 +293,7 @@ fn attacked(kind: Kind) {
     let loot = attacker.stop();
     assert!(loot.sent > 500, "the attacker had its chance: {}", loot.sent);
     assert!(loot.media.is_empty(), "{kind:?}: media for the attacker: {:?}", loot.media.first());
-    assert_eq!(loot.amplified(), [], "{kind:?}: more came back than was sent");
+    assert_eq!(loot.amplifiers(), [], "{kind:?}: more came back than was sent");
     let refused: u64 = ["wrong source", "unproven", "not authentic", "over budget", "malformed", "no key"]
         .iter()
         .map(|reason| dropped(&query, reason))
