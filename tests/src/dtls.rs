@@ -288,6 +288,24 @@ impl Default for Identity {
 }
 
 impl Association {
+    /// Waits until the daemon says that it is over; whether it did.
+    ///
+    /// # Panics
+    /// When the association is not OpenSSL's.
+    pub fn is_ended_by_daemon(&mut self, limit: Duration) -> bool {
+        let Stream::OpenSsl(stream) = &mut self.stream else { panic!("OpenSSL's only") };
+        let end = Instant::now() + limit;
+        let _ = stream.get_ref().socket.set_read_timeout(Some(Duration::from_millis(20)));
+        while Instant::now() < end {
+            match stream.ssl_read(&mut [0; 64]) {
+                Err(error) if error.code() == openssl::ssl::ErrorCode::ZERO_RETURN => return true,
+                Err(error) if error.code() == openssl::ssl::ErrorCode::WANT_READ => {}
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Tells the daemon that it is over.
     pub fn close(&mut self) {
         match &mut self.stream {

@@ -327,6 +327,23 @@ fn every_profile_is_spoken_on_either_side() {
 }
 
 #[test]
+fn the_end_of_a_call_is_told_to_the_party() {
+    let relay = Relay::start(&[]);
+    for setup in ["active", "passive"] {
+        let sides = [Side::new(dtls(setup), false), Side::new(Protection::Plain, false)];
+        let mut call = Call::new(&relay, setup, sides);
+        call.negotiate(&json!({}));
+        call.talk();
+        relay.ng.ok(json!({"command": "delete", "call-id": setup, "delete-delay": 0}));
+        let associations = &mut call.sides[0].associations;
+        assert_eq!(associations.len(), 2);
+        for association in associations {
+            assert!(association.is_ended_by_daemon(LIMIT), "{setup}: close_notify");
+        }
+    }
+}
+
+#[test]
 fn re_offer_keeps_the_association_and_another_certificate_starts_a_new_one() {
     let relay = Relay::start(&[]);
     let sides = [Side::new(dtls("actpass"), true), Side::new(Protection::Plain, false)];

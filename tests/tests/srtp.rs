@@ -215,6 +215,30 @@ fn key_identifiers_and_session_parameters_are_kept() {
 }
 
 #[test]
+fn keys_are_in_the_log_only_where_the_operator_wants_them() {
+    for wanted in [false, true] {
+        let relay = Relay::start(if wanted { &["--log-srtp-keys"] } else { &[] });
+        let (a, b) = (Key::random(CM80), Key::random("AEAD_AES_256_GCM"));
+        let mut call = Call::new(&relay, "logged", Some(a), Some(b));
+        call.negotiate();
+        call.talk(2);
+        let ends = [&call.a, &call.b].map(|side| side.security.as_ref().expect("keys"));
+        let keys = ends.into_iter().flat_map(|end| [&end.send, &end.receive]);
+        let texts: Vec<String> = keys
+            .map(|key| key.to_line(1).rsplit(':').next().expect("a key").trim_end_matches('=').to_owned())
+            .collect();
+        call.delete();
+        let log = relay.process.log();
+        for text in texts {
+            assert_eq!(log.contains(&text), wanted, "{text}");
+        }
+        let lines = log.lines().filter(|line| line.contains("SRTP key")).count();
+        // Two streams of two sides, both directions.
+        assert_eq!(lines, if wanted { 8 } else { 0 }, "{log}");
+    }
+}
+
+#[test]
 fn transcoding_works_between_secured_parties() {
     let relay = Relay::start(&[]);
     let mut call =

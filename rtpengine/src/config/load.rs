@@ -139,6 +139,7 @@ fn build(
             Some("none") => SsrcReporting::None,
             _ => SsrcReporting::Full,
         },
+        log_srtp_keys: settings.flag("log-srtp-keys"),
         max_recv_iters: settings.positive_int("max-recv-iters"),
         recording: recording(settings, notices),
         music_on_hold: MusicOnHoldConfig {

@@ -92,6 +92,8 @@ pub struct Config {
     pub rtcp: RtcpConfig,
     /// Where SSRC statistics go in query replies.
     pub ssrc_reporting: SsrcReporting,
+    /// SRTP keys go into the log.
+    pub log_srtp_keys: bool,
     /// Most packets one socket delivers before the worker looks at others.
     pub max_recv_iters: u32,
     /// Recording.
@@ -305,6 +307,7 @@ impl Config {
             max_bandwidth: 0,
             rtcp: RtcpConfig::default(),
             ssrc_reporting: SsrcReporting::Full,
+            log_srtp_keys: false,
             max_recv_iters: 50,
             recording: RecordingConfig {
                 dir: None,

@@ -54,7 +54,7 @@ const MORE_LOGGING: &[OptionSpec] = &[
         .not_yet(),
     O::text("log-facility-rtcp", FACILITY_ARG, "Syslog facility of RTCP data").words(FACILITIES).not_yet(),
     O::text("log-facility-dtmf", FACILITY_ARG, "Syslog facility of DTMF events").words(FACILITIES).not_yet(),
-    O::flag("log-srtp-keys", "Log SRTP keys at error level").not_yet(),
+    O::flag("log-srtp-keys", "Log SRTP keys at error level"),
     O::flag("debug-srtp", "Log details of SRTP").not_yet(),
     O::text("dtmf-log-dest", REMOTE, "Send DTMF events as JSON datagrams to this address"),
     O::flag("dtmf-log-ng-tcp", "Send DTMF events to all ng clients over TCP"),

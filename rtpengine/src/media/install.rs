@@ -101,6 +101,7 @@ impl Worker {
         for (_, slot) in &call.streams {
             self.start_piercing(*slot);
             self.start_reporting(*slot);
+            self.log_keys(*slot);
         }
         // Players of streams that are gone end.
         let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
@@ -229,7 +230,7 @@ impl Worker {
         self.detach(slot);
         if let Some(stream) = self.streams.remove(slot) {
             if stream.dtls.is_some() {
-                self.output.dtls.close(stream.id);
+                self.output.dtls.close(stream.id, stream.path_socket());
             }
             // Control may hold the socket open for longer; it must not wake us any more. Where nobody does, closing it ends that.
             if Arc::strong_count(&stream.socket) > 1 {

@@ -47,6 +47,8 @@ const ELSEWHERE_OTHERS: (u32, u32) = (10, 20);
 struct Keyed<T> {
     current: Option<Keys<T>>,
     previous: Option<Keys<T>>,
+    /// Nobody has asked for the present key since it came.
+    is_new: bool,
 }
 
 struct Keys<T> {
@@ -58,7 +60,7 @@ struct Keys<T> {
 
 impl<T> Default for Keyed<T> {
     fn default() -> Self {
-        Self { current: None, previous: None }
+        Self { current: None, previous: None, is_new: false }
     }
 }
 
@@ -69,6 +71,7 @@ impl<T> Keyed<T> {
         if is(&self.current) {
             return false;
         }
+        self.is_new = true;
         if wanted.is_some() && is(&self.previous) {
             std::mem::swap(&mut self.current, &mut self.previous);
             return true;
@@ -113,6 +116,14 @@ impl Security {
                 .map(|(at_once, per_second)| Budget::new(now, at_once, per_second))
         });
         budgets[usize::from(knows_ssrc)].take(now)
+    }
+
+    /// The present keys that are new since this was asked last, and for which direction they are.
+    pub fn take_new_keys(&mut self) -> impl Iterator<Item = (&'static str, &MasterKey)> {
+        let receive = std::mem::take(&mut self.receive.is_new).then_some(self.receive.current.as_ref());
+        let send = std::mem::take(&mut self.send.is_new).then_some(self.send.current.as_ref());
+        let receive = receive.flatten().map(|keys| ("in", &*keys.master));
+        receive.into_iter().chain(send.flatten().map(|keys| ("out", &*keys.master)))
     }
 
     /// Verifies and decrypts in place; returns the length of the clear packet.

@@ -68,6 +68,8 @@ pub struct Worker {
     events: mpsc::Sender<MediaEvent>,
     pub(super) shared: Arc<WorkerShared>,
     max_packets: usize,
+    /// New keys go into the log.
+    pub(super) logs_keys: bool,
     load: Load,
     /// Control does not wake us, since we look at the inbox again within [`GATHER`].
     expecting: bool,
@@ -121,6 +123,7 @@ impl Worker {
             events,
             shared,
             max_packets: (config.max_recv_iters as usize).max(1),
+            logs_keys: config.log_srtp_keys,
             load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
             expecting: false,
             commanded: false,

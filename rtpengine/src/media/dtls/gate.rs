@@ -47,7 +47,8 @@ pub enum Order {
     Open(Box<Opening>),
     /// The party is here now.
     Path(StreamId, Option<Place>),
-    Close(StreamId),
+    /// Tell the party, through this socket if the others are gone, and forget the stream.
+    Close(StreamId, Arc<LocalPort>),
     /// Say that all orders before this one have been carried out.
     Report(mpsc::SyncSender<()>),
     Shutdown,
@@ -211,9 +212,9 @@ impl Gate {
         }
     }
 
-    /// Forgets the association of a stream.
-    pub fn close(&self, stream: StreamId) {
-        self.tell(Order::Close(stream));
+    /// Ends the association of a stream whose party is reached by this socket.
+    pub fn close(&self, stream: StreamId, socket: &Arc<LocalPort>) {
+        self.tell(Order::Close(stream, Arc::clone(socket)));
     }
 
     /// Says `done` once the thread has let go of all streams that were closed.

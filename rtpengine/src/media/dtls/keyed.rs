@@ -30,7 +30,7 @@ impl Worker {
         let (gate, now) = (&self.output.dtls, self.output.now.instant);
         let StreamSecurity::Dtls(plan) = &wanted.security else {
             if stream.dtls.take().is_some() {
-                gate.close(stream.id);
+                gate.close(stream.id, stream.path_socket());
                 stream.shared.dtls_suite.store(0, Relaxed);
             }
             return;
@@ -77,6 +77,9 @@ impl Worker {
         stream.publish_peer();
         stream.shared.dtls_suite.store(suite.map_or(0, |index| index as u32 + 1), Relaxed);
         let (call, id, peer) = (stream.call, stream.id, stream.learner.peer());
+        if let Some(slot) = slot {
+            self.log_keys(slot);
+        }
         if let (Some(peer), Some(slot)) = (peer.filter(|_| peer != before), slot) {
             self.tell_path(slot);
             self.tell(MediaEvent::EndpointLearned { call, stream: id, peer });

@@ -135,7 +135,12 @@ impl Shaker {
                         self.wind(id);
                     }
                 }
-                Order::Close(id) => drop(self.streams.remove(&id)),
+                // The socket that came with it is open until the party has been told.
+                Order::Close(id, _socket) => {
+                    if let Some(mut stream) = self.streams.remove(&id) {
+                        stream.associations.close(&mut stream.sockets.sender());
+                    }
+                }
                 // Whoever asked may have stopped waiting.
                 Order::Report(done) => drop(done.try_send(())),
                 Order::Shutdown => return Next::Stop,

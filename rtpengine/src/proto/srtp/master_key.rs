@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
 use super::suite::{CipherKind, MAX_KEY_SALT, Suite};
@@ -106,12 +108,30 @@ impl MasterKey {
         self.key_salt == other.key_salt
     }
 
+    /// Key, salt and key identifier as in SDES: the one way to print them.
+    pub fn reveal(&self) -> impl fmt::Display {
+        let mut text = Zeroizing::new(BASE64.encode(&self.key_salt[..self.suite.key_salt_octets()]));
+        if !self.mki.is_empty() {
+            text.push('|');
+            self.mki.iter().for_each(|octet| text.push_str(&format!("{octet:02x}")));
+        }
+        Revealed(text)
+    }
+
     pub(super) fn key(&self) -> &[u8] {
         &self.key_salt[..self.suite.key_octets]
     }
 
     pub(super) fn salt(&self) -> &[u8] {
         &self.key_salt[self.suite.key_octets..self.suite.key_salt_octets()]
+    }
+}
+
+struct Revealed(Zeroizing<String>);
+
+impl fmt::Display for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -177,6 +177,37 @@ fn established_association_is_let_go_and_the_party_may_begin_again() {
 }
 
 #[test]
+fn orderly_end_is_told_to_the_party_once_however_late() {
+    for (later, ended_by_party) in [(Duration::ZERO, false), (LINGER, false), (Duration::ZERO, true)] {
+        let now = Instant::now();
+        let place = source(1, Trust::Peer);
+        let mut associations = passive(None);
+        let mut party = Other::party(place);
+        party.finish(&mut associations, now).expect("keys");
+        assert_eq!(party.endpoint.poll_event().map(|event| matches!(event, Event::Keyed(_))), Some(true));
+        associations.handle_timeout(now + later, &mut |_, _| ());
+        if ended_by_party {
+            party.endpoint.close();
+            party.turn(&mut associations, now);
+        }
+        let mut sent = Vec::new();
+        for _ in 0..2 {
+            associations.close(&mut |way, octets| sent.push((way, octets.to_vec())));
+        }
+        if ended_by_party {
+            assert_eq!(sent, []);
+            continue;
+        }
+        let [(way, octets)] = &sent[..] else { panic!("{later:?}: {sent:?}") };
+        assert_eq!(*way, place.way);
+        party.endpoint.handle_datagram(now, octets).expect("understood");
+        assert!(matches!(party.endpoint.poll_event(), Some(Event::Closed)), "{later:?}");
+    }
+    let mut idle = passive(None);
+    idle.close(&mut |_, _| panic!("nobody is there"));
+}
+
+#[test]
 fn client_begins_when_the_party_is_known_and_follows_it() {
     let now = Instant::now();
     let mut sent: Vec<(Way, Option<ClientRandom>)> = Vec::new();
