@@ -268,6 +268,27 @@ pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
     (way.default.clone(), way.listed.clone())
 }
 
+/// What happens to each payload type that `from` sends towards `to` when everything is decoded that can be.
+pub fn decoded_handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
+    let codecs = all_decoded(&from.coding.negotiated);
+    let Way { default, listed, .. } = Way::new(handlers_by(&codecs, from, to), from.coding.shown());
+    (default, listed)
+}
+
+/// The same on a subscription.
+pub fn decoded_subscribed_handling(
+    negotiated: &Negotiated,
+    side: Side,
+) -> (Handling, Vec<(u8, Handling)>) {
+    let codecs = all_decoded(negotiated);
+    let (ptime, fixed) = (negotiated.ptime, negotiated.fixed.clone());
+    subscribed_handling(&Negotiated { codecs, ptime, fixed, ..Negotiated::default() }, side)
+}
+
+fn all_decoded(negotiated: &Negotiated) -> CodecState {
+    CodecState { force_transcoding: true, ..negotiated.codecs.clone() }
+}
+
 /// What happens to each payload type on a subscription whose source is `side` of `negotiated`.
 pub fn subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Vec<(u8, Handling)>) {
     let (state, ptime) = (&negotiated.codecs, &negotiated.ptime);
@@ -372,16 +393,19 @@ pub fn heard_as(from: &Media, to: &Media, payload_type: u8) -> Option<PayloadFor
 }
 
 fn handlers(from: &Media, to: &Media) -> Vec<PayloadHandler> {
-    let state = &from.coding.negotiated;
-    let ptime = &state.ptime;
+    handlers_by(&from.coding.negotiated.codecs, from, to)
+}
+
+fn handlers_by(codecs: &CodecState, from: &Media, to: &Media) -> Vec<PayloadHandler> {
+    let ptime = &from.coding.negotiated.ptime;
     match from.coding.side {
         Side::Offerer => {
             let times = times_from_offerer(ptime, to.coding.is_ptime_overridden());
-            state.codecs.handlers_from_offerer(times, &Registry::BUILD)
+            codecs.handlers_from_offerer(times, &Registry::BUILD)
         }
         Side::Answerer => {
             let overridden = to.coding.is_ptime_overridden() || from.coding.is_ptime_overridden();
-            state.codecs.handlers_from_answerer(times_from_answerer(ptime, overridden), &Registry::BUILD)
+            codecs.handlers_from_answerer(times_from_answerer(ptime, overridden), &Registry::BUILD)
         }
     }
 }

@@ -7,6 +7,7 @@ use codec::PayloadFormat;
 use codec::header_extension::Ids;
 
 use super::coding;
+use super::digits;
 use super::echo::{self, Routing};
 use super::fax;
 use super::model::{Call, Media, Party, PartyId};
@@ -35,8 +36,24 @@ impl TapDirections {
     }
 }
 
+/// What plans depend on beside the call.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanOptions {
+    pub tap: TapDirections,
+    /// `dtmf-no-suppress`
+    pub keeps_audio_beside_digits: bool,
+}
+
+impl From<TapDirections> for PlanOptions {
+    fn from(tap: TapDirections) -> Self {
+        Self { tap, keeps_audio_beside_digits: false }
+    }
+}
+
 /// The whole plan of a call.
-pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
+pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
+    let options = options.into();
+    let directions = options.tap;
     let mut plan = CallPlan {
         key: call.key,
         streams: Vec::new(),
@@ -68,7 +85,9 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
         for (position, (media, opposite)) in party.media.iter().zip(&call.party(partner).media).enumerate() {
             let first = plan.edges.len();
             edges(&mut plan, (position, media), opposite, closed);
-            treat(&mut plan.edges[first..], call, (PartyId(number), media), (partner, opposite));
+            let edges = &mut plan.edges[first..];
+            let treated = Treated { call, from: (PartyId(number), media), to: (partner, opposite), options };
+            treated.treat(edges, || coding::decoded_handling(media, opposite));
         }
     }
     for subscription in &call.subscriptions {
@@ -77,16 +96,49 @@ pub fn plan(call: &Call, directions: TapDirections) -> CallPlan {
             let first = plan.edges.len();
             subscribed(&mut plan, subscription, (position, source), sink, call.drop_traffic);
             let ends = [subscription.source.party, subscription.sink.party];
-            treat(&mut plan.edges[first..], call, (ends[0], source), (ends[1], sink));
+            let treated = Treated { call, from: (ends[0], source), to: (ends[1], sink), options };
+            treated.treat(&mut plan.edges[first..], || {
+                coding::decoded_subscribed_handling(&subscription.negotiated, subscription.side)
+            });
         }
     }
+    listen(&mut plan, call);
     plan
 }
 
-/// Applies what commands have switched to the edges of a media's RTP.
-fn treat(edges: &mut [EdgePlan], call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) {
-    for edge in edges.iter_mut().filter(|edge| edge.from == from.1.streams[0].id && edge.rtp_to.is_some()) {
-        edge.treatment = switches::treatment(call, from, to);
+/// Edges from one media to another.
+struct Treated<'c> {
+    call: &'c Call,
+    from: (PartyId, &'c Media),
+    to: (PartyId, &'c Media),
+    options: PlanOptions,
+}
+
+impl Treated<'_> {
+    /// Applies what commands have switched, and what digits need, to the edges of a media's RTP.
+    fn treat(&self, edges: &mut [EdgePlan], decoded: impl FnOnce() -> (Handling, Vec<(u8, Handling)>)) {
+        let Self { call, from, to, options } = *self;
+        let mut own = edges.iter_mut().filter(|edge| edge.from == from.1.streams[0].id);
+        let Some(edge) = own.next() else { return };
+        let mut wishes = switches::about_digits(call, from.0, to.0);
+        wishes.keeps_audio = options.keeps_audio_beside_digits;
+        digits::arm(edge, from.1, to.1, wishes, decoded);
+        for edge in std::iter::once(edge).chain(own).filter(|edge| edge.rtp_to.is_some()) {
+            edge.treatment = switches::treatment(call, from, to);
+        }
+    }
+}
+
+/// Digits are looked for in the audio of those who want it, and of those whose tones are found for others anyway.
+fn listen(plan: &mut CallPlan, call: &Call) {
+    let CallPlan { streams, edges, .. } = plan;
+    let finds = |edge: &EdgePlan| edge.dtmf.as_ref().is_some_and(|dtmf| dtmf.tones.is_some());
+    for id in edges.iter().filter(|edge| finds(edge)).map(|edge| edge.from) {
+        streams.iter_mut().filter(|stream| stream.id == id).for_each(|stream| stream.detects_tones = true);
+    }
+    for media in call.parties.iter().filter(|party| party.detect_dtmf).flat_map(|party| &party.media) {
+        let id = media.streams[0].id;
+        streams.iter_mut().filter(|stream| stream.id == id).for_each(|stream| stream.detects_tones = true);
     }
 }
 

@@ -19,7 +19,6 @@ use crate::media::plan::{CallKey, StreamId};
 use crate::media::treatment::{InjectionForm, InjectionPlan};
 use crate::negotiate::signal::Signal;
 use crate::play::tones;
-use crate::proto::dtmf;
 
 /// A digit as those who want to know are told about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +67,9 @@ impl Engine {
         if signal.flags.inject_dtmf {
             call.party_mut(sender).inject_dtmf = true;
         }
+        if signal.flags.detect_dtmf {
+            call.party_mut(sender).detect_dtmf = true;
+        }
         if signal.flags.block_dtmf {
             let security = DtmfSecurity::new(&signal.dtmf, Instant::now());
             if let Some(at) = security.deadline() {
@@ -85,6 +87,18 @@ impl Engine {
                 ),
             }
         }
+    }
+
+    /// Switches whether digits are looked for in what a party sends; `false` when there is no such party.
+    pub fn detect_tones(&self, call_id: &str, tag: &str, position: Position) -> bool {
+        let Some(handle) = self.store.get(call_id) else { return false };
+        let mut call = lock(&handle);
+        let Some(party) = call.by_tag(tag) else { return false };
+        call.party_mut(party).detect_dtmf = position == Position::On;
+        if !call.ended {
+            self.install(&call);
+        }
+        true
     }
 
     /// A party's digit has ended, or one that was added to what it sends.
@@ -161,16 +175,19 @@ impl Engine {
             let delay = switches.filter_map(|s| s.dtmf.as_ref()).map(|security| security.delay).max();
             let Some(delay) = delay.filter(|delay| !delay.is_zero()) else { continue };
             let Some(source) = call.party(party).media.get(position) else { continue };
-            let Some(form) = event_form(sink) else { continue };
+            let duration = digit.duration.clamp(Duration::from_millis(40), Duration::from_secs(5));
+            let key = Key { code: digit.code, volume: digit.volume, duration, pause: SHORTEST_PAUSE };
+            let Some(form) = form_for(source, sink, &key) else { continue };
             let plan = InjectionPlan {
                 from: source.streams[0].id,
                 to: sink.streams[0].id,
                 not_before: now + delay.saturating_sub(digit.duration),
                 code: digit.code,
                 volume: digit.volume,
-                duration: digit.duration.clamp(Duration::from_millis(40), Duration::from_secs(5)),
-                pause: Duration::from_millis(40),
+                duration,
+                pause: SHORTEST_PAUSE,
                 form,
+                keeps_audio: false,
                 treated: true,
                 reported: false,
             };
@@ -202,7 +219,7 @@ impl Engine {
         };
         let mut plans = Vec::new();
         for party in parties {
-            press(&call, party, key, &mut plans)?;
+            press(&call, party, key, self.config.dtmf.keeps_audio, &mut plans)?;
         }
         for plan in plans {
             self.plane.inject(call.worker, call.key, plan);
@@ -210,6 +227,9 @@ impl Engine {
         Ok(())
     }
 }
+
+/// RFC 4733 §2.1: digits are so much apart at least.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(40);
 
 /// A key to be pressed.
 #[derive(Clone, Copy)]
@@ -221,7 +241,13 @@ struct Key {
 }
 
 /// What has to be added for everybody who hears a party.
-fn press(call: &Call, party: PartyId, key: Key, plans: &mut Vec<InjectionPlan>) -> Result<(), CommandError> {
+fn press(
+    call: &Call,
+    party: PartyId,
+    key: Key,
+    keeps_audio: bool,
+    plans: &mut Vec<InjectionPlan>,
+) -> Result<(), CommandError> {
     let sender = call.party(party);
     let position = sender
         .media
@@ -246,18 +272,7 @@ fn press(call: &Call, party: PartyId, key: Key, plans: &mut Vec<InjectionPlan>) 
         if !(sender.inject_dtmf && call.party(to).inject_dtmf) {
             continue;
         }
-        let form = match event_form(sink) {
-            Some(form) => form,
-            None => {
-                let format =
-                    coding::heard_as(source, sink, in_use).ok_or(CommandError::NoInjectionHandler)?;
-                let ptime_ms = sink.remote.as_ref().and_then(|remote| remote.ptime_ms).unwrap_or(20);
-                let frequencies = dtmf::frequencies(key.code).ok_or(CommandError::NoSuchDigit)?;
-                let frames = tones::encode(&format, ptime_ms, &frequencies, key.volume, key.duration)
-                    .map_err(|_| CommandError::NoInjectionHandler)?;
-                InjectionForm::Tones(Arc::new(frames))
-            }
-        };
+        let form = form_for(source, sink, &key).ok_or(CommandError::NoInjectionHandler)?;
         plans.push(InjectionPlan {
             from: source.streams[0].id,
             to: sink.streams[0].id,
@@ -266,12 +281,26 @@ fn press(call: &Call, party: PartyId, key: Key, plans: &mut Vec<InjectionPlan>) 
             volume: key.volume,
             duration: key.duration,
             pause: key.pause,
+            keeps_audio: keeps_audio && matches!(form, InjectionForm::Event { .. }),
             form,
             treated: false,
             reported: std::mem::take(&mut reported),
         });
     }
     if reported { Err(CommandError::NoInjectionHandler) } else { Ok(()) }
+}
+
+/// How a party is sent a digit: as event packets if it takes them, else as tones in the codec that it hears the source in.
+fn form_for(source: &Media, sink: &Media, key: &Key) -> Option<InjectionForm> {
+    if let Some(form) = event_form(sink) {
+        return Some(form);
+    }
+    let in_use = source.streams[0].shared.payload_type_in_use()?;
+    let format = coding::heard_as(source, sink, in_use)?;
+    let ptime_ms = sink.remote.as_ref().and_then(|remote| remote.ptime_ms).unwrap_or(20);
+    let frequencies = codec::dtmf::frequencies(key.code)?;
+    let frames = tones::encode(&format, ptime_ms, &frequencies, key.volume, key.duration).ok()?;
+    Some(InjectionForm::Tones(Arc::new(frames)))
 }
 
 /// Event packets, when this is what the party takes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codec::graph::Instead;
 use smol_str::SmolStr;
 
 use super::coding;
@@ -158,6 +159,18 @@ impl DtmfSecurity {
                 _ => DtmfTreatment::Drop,
             },
         }
+    }
+
+    /// What becomes of digits in audio; `None`: they pass.
+    pub fn instead(&self) -> Option<Instead> {
+        Some(match self.mode {
+            Mode::Off | Mode::Drop => return None,
+            Mode::Silence => Instead::Silence,
+            Mode::Random => Instead::Random,
+            Mode::Zero => Instead::Digit(0),
+            Mode::Digit => Instead::Digit(self.digit),
+            Mode::Tone => Instead::Sine(self.frequencies.as_slice().into(), self.volume),
+        })
     }
 
     /// A digit of the sender has ended; `true` when the mode has changed.

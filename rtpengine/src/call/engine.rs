@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use smol_str::SmolStr;
 
 use super::alarms::Alarms;
-use super::compile::{TapDirections, plan};
+use super::compile::{PlanOptions, TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::Participant;
 use super::error::CommandError;
@@ -58,7 +58,7 @@ pub struct Engine {
     /// Calls of another instance among those in the store.
     pub(super) foreign: AtomicUsize,
     pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
-    pub(super) tap: TapDirections,
+    pub(super) plan_options: PlanOptions,
     /// Some party has music on hold to play.
     pub(super) music_known: AtomicBool,
     /// 12 hexadecimal digits, random per process (loop protection).
@@ -82,7 +82,10 @@ impl Engine {
         let Services { config, pool, plane, recorder, identity } = services;
         Self {
             interfaces: Interfaces::new(&config),
-            tap: TapDirections::new(config.recording.direction),
+            plan_options: PlanOptions {
+                tap: TapDirections::new(config.recording.direction),
+                keeps_audio_beside_digits: config.dtmf.keeps_audio,
+            },
             instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff).into(),
             store: CallStore::default(),
             fragments: EarlyFragments::default(),
@@ -262,7 +265,7 @@ impl Engine {
     }
 
     pub(super) fn install(&self, call: &Call) {
-        self.plane.install(call.worker, plan(call, self.tap));
+        self.plane.install(call.worker, plan(call, self.plan_options));
     }
 }
 

@@ -17,6 +17,7 @@ mod compile;
 mod connect;
 mod delete;
 mod dialogue;
+mod digits;
 mod dtmf;
 mod dtmf_security;
 mod dump;

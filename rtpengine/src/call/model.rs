@@ -117,6 +117,8 @@ pub struct Party {
     pub switches: Switches,
     /// Digits may be added to what it sends, if its hearer says so as well.
     pub inject_dtmf: bool,
+    /// Digits are looked for in the audio that it sends, too.
+    pub detect_dtmf: bool,
     /// `start forwarding` of this party.
     pub forwarding: bool,
     pub routing: Routing,
@@ -305,6 +307,7 @@ impl Party {
             player: None,
             switches: Switches::default(),
             inject_dtmf: false,
+            detect_dtmf: false,
             forwarding: false,
             routing: Routing::Associates,
             music_on_hold: None,

@@ -3,6 +3,7 @@
 //! A switch of the call is for everything that is sent, one of a party for what that party sends, one of a flow for what one party sends
 //! to one other. Media are blocked or silenced when any of the three says so; of DTMF security modes the call's wins, then the flow's.
 
+use super::digits::Wishes;
 use super::dtmf_security::DtmfSecurity;
 use super::engine::Engine;
 use super::error::CommandError;
@@ -146,6 +147,18 @@ pub fn treatment(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) ->
             && hearer.inject_dtmf
             && from.1.is_rtp()
             && from.1.media_type == "audio",
+    }
+}
+
+/// What becomes of tones in what goes from one party to another.
+pub fn about_digits(call: &Call, from: PartyId, to: PartyId) -> Wishes {
+    let flow = call.flows.iter().find(|flow| (flow.from, flow.to) == (from, to));
+    let all = [Some(&call.switches), flow.map(|flow| &flow.switches), Some(&call.party(from).switches)];
+    let securities = || all.iter().flatten().filter_map(|switches| switches.dtmf.as_deref());
+    Wishes {
+        instead: securities().find(|security| security.is_on()).and_then(DtmfSecurity::instead),
+        delayed: securities().any(|security| !security.delay.is_zero()),
+        keeps_audio: false,
     }
 }
 

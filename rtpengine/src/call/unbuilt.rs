@@ -13,11 +13,10 @@ pub fn warn(signal: &Signal) {
 }
 
 fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
-    let (flags, network, recording) = (&signal.flags, &signal.network, &signal.recording);
+    let (network, recording) = (&signal.network, &signal.recording);
     [
         (network.audio_player.is_some(), "audio-player"),
         (network.delay_buffer_ms.is_some(), "delay-buffer"),
-        (flags.detect_dtmf, "detect-DTMF (of tones; event packets are always looked at)"),
         (recording.recording_vsc, "recording-vsc"),
         (recording.recording_announcement, "recording-announcement"),
         (signal.identity.xmlrpc_callback.is_some(), "xmlrpc-callback"),

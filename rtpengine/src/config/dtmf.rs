@@ -15,6 +15,8 @@ pub struct DtmfConfig {
     pub over_ng_tcp: bool,
     /// Not `dtmf-no-log-injects`: digits of `play DTMF` are told about as well.
     pub report_injected: bool,
+    /// `dtmf-no-suppress`: audio goes on while a digit is sent as event packets.
+    pub keeps_audio: bool,
     /// `dtmf-digit-delay`: a longer pause between digits ends what they belong to.
     pub digit_delay: Duration,
 }
@@ -25,6 +27,7 @@ impl Default for DtmfConfig {
             log_destination: None,
             over_ng_tcp: false,
             report_injected: true,
+            keeps_audio: false,
             digit_delay: Duration::from_millis(2500),
         }
     }
@@ -46,6 +49,7 @@ impl DtmfConfig {
         Ok(Self {
             log_destination: settings.text("dtmf-log-dest").map(destination).transpose()?,
             over_ng_tcp: settings.flag("dtmf-log-ng-tcp"),
+            keeps_audio: settings.flag("dtmf-no-suppress"),
             report_injected: !settings.flag("dtmf-no-log-injects"),
             digit_delay: Duration::from_millis(u64::try_from(settings.int("dtmf-digit-delay")).unwrap_or(0)),
         })

@@ -58,7 +58,7 @@ const MORE_LOGGING: &[OptionSpec] = &[
     O::flag("debug-srtp", "Log details of SRTP").not_yet(),
     O::text("dtmf-log-dest", REMOTE, "Send DTMF events as JSON datagrams to this address"),
     O::flag("dtmf-log-ng-tcp", "Send DTMF events to all ng clients over TCP"),
-    O::flag("dtmf-no-suppress", "Do not suppress audio while a DTMF event is sent").not_yet(),
+    O::flag("dtmf-no-suppress", "Do not suppress audio while a DTMF event is sent"),
     O::int("dtmf-digit-delay", "Longest pause between digits of a trigger, in ms").default("2500"),
     O::flag("dtmf-no-log-injects", "Do not report DTMF events made by 'play DTMF'"),
 ];

@@ -1,12 +1,14 @@
-//! Finding DTMF digits among the event packets of a stream.
+//! Finding DTMF digits among the event packets of a stream, and in its audio.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::PayloadFormat;
 use codec::def::Kind;
 use codec::rtp::RtpPacket;
 
+use super::inband::ToneListener;
 use super::ssrc::Seen;
 use crate::proto::dtmf::NamedEvent;
 
@@ -23,16 +25,21 @@ pub struct Digit {
     pub source: SocketAddr,
 }
 
-/// Follows the events of one stream. A digit is told once, at its first packet with the end bit, or when the next one begins and all
+/// Follows the events of one stream, and its audio where that is wanted. A digit is told once, at its first packet with the end bit, or when the next one begins and all
 /// end packets were lost.
 ///
 /// What a stranger can make expensive is telling: [`BURST`] digits at once and [`PER_SECOND`] after that, further ones are left out.
+#[derive(Default)]
 pub struct Detector {
     formats: EventFormats,
     current: Option<Current>,
+    tones: Option<Box<ToneListener>>,
+    /// The event packet that came last: its digit, and when.
+    last_event: Option<(u8, Instant)>,
     /// At most [`BURST`] that wait to be asked for, the next one last; has no memory before the first digit.
     told: Vec<Digit>,
-    left: u32,
+    /// Digits told since `since`.
+    spent: u32,
     since: Option<Instant>,
 }
 
@@ -54,6 +61,8 @@ struct Current {
     is_told: bool,
 }
 
+/// A tone and an event of the same digit that are no further apart are the same key.
+const BESIDE: Duration = Duration::from_millis(150);
 /// Digits that are told in a row.
 const BURST: u32 = 8;
 /// Nobody presses more keys: RFC 4733 digits are 40 ms and as much apart at the least.
@@ -88,23 +97,28 @@ impl EventFormats {
 }
 
 impl Detector {
-    pub fn new(formats: EventFormats) -> Self {
-        Self { formats, current: None, told: Vec::new(), left: BURST, since: None }
-    }
-
-    /// Takes over what the party sends from now on.
-    pub fn update(&mut self, formats: EventFormats) {
+    /// Takes over what the party sends from now on; with `audio`, digits are looked for in that, too.
+    pub fn update(&mut self, formats: EventFormats, audio: Option<&Arc<[PayloadFormat]>>) {
         self.formats = formats;
+        match (audio, &mut self.tones) {
+            (None, tones) => *tones = None,
+            (Some(formats), Some(tones)) => tones.update(formats),
+            (Some(formats), tones) => *tones = Some(Box::new(ToneListener::new(formats))),
+        }
     }
 
     /// Packets of this payload type are to be given to [`Detector::received`].
     #[inline]
     pub fn listens_to(&self, payload_type: u8) -> bool {
-        self.formats.contains(payload_type)
+        self.tones.is_some() || self.formats.contains(payload_type)
     }
 
-    /// A packet of an event payload type arrived.
+    /// A packet of such a payload type arrived.
     pub fn received(&mut self, now: Instant, seen: &Seen, datagram: &[u8], source: SocketAddr) {
+        if !self.formats.contains(seen.payload_type) {
+            self.audio(now, seen, datagram, source);
+            return;
+        }
         let Some(event) =
             RtpPacket::parse(datagram).ok().and_then(|packet| NamedEvent::parse(packet.payload()))
         else {
@@ -113,6 +127,7 @@ impl Detector {
         if !event.is_digit() {
             return;
         }
+        self.last_event = Some((event.code, now));
         let same = |current: &Current| current.ssrc == seen.ssrc && current.timestamp == seen.timestamp;
         if let Some(before) = self.current.filter(|current| !same(current)) {
             if before.ssrc == seen.ssrc && before.timestamp.wrapping_sub(seen.timestamp) < 0x8000_0000 {
@@ -144,20 +159,37 @@ impl Detector {
         self.told.pop()
     }
 
+    /// A packet of audio arrived.
+    fn audio(&mut self, now: Instant, seen: &Seen, datagram: &[u8], source: SocketAddr) {
+        while let Some(found) = self.tones.as_mut().and_then(|tones| tones.received(now, seen, datagram)) {
+            // Some telephones send tones beside their events: that is one digit.
+            let begin = now.checked_sub(found.duration + BESIDE);
+            let beside =
+                self.last_event.is_some_and(|(code, at)| code == found.code && begin.is_none_or(|b| at >= b));
+            if !beside {
+                self.count(now, Digit { source, ..found });
+            }
+        }
+    }
+
     fn tell(&mut self, now: Instant) {
         let Some(current) = self.current.as_mut().filter(|current| !current.is_told) else { return };
         current.is_told = true;
+        let digit = current.digit;
+        self.count(now, digit);
+    }
+
+    /// Tells a digit, if there have not been too many.
+    fn count(&mut self, now: Instant, digit: Digit) {
         let since = *self.since.get_or_insert(now);
         let seconds = now.saturating_duration_since(since).as_secs();
         if seconds > 0 {
             self.since = Some(since + Duration::from_secs(seconds));
             let more = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(PER_SECOND);
-            self.left = self.left.saturating_add(more).min(BURST.max(PER_SECOND));
+            self.spent = self.spent.saturating_sub(more);
         }
-        let Some(left) = self.left.checked_sub(1) else { return };
-        let digit = current.digit;
-        if self.told.len() < BURST as usize {
-            self.left = left;
+        if self.spent < BURST && self.told.len() < BURST as usize {
+            self.spent += 1;
             self.told.insert(0, digit);
         }
     }
@@ -180,7 +212,9 @@ mod tests {
     }
 
     fn detector() -> Detector {
-        Detector::new(EventFormats::of(&[PayloadFormat::new(101, "telephone-event", 8000, 1)]))
+        let mut detector = Detector::default();
+        detector.update(EventFormats::of(&[PayloadFormat::new(101, "telephone-event", 8000, 1)]), None);
+        detector
     }
 
     fn event(code: u8, end: bool, duration: u16) -> NamedEvent {

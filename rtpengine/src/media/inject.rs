@@ -137,7 +137,8 @@ impl Injection {
                 let source = edge.transcoding.as_mut().and_then(|t| t.of(ssrc));
                 source.and_then(|s| s.transcoder.outgoing_timestamp(timestamp)).unwrap_or(timestamp)
             });
-            filter.injecting = Some(number).filter(|_| ready && self.timestamp.is_some());
+            filter.injecting =
+                Some(number).filter(|_| ready && self.timestamp.is_some() && !self.plan.keeps_audio);
         }
         let first = self.timestamp.filter(|_| ready);
         if let Some(timestamp) = first {

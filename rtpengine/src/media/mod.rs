@@ -18,6 +18,7 @@ pub mod event;
 mod filter;
 mod forward;
 mod ice;
+mod inband;
 mod inject;
 mod install;
 pub mod key_log;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use codec::PayloadFormat;
-use codec::graph::TranscodePlan;
+use codec::graph::{DtmfPlan, TranscodePlan};
 use codec::header_extension::Ids;
 use smol_str::SmolStr;
 
@@ -83,6 +83,8 @@ pub struct StreamPlan {
     pub generates_rtcp: bool,
     /// The party's profile has feedback messages (RFC 4585); where it has not, those of a party whose profile has do not reach it.
     pub feedback: bool,
+    /// Digits are looked for in the audio, too, and told about.
+    pub detects_tones: bool,
 }
 
 impl StreamPlan {
@@ -128,6 +130,7 @@ impl StreamPlan {
             ice: None,
             generates_rtcp: false,
             feedback: true,
+            detects_tones: false,
         }
     }
 }
@@ -242,6 +245,8 @@ pub struct EdgePlan {
     pub section: Option<u8>,
     /// What commands ask for beside that.
     pub treatment: Treatment,
+    /// What becomes of digits where audio is decoded.
+    pub dtmf: Option<Arc<DtmfPlan>>,
 }
 
 impl EdgePlan {
@@ -256,6 +261,7 @@ impl EdgePlan {
             by_payload_type: Vec::new(),
             section: None,
             treatment: Treatment::default(),
+            dtmf: None,
         }
     }
 }

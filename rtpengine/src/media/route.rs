@@ -79,8 +79,8 @@ impl Edge {
             }
             table
         });
-        let transcoding =
-            (!plans.is_empty()).then(|| Box::new(Transcoding::new(plans, passing(plan, formats))));
+        let transcoding = (!plans.is_empty())
+            .then(|| Box::new(Transcoding::new(plans, passing(plan, formats)).with_dtmf(plan.dtmf.clone())));
         let filter =
             (!plan.treatment.is_none()).then(|| Box::new(Filter::new(plan.treatment.clone(), formats[0])));
         let rewrites = plan.by_payload_type.iter().map(|(_, handling)| handling).chain([&plan.default]);

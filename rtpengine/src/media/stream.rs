@@ -158,12 +158,16 @@ impl Stream {
             (None, _) => None,
         };
         self.dtmf = match (EventFormats::of(&plan.formats), self.dtmf.take()) {
-            (events, _) if events.is_empty() || self.expect == Expect::Rtcp => None,
-            (events, Some(mut detector)) => {
-                detector.update(events);
+            (events, _)
+                if events.is_empty() && !plan.detects_tones || !self.carries_rtp() =>
+            {
+                None
+            }
+            (events, before) => {
+                let mut detector = before.unwrap_or_default();
+                detector.update(events, plan.detects_tones.then_some(&plan.formats));
                 Some(detector)
             }
-            (events, None) => Some(Box::new(Detector::new(events))),
         };
         self.hidden_extensions = plan.hidden_extensions;
         self.feedback = plan.feedback;

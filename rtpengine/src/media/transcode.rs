@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::PayloadFormat;
-use codec::graph::{TranscodePlan, Transcoder};
+use codec::graph::{DtmfPlan, TranscodePlan, Transcoder};
 use rand::Rng;
 
 use super::numbering::Numbering;
@@ -29,12 +29,15 @@ const REPLANS: u32 = 8;
 /// After this a codec that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
+const NO_DTMF: DtmfPlan = DtmfPlan { events_become_tones: false, tones: None };
+
 /// All sources of one edge.
 pub struct Transcoding {
     plans: Vec<Codecs>,
     companions: Vec<Companion>,
     /// A codec passes on the same edge: packets of an SSRC that was never transcoded pass as well.
     passes_codec: bool,
+    dtmf: Option<Arc<DtmfPlan>>,
     pub sources: Vec<Source>,
 }
 
@@ -94,8 +97,14 @@ impl Transcoding {
             plans: plans.into_iter().map(|plan| Codecs { plan, retry_at: None, chain: None }).collect(),
             passes_codec: companions.iter().any(|c| !c.source.is_supplemental()),
             companions,
+            dtmf: None,
             sources: Vec::with_capacity(MAX_SOURCES),
         }
+    }
+
+    /// What becomes of digits.
+    pub fn with_dtmf(self, dtmf: Option<Arc<DtmfPlan>>) -> Self {
+        Self { dtmf, ..self }
     }
 
     /// Appears in the statistics from now on, as long as it lives.
@@ -119,6 +128,7 @@ impl Transcoding {
             for companion in &self.companions {
                 source.transcoder.set_companion(&companion.source, &companion.sink);
             }
+            source.transcoder.set_dtmf(self.dtmf.as_deref().unwrap_or(&NO_DTMF));
         }
         for codecs in &mut self.plans {
             let before = old.plans.iter().find(|before| before.plan == codecs.plan);
@@ -159,6 +169,9 @@ impl Transcoding {
         let mut transcoder = codecs.opened(now, result)?;
         for companion in &self.companions {
             transcoder.set_companion(&companion.source, &companion.sink);
+        }
+        if let Some(dtmf) = &self.dtmf {
+            transcoder.set_dtmf(dtmf);
         }
         self.sources.push(Source {
             ssrc,

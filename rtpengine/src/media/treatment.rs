@@ -77,6 +77,8 @@ pub struct InjectionPlan {
     pub pause: Duration,
     /// In what form.
     pub form: InjectionForm,
+    /// The source's packets go on beside it.
+    pub keeps_audio: bool,
     /// The edge's [`DtmfTreatment`] of the time when it begins applies to it.
     pub treated: bool,
     /// [`super::event::MediaEvent::DtmfEnded`] is told when it is over.

@@ -54,23 +54,6 @@ pub fn digit(code: u8) -> Option<char> {
     DIGITS.get(usize::from(code)).copied()
 }
 
-/// The two tones of a digit in Hz (ITU-T Q.23).
-pub fn frequencies(code: u8) -> Option<[u32; 2]> {
-    const LOW: [u32; 4] = [697, 770, 852, 941];
-    const HIGH: [u32; 4] = [1209, 1336, 1477, 1633];
-    let (row, column) = match digit(code)? {
-        '*' => (3, 0),
-        '0' => (3, 1),
-        '#' => (3, 2),
-        letter @ 'A'..='D' => (letter as usize - 'A' as usize, 3),
-        number => {
-            let place = number as usize - '1' as usize;
-            (place / 3, place % 3)
-        }
-    };
-    Some([LOW[row], HIGH[column]])
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -92,9 +75,9 @@ mod tests {
         for (letter, number, tones) in CASES {
             assert_eq!(code(*letter), Some(*number), "{letter}");
             assert_eq!(digit(*number), Some(letter.to_ascii_uppercase()));
-            assert_eq!(frequencies(*number), Some(*tones), "{letter}");
+            assert_eq!(codec::dtmf::frequencies(*number), Some(*tones), "{letter}");
         }
-        assert_eq!((code('E'), code('x'), digit(16), frequencies(16)), (None, None, None, None));
+        assert_eq!((code('E'), code('x'), digit(16)), (None, None, None));
     }
 
     proptest! {

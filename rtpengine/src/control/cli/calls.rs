@@ -2,7 +2,7 @@
 
 use super::tree::{Level, Node, Run, command};
 use super::{Cli, MORE, Words, dump, not_supported};
-use crate::call::{Ownership, PartyDump};
+use crate::call::{Ownership, PartyDump, Position};
 
 /// After `call <callid>`.
 pub const CALL: Level = &[
@@ -18,9 +18,7 @@ const PARTY: Level = &[
     command("delay", "<uint>", "delay the party's audio by milliseconds", |_, words| {
         later(words, "delay buffer")
     }),
-    command("detect-dtmf", "0 | 1", "look for DTMF tones in the party's audio", |_, words| {
-        later(words, "detection of DTMF tones")
-    }),
+    command("detect-dtmf", "0 | 1", "look for DTMF tones in the party's audio", detect_dtmf),
 ];
 
 pub fn terminate(cli: &Cli, words: &mut Words<'_>) -> String {
@@ -130,6 +128,20 @@ fn party_info(cli: &Cli, words: &mut Words<'_>) -> String {
     match party(cli, words.call, words.tag) {
         Some(found) => dump::party(&found),
         None => format!("No such tag '{}'\n", words.tag),
+    }
+}
+
+fn detect_dtmf(cli: &Cli, words: &mut Words<'_>) -> String {
+    let (position, verb) = match words.next() {
+        None => return MORE.into(),
+        Some("1") => (Position::On, "Enabling"),
+        Some("0") => (Position::Off, "Disabling"),
+        Some(other) => return format!("Invalid setting {other}\n"),
+    };
+    if cli.engine.detect_tones(words.call, words.tag, position) {
+        format!("{verb} audio DTMF detection\n")
+    } else {
+        format!("No such tag '{}'\n", words.tag)
     }
 }
 
