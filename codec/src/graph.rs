@@ -370,6 +370,9 @@ impl Stages {
             }
         }
         let payload_type_out = companion.payload_type_out;
+        if companion.is_event {
+            self.packetiser.silence_queue();
+        }
         self.packetiser.pass(now, packet.marker, payload_type_out, timestamp, &self.pending, emit);
     }
 

@@ -40,6 +40,7 @@ pub mod self_test;
 pub mod sequencer;
 mod shared_library;
 mod speex;
+pub mod t38;
 
 pub use coder::{
     CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Feedback, Origin, new_decoder,

@@ -379,6 +379,25 @@ fn audio_is_kept_beside_events_when_asked() {
 }
 
 #[test]
+fn tones_beside_events_are_taken_out_and_order_is_kept() {
+    let mut call = Call::new((0, "PCMU"), (8, "PCMA"), &plan(Instead::Silence, None));
+    call.silence(200);
+    let begin = call.timestamp;
+    for (step, packet) in (1..=6u16).zip(tone(5, 10, 120).chunks(160)) {
+        call.audio(packet);
+        let [high, low] = (step * 160).to_be_bytes();
+        call.packet(EVENT, step == 1, begin, &[5, if step == 6 { 0x8a } else { 0x0a }, high, low]);
+    }
+    call.silence(300);
+    assert_eq!(found(8000, &call.heard()), []);
+    assert!(power(&call.heard()) <= 64.0, "nothing is left of the tone");
+    let times: Vec<u32> = call.sent.iter().filter(|sent| sent.0 == 8).map(|sent| sent.2).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let event = call.sent.iter().position(|sent| sent.0 == EVENT).unwrap();
+    assert!(call.sent[..event].iter().all(|sent| sent.2 <= begin), "audio leaves before the event");
+}
+
+#[test]
 fn lost_packets_do_not_double_a_digit() {
     for lost in 0..12 {
         let mut call = Call::new((0, "PCMU"), (0, "PCMU"), &to_events());

@@ -98,7 +98,10 @@ fn worker() -> f64 {
         relay.extend(streams.iter().map(|stream| stream.socket.local));
         let edge = |from: usize, to: usize| EdgePlan::new(streams[from].id, streams[to].id);
         let edges = vec![edge(0, 1), edge(1, 0)];
-        plane.install(plane.assign(), CallPlan { key: CallKey(call as u64), streams, edges, tap: None });
+        plane.install(
+            plane.assign(),
+            CallPlan { key: CallKey(call as u64), streams, edges, gateways: Vec::new(), tap: None },
+        );
     }
     let cost = Parties { sockets, relay }.measure("media-0");
     plane.shutdown();

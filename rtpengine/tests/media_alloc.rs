@@ -239,6 +239,7 @@ fn heap_operations(tapped: bool, suite: Option<&str>, treatment: &Treatment) -> 
         key: CallKey(1),
         streams: a.streams.iter().chain(&b.streams).cloned().collect(),
         edges,
+        gateways: Vec::new(),
         tap: tapped.then_some(TapPlan { recording: 7, ingress: true, egress: true }),
     };
     plane.install(plane.assign(), plan);

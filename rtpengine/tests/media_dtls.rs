@@ -54,7 +54,9 @@ impl Bridge {
         let edges =
             vec![edge(&self.plain, &self.secured, FORWARD), edge(&self.secured, &self.plain, FORWARD)];
         let streams = vec![self.plain.stream.clone(), self.secured.stream.clone()];
-        self.relay.plane.install(WORKER, CallPlan { key: self.key, streams, edges, tap: None });
+        self.relay
+            .plane
+            .install(WORKER, CallPlan { key: self.key, streams, edges, gateways: Vec::new(), tap: None });
     }
 
     fn role(&self) -> OtherRole {
@@ -139,6 +141,7 @@ fn rtcp_on_its_own_port_has_its_own_association() {
             rtcp(&plain_reports, &reports),
             rtcp(&reports, &plain_reports),
         ],
+        gateways: Vec::new(),
         tap: None,
     };
     call.relay.plane.install(WORKER, plan);

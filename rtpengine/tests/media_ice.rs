@@ -258,6 +258,7 @@ fn install_as(relay: &Relay, key: CallKey, party: &Party, plain: &Plain) {
             key,
             streams: vec![party.stream.clone(), plain.stream.clone()],
             edges: vec![edge(a, b), edge(b, a)],
+            gateways: Vec::new(),
             tap: None,
         },
     );

@@ -201,7 +201,9 @@ fn ten_thousand_calls_leave_nothing_behind() {
         let peer = "127.0.0.1:9".parse().unwrap();
         let key = CallKey(NEXT.fetch_add(1, Relaxed));
         let streams = ports.into_iter().map(|port| stream(port, peer)).collect();
-        relay.plane.install(WORKER, CallPlan { key, streams, edges: Vec::new(), tap: None });
+        relay
+            .plane
+            .install(WORKER, CallPlan { key, streams, edges: Vec::new(), gateways: Vec::new(), tap: None });
         relay.plane.remove(WORKER, key);
         until("room", || relay.pool.usage(&relay.v4).1 < 500);
     }

@@ -121,7 +121,7 @@ fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
 fn install(relay: &Relay, [a, b]: [&Party; 2], edges: Vec<EdgePlan>, recording: Option<u64>) {
     let streams = vec![a.stream.clone(), b.stream.clone()];
     let tap = recording.map(|recording| TapPlan { recording, ingress: true, egress: true });
-    relay.plane.install(WORKER, CallPlan { key: KEY, streams, edges, tap });
+    relay.plane.install(WORKER, CallPlan { key: KEY, streams, edges, gateways: Vec::new(), tap });
 }
 
 fn forward_both_ways(relay: &Relay, a: &Party, b: &Party) {

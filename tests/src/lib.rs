@@ -12,6 +12,7 @@ pub mod conformance;
 pub mod daemon;
 pub mod differential;
 pub mod dtls;
+pub mod fax;
 pub mod files;
 pub mod http;
 pub mod ice;

@@ -187,8 +187,8 @@ fn digits_are_replaced() {
             .map(|digit| {
                 let packet = heard(call);
                 let code = packet.payload[0];
-                let payload = [&[code], &digit.payload[1..]].concat();
-                assert_eq!(packet, Packet { payload, ..digit.clone() });
+                let rest = (packet.payload_type, packet.marker, &packet.payload[1..]);
+                assert_eq!(rest, (101, digit.marker, &digit.payload[1..]));
                 code
             })
             .collect();
@@ -214,20 +214,21 @@ fn digits_become_tones() {
     let mut call = Call::establish(&relay, "tones", setup());
     call.learn();
     call.command("block DTMF", &of_caller(json!({"DTMF-security": "tone", "frequency": 1000, "volume": 6})));
-    let before = speak(&mut call, 0xff);
-    let digits = press(&mut call, 5);
-    let after = speak(&mut call, 0xff);
-    assert_eq!(heard(&call), before);
+    talk(&mut call, 10).join().expect("sent");
+    press(&mut call, 5);
+    talk(&mut call, 10).join().expect("sent");
+    let packets = call.b.receive_many(17);
+    continuous(packets.iter().map(|received| &received.packet));
+    let is_silent = |packet: &Packet| packet.payload.iter().all(|octet| *octet == 0xff);
+    let tone: Vec<_> = packets.iter().map(|r| &r.packet).filter(|packet| !is_silent(packet)).collect();
     let mut samples = Vec::new();
-    for index in 0..3u16 {
-        let packet = heard(&call);
+    for (index, packet) in tone.iter().enumerate() {
         assert_eq!((packet.payload_type, packet.marker), (0, index == 0));
-        assert_eq!(packet.sequence, before.sequence.wrapping_add(1 + index));
-        assert_eq!(packet.timestamp, digits[0].timestamp.wrapping_add(u32::from(index) * 160));
-        decode(&packet, &mut samples);
+        assert_eq!(packet.timestamp, tone[0].timestamp.wrapping_add(index as u32 * 160));
+        decode(packet, &mut samples);
     }
+    assert_eq!(tone.len(), 3, "60 ms");
     assert!(share(&samples, 1000.0) > 0.95);
-    assert_eq!(heard(&call), Packet { sequence: before.sequence.wrapping_add(4), ..after });
 }
 
 #[test]
@@ -274,7 +275,9 @@ fn delayed_digits_come_later() {
     let relay = Relay::start(&[]);
     let offer = json!({"flags": ["block-DTMF"], "DTMF-security": "off", "DTMF-delay": 400});
     let mut call = Call::establish(&relay, "delay", Setup { offer, ..setup() });
-    call.learn();
+    // Audio comes a little later while tones are looked for in it.
+    talk(&mut call, 10).join().expect("sent");
+    assert_eq!(heard(&call).payload_type, 0);
     let (talk, listener) = (talk(&mut call, 60), call.b.listen());
     let pressed = std::time::Instant::now();
     let mut digit = call.a.next_packet(101, &[5, 0x8a, 1, 0xe0], 0);

@@ -318,7 +318,16 @@ impl Packetiser {
         !event.keeps_audio
     }
 
-    /// Emits a companion packet between the encoded ones.
+    /// Where digits are taken out of the audio, it is not heard beside their event packets, nor shortly before: whoever sends both may
+    /// begin with the tone.
+    pub(super) fn silence_queue(&mut self) {
+        if self.tones.is_some() {
+            self.queue.fill(0);
+            self.made();
+        }
+    }
+
+    /// Emits a companion packet between the encoded ones, behind what waits for digits to be found in it.
     pub(super) fn pass(
         &mut self,
         now: Instant,
@@ -328,6 +337,9 @@ impl Packetiser {
         payload: &[u8],
         emit: Emit<'_>,
     ) {
+        if self.tones.is_some() {
+            self.flush(now, emit);
+        }
         emit(OutPacket {
             send_at: self.schedule.send_soon(now),
             marker,

@@ -276,10 +276,7 @@ pub fn decoded_handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handlin
 }
 
 /// The same on a subscription.
-pub fn decoded_subscribed_handling(
-    negotiated: &Negotiated,
-    side: Side,
-) -> (Handling, Vec<(u8, Handling)>) {
+pub fn decoded_subscribed_handling(negotiated: &Negotiated, side: Side) -> (Handling, Vec<(u8, Handling)>) {
     let codecs = all_decoded(negotiated);
     let (ptime, fixed) = (negotiated.ptime, negotiated.fixed.clone());
     subscribed_handling(&Negotiated { codecs, ptime, fixed, ..Negotiated::default() }, side)

@@ -58,6 +58,7 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
         key: call.key,
         streams: Vec::new(),
         edges: Vec::new(),
+        gateways: Vec::new(),
         tap: call.recording.tap_id().map(|recording| TapPlan {
             recording,
             ingress: directions.ingress,
@@ -296,6 +297,9 @@ fn edges(plan: &mut CallPlan, (position, from): (usize, &Media), to: &Media, clo
         return;
     }
     if fax::is_gateway(from, to) {
+        if from.t38.is_some() && !closed {
+            plan.gateways.extend(fax::plan(from, to));
+        }
         return;
     }
     if from.is_rtp() && to.is_rtp() && from.media_type != to.media_type {

@@ -69,7 +69,8 @@ impl Exchange<'_> {
             }
             let (from, to) = (&mut sender.media[position], &mut receiver.media[position]);
             let was_fax = [from.t38.is_some(), to.t38.is_some()];
-            let gateway = t38::gateway(described, &self.signal.t38, was_fax);
+            let gateway =
+                t38::gateway(described, &self.signal.t38, was_fax).filter(|_| fax::is_possible(self.signal));
             let kept = to.transport.clone();
             self.retype(from, &described.media_type);
             self.retype(to, gateway.map_or(described.media_type.as_str(), |gateway| gateway.answerer_type()));
@@ -123,7 +124,8 @@ impl Exchange<'_> {
             }
             match &mut from.t38 {
                 Some(parameters) => {
-                    *parameters = T38Parameters::new(&described.attributes.t38, &self.signal.t38);
+                    let said = T38Parameters::new(&described.attributes.t38, &self.signal.t38);
+                    *parameters = said.limited_as(parameters);
                     coding::answer_by_fax(from, to);
                 }
                 None => coding::answer(from, to, described, self.signal),

@@ -1,11 +1,28 @@
 //! Sections of which one side speaks T.38 and the other audio.
-//!
-//! What is said in SDP is complete; the modem between the two sides does not exist yet, so the media of such a section end here.
 
+use std::sync::Arc;
+
+use codec::graph::TranscodePlan;
+use codec::{EncoderOptions, PayloadFormat};
+
+use super::coding;
 use super::model::Media;
+use crate::media::plan::{FaxPlan, GatewayPlan};
+use crate::negotiate::codecs::Registry;
 use crate::negotiate::signal::{Signal, TransportOverride};
-use crate::negotiate::t38::{Gateway, T38Parameters};
+use crate::negotiate::t38::{ErrorCorrection, Gateway, T38Parameters};
 use crate::proto::sdp::model::{MediaDescription, RtpProfile, Transport};
+use crate::proto::udptl::Correction;
+
+/// The library with the modems is there; without it nothing is converted, and the log says so.
+pub fn is_possible(signal: &Signal) -> bool {
+    let available = codec::t38::is_available();
+    if !available {
+        let call_id = signal.identity.call_id.as_deref();
+        tracing::warn!(call_id, "fax gateway: libspandsp.so.2 is not installed, T.38 is not converted");
+    }
+    available
+}
 
 /// Sets up both sides of an offered section, or ends a gateway. `kept` is the transport that was spoken with `to` until now.
 pub fn offer(
@@ -20,10 +37,6 @@ pub fn offer(
         (from.t38, to.t38) = (None, None);
         return;
     };
-    if from.t38.is_none() && to.t38.is_none() {
-        let call_id = signal.identity.call_id.as_deref();
-        tracing::warn!(call_id, ?gateway, "fax gateway: SDP only, this version does not convert the media");
-    }
     match gateway {
         Gateway::Decode => {
             from.t38 = Some(T38Parameters::new(&described.attributes.t38, &signal.t38));
@@ -52,3 +65,31 @@ pub fn offer(
 pub fn is_gateway(a: &Media, b: &Media) -> bool {
     a.t38.is_some() != b.t38.is_some()
 }
+
+/// The gateway between a T.38 and an audio side, when both are there.
+pub fn plan(fax: &Media, audio: &Media) -> Option<GatewayPlan> {
+    let parameters = fax.t38.as_ref()?;
+    let linear = || PayloadFormat::new(LINEAR, "L16", codec::t38::RATE, 1);
+    let options = |ptime_ms| EncoderOptions { ptime_ms: Some(ptime_ms), ..EncoderOptions::default() };
+    let formats = audio.remote.iter().flat_map(|remote| remote.formats.iter());
+    let decodable = formats.filter(|format| Registry::BUILD.decodes(format) && !format.is_supplemental());
+    let hears = decodable.map(|source| Arc::new(TranscodePlan::new(source.clone(), linear(), options(10))));
+    let ptime_ms = audio.remote.as_ref().and_then(|remote| remote.ptime_ms).unwrap_or(20);
+    Some(GatewayPlan {
+        fax: fax.streams[0].id,
+        audio: audio.streams[0].id,
+        plan: FaxPlan {
+            modem: parameters.modem,
+            correction: match parameters.error_correction {
+                ErrorCorrection::Redundancy => Correction::Redundancy(3),
+                ErrorCorrection::Fec => Correction::Fec { span: 3, entries: 3 },
+                ErrorCorrection::None => Correction::None,
+            },
+            hears: hears.collect(),
+            speaks: Arc::new(TranscodePlan::new(linear(), coding::player_format(audio)?, options(ptime_ms))),
+        },
+    })
+}
+
+/// Payload type of samples on their way between a codec and the modems.
+const LINEAR: u8 = 96;

@@ -15,6 +15,7 @@ use codec::rtp::{self, RtpPacket};
 use super::accept::{Accepted, accept, seen};
 use super::apart::{self, KeyUse, mask_ssrc};
 use super::dtls::Gate;
+use super::fax::{self, FaxGateways};
 use super::filter;
 use super::ice::IceAgents;
 use super::plan::DropReason;
@@ -52,6 +53,7 @@ pub struct Output {
     /// The way to the handshake thread.
     pub dtls: Gate,
     pub ice: IceAgents,
+    pub fax: FaxGateways,
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
@@ -81,7 +83,7 @@ pub fn handle_batch(
     output.totals.interface(stream.interface).ingress.add_growth(&stream.shared.ingress, before);
     // Taken out for the time in which sinks are borrowed from the same slab; no allocation.
     let mut edges = std::mem::take(&mut stream.edges);
-    if edges.is_empty() {
+    if edges.is_empty() && stream.gateway.is_none() {
         let refused = accepted[..count].iter().filter(|a| matches!(a, Accepted::Refused)).count();
         stream.drop_packets(DropReason::NoSink, (count - refused) as u64);
     }
@@ -89,6 +91,10 @@ pub fn handle_batch(
         follow_edge(streams, slot, edge, batch, &accepted[..count], output, scratch);
     }
     let edge_count = edges.len();
+    let gateway = streams.get(slot).and_then(|stream| stream.gateway);
+    if let Some(number) = gateway {
+        fax::received(streams, (slot, number), batch, &accepted[..count], output);
+    }
     if let Some(stream) = streams.get_mut(slot) {
         stream.edges = edges;
     }
@@ -309,6 +315,11 @@ impl Output {
         self.send_one(sink, Kind::Rtp, packet)?;
         sink.egress_ssrc.sent(seen(packet), &sink.shared.egress_ssrc);
         Ok(())
+    }
+
+    /// Sends one datagram that is not RTP.
+    pub fn send_datagram(&mut self, sink: &mut Stream, datagram: &[u8]) -> Result<(), DropReason> {
+        self.send_one(sink, Kind::Rtp, datagram)
     }
 
     /// Sends one RTCP packet.

@@ -117,7 +117,8 @@ impl Ear {
     fn listen(&mut self, samples: &[i16]) {
         let channels = usize::from(self.decoder.channels().max(1));
         let frames = samples.chunks_exact(channels);
-        let ticks = frames.len() as u64 * u64::from(self.clock_rate) / u64::from(self.decoder.sample_rate().max(1));
+        let ticks =
+            frames.len() as u64 * u64::from(self.clock_rate) / u64::from(self.decoder.sample_rate().max(1));
         self.expected = self.expected.wrapping_add(ticks as u32);
         self.detector
             .push(frames.map(|f| (f.iter().map(|&s| i32::from(s)).sum::<i32>() / channels as i32) as i16));

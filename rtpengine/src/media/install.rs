@@ -11,7 +11,7 @@ use super::apart;
 use super::event::MediaEvent;
 use super::ice::with_position;
 use super::inject::Injection;
-use super::plan::{CallKey, CallPlan, Expect, PlayerId, PlayerPlan, StreamId};
+use super::plan::{CallKey, CallPlan, Expect, GatewayPlan, PlayerId, PlayerPlan, StreamId};
 use super::player::Player;
 use super::poll;
 use super::route::Edge;
@@ -98,6 +98,13 @@ impl Worker {
             }
         }
         self.connect(&call, &plan);
+        for (_, slot) in &call.streams {
+            if let Some(stream) = self.streams.get_mut(*slot) {
+                stream.gateway = None;
+            }
+        }
+        let slots = |wanted: &GatewayPlan| Some([call.slot(wanted.fax)?, call.slot(wanted.audio)?]);
+        self.install_gateways(plan.key, &plan.gateways, slots);
         for (_, slot) in &call.streams {
             self.start_piercing(*slot);
             self.start_reporting(*slot);
@@ -257,6 +264,7 @@ impl Worker {
             self.finish_player(number);
         }
         let Some(call) = self.calls.calls.remove(&key) else { return };
+        self.install_gateways(key, &[], |_| None);
         for (_, slot) in call.streams {
             self.close(slot);
         }

@@ -15,6 +15,7 @@ pub mod classify;
 mod dtls;
 pub mod dtmf;
 pub mod event;
+mod fax;
 mod filter;
 mod forward;
 mod ice;

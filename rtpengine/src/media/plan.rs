@@ -16,6 +16,7 @@ use crate::proto::dtls::{Identity, Role};
 use crate::proto::ice;
 use crate::proto::sdp::model::Fingerprint;
 use crate::proto::srtp::MasterKey;
+use crate::proto::udptl::Correction;
 
 /// A call inside the data plane; unique for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,7 @@ pub struct CallPlan {
     /// A stream of [`Expect::Rtcp`] stands directly behind the RTP stream that it belongs to.
     pub streams: Vec<StreamPlan>,
     pub edges: Vec<EdgePlan>,
+    pub gateways: Vec<GatewayPlan>,
     /// Set while the call is being recorded and not paused.
     pub tap: Option<TapPlan>,
 }
@@ -264,6 +266,28 @@ impl EdgePlan {
             dtmf: None,
         }
     }
+}
+
+/// A fax gateway between two streams that have no edges to each other.
+#[derive(Clone, Debug)]
+pub struct GatewayPlan {
+    /// UDPTL comes in and leaves here.
+    pub fax: StreamId,
+    /// RTP comes in and leaves here.
+    pub audio: StreamId,
+    pub plan: FaxPlan,
+}
+
+/// How it converts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaxPlan {
+    pub modem: codec::t38::Options,
+    /// What is sent to the T.38 side is protected like this.
+    pub correction: Correction,
+    /// From what the audio side sends to linear samples.
+    pub hears: Vec<Arc<TranscodePlan>>,
+    /// From linear samples to what the audio side takes.
+    pub speaks: Arc<TranscodePlan>,
 }
 
 /// What an edge does with a packet of some payload type.

@@ -21,6 +21,8 @@ pub enum Due {
     Ice(u64),
     /// RTCP of our own on the stream with this token.
     Report(u64),
+    /// A fax gateway by its number.
+    Fax(u64),
 }
 
 /// A packet that waits.
@@ -116,6 +118,11 @@ impl Schedule {
     /// Queues the next RTCP of our own of a stream.
     pub fn report(&mut self, at: Instant, stream: u64) {
         self.push(at, Due::Report(stream));
+    }
+
+    /// Queues the next turn of a fax gateway.
+    pub fn fax(&mut self, at: Instant, gateway: u64) {
+        self.push(at, Due::Fax(gateway));
     }
 
     fn push(&mut self, at: Instant, due: Due) {

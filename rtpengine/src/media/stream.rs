@@ -79,6 +79,8 @@ pub struct Stream {
     pub feedback: bool,
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
     pub rtp: Option<u32>,
+    /// The fax gateway that it belongs to.
+    pub gateway: Option<u64>,
     epoch: u32,
     /// Its worker's.
     totals: Arc<WorkerTotals>,
@@ -118,6 +120,7 @@ impl Stream {
             generator: None,
             feedback: true,
             rtp: None,
+            gateway: None,
             epoch: plan.learning_epoch,
             totals: Arc::clone(totals),
         };
@@ -158,11 +161,7 @@ impl Stream {
             (None, _) => None,
         };
         self.dtmf = match (EventFormats::of(&plan.formats), self.dtmf.take()) {
-            (events, _)
-                if events.is_empty() && !plan.detects_tones || !self.carries_rtp() =>
-            {
-                None
-            }
+            (events, _) if events.is_empty() && !plan.detects_tones || !self.carries_rtp() => None,
             (events, before) => {
                 let mut detector = before.unwrap_or_default();
                 detector.update(events, plan.detects_tones.then_some(&plan.formats));

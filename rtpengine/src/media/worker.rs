@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::dtls::Gate;
 use super::event::MediaEvent;
+use super::fax::FaxGateways;
 use super::forward::{EARLY, Now, Output, handle_batch};
 use super::ice::{IceAgents, position_of};
 use super::install::Calls;
@@ -107,6 +108,7 @@ impl Worker {
             tap,
             dtls,
             ice: IceAgents::default(),
+            fax: FaxGateways::default(),
             now: now(),
             totals,
             rtcp: config.rtcp,
@@ -319,6 +321,7 @@ impl Worker {
                 Due::Pierce(stream) => self.pierce_turn(stream, at),
                 Due::Ice(agent) => self.ice_turn(agent, at),
                 Due::Report(stream) => self.report_turn(stream, at),
+                Due::Fax(gateway) => self.fax_turn(gateway, at),
             }
         }
     }

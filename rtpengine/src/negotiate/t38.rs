@@ -1,6 +1,6 @@
 //! T.38 in SDP (ITU-T T.38 Annex D): when a section becomes a fax gateway, and the attributes of its T.38 side.
 
-use codec::PayloadFormat;
+use codec::{PayloadFormat, t38::Options};
 use smol_str::SmolStr;
 
 use super::signal::T38Options;
@@ -24,6 +24,8 @@ pub struct T38Parameters {
     pub rate_management: RateManagement,
     /// `T38FaxUdpEC`
     pub error_correction: ErrorCorrection,
+    /// What the modems may do, and what the peer says it can.
+    pub modem: Options,
 }
 
 /// Who checks the training of the modems.
@@ -98,11 +100,37 @@ impl T38Parameters {
         // The second spelling is that of the reference.
         let is_local = |text: SmolStr| ["localTCF", "localTFC"].iter().any(|l| l.eq_ignore_ascii_case(&text));
         let correction = value("T38FaxUdpEC").map(|text| text.to_ascii_lowercase());
+        // Present without a value, or with 1 (T.38 Annex D, and older usage).
+        let can = |name: &str| {
+            let said = |line: &SmolStr| {
+                let (key, value) = line.split_once(':').unwrap_or((line, "1"));
+                key.eq_ignore_ascii_case(name) && value.trim() != "0"
+            };
+            peer.iter().any(said)
+        };
+        let version = given.or_else(announced).unwrap_or(0);
+        let rate_management = match value("T38FaxRateManagement").is_some_and(is_local) {
+            true => RateManagement::LocalTcf,
+            false => RateManagement::TransferredTcf,
+        };
+        // 0 stands for any size.
+        let datagram = value("T38FaxMaxDatagram").and_then(|text| text.parse().ok()).filter(|&n: &u16| n > 0);
         Self {
-            version: given.or_else(announced).unwrap_or(0),
-            rate_management: match value("T38FaxRateManagement").is_some_and(is_local) {
-                true => RateManagement::LocalTcf,
-                false => RateManagement::TransferredTcf,
+            version,
+            rate_management,
+            modem: Options {
+                version: version.min(3) as u8,
+                ecm: !options.no_ecm,
+                v17: !options.no_v17,
+                v27ter: !options.no_v27ter,
+                v29: !options.no_v29,
+                v34: !options.no_v34,
+                iaf: !options.no_iaf,
+                local_tcf: rate_management == RateManagement::LocalTcf,
+                fill_bit_removal: can("T38FaxFillBitRemoval"),
+                mmr: can("T38FaxTranscodingMMR"),
+                jbig: can("T38FaxTranscodingJBIG"),
+                max_datagram: datagram.unwrap_or(16_383),
             },
             error_correction: match correction.as_deref() {
                 _ if options.fec => ErrorCorrection::Fec,
@@ -111,6 +139,18 @@ impl T38Parameters {
                 _ => ErrorCorrection::Redundancy,
             },
         }
+    }
+
+    /// What the client forbade in the offer stays forbidden.
+    pub fn limited_as(mut self, offered: &Self) -> Self {
+        let (own, before) = (&mut self.modem, &offered.modem);
+        own.ecm &= before.ecm;
+        own.v17 &= before.v17;
+        own.v27ter &= before.v27ter;
+        own.v29 &= before.v29;
+        own.v34 &= before.v34;
+        own.iaf &= before.iaf;
+        self
     }
 
     /// The attribute lines, without `a=`.
@@ -195,9 +235,21 @@ mod tests {
             ),
         ];
         for (lines, options, expected) in cases {
-            let T38Parameters { version, rate_management, error_correction } =
+            let T38Parameters { version, rate_management, error_correction, .. } =
                 T38Parameters::new(&lines, options);
             assert_eq!((version, rate_management, error_correction), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn modems_follow_what_the_peer_can_and_the_client_forbids() {
+        let lines =
+            ["T38FaxMaxDatagram:238", "T38FaxFillBitRemoval", "T38FaxTranscodingMMR:0"].map(SmolStr::new);
+        let forbid = T38Options { no_ecm: true, no_v17: true, ..T38Options::default() };
+        let offered = T38Parameters::new(&[], &forbid);
+        let modem = T38Parameters::new(&lines, &T38Options::default()).limited_as(&offered).modem;
+        assert_eq!((modem.max_datagram, modem.fill_bit_removal, modem.mmr), (238, true, false));
+        assert_eq!((modem.ecm, modem.v17, modem.v29, modem.v27ter), (false, false, true, true));
+        assert_eq!(T38Parameters::new(&[], &forbid).modem.max_datagram, 16_383);
     }
 }

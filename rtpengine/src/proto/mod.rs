@@ -11,4 +11,5 @@ pub mod rtcp;
 pub mod sdp;
 pub mod srtp;
 pub mod stun;
+pub mod udptl;
 pub mod value;

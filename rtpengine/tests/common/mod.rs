@@ -89,7 +89,7 @@ pub fn edge(from: &Party, to: &Party, default: Handling) -> EdgePlan {
 
 pub fn call(a: &Party, b: &Party, edges: Vec<EdgePlan>) -> CallPlan {
     let streams = vec![a.stream.clone(), b.stream.clone()];
-    CallPlan { key: CallKey(NEXT.fetch_add(1, Relaxed)), streams, edges, tap: None }
+    CallPlan { key: CallKey(NEXT.fetch_add(1, Relaxed)), streams, edges, gateways: Vec::new(), tap: None }
 }
 
 /// 20 ms of PCMA.

@@ -1,0 +1,108 @@
+//! A fax through the relay, in real time: a machine on a telephone line (PCMU) calls one that speaks T.38.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use codec::g711::Law;
+use e2e::call::extend;
+use e2e::daemon::Relay;
+use e2e::fax::{End, LineFax, T38Fax, Udptl, lines, write};
+use e2e::party::Party;
+use e2e::sdp;
+use serde_json::json;
+
+const PTIME: Duration = Duration::from_millis(20);
+const LOSS_PERCENT: u32 = 2;
+
+fn t38(at: &UdpSocket) -> String {
+    let port = at.local_addr().expect("bound").port();
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=image {port} udptl t38\r\n\
+         a=T38FaxVersion:0\r\na=T38MaxBitRate:14400\r\na=T38FaxRateManagement:transferredTCF\r\n\
+         a=T38FaxMaxDatagram:400\r\na=T38FaxUdpEC:t38UDPRedundancy\r\n"
+    )
+}
+
+fn port(sdp: &str, media: &str) -> u16 {
+    let line = sdp.lines().find(|line| line.starts_with(&format!("m={media} "))).expect("the medium");
+    line.split(' ').nth(1).and_then(|port| port.parse().ok()).expect("a port")
+}
+
+#[test]
+fn page_from_a_telephone_line_arrives_by_t_38_in_spite_of_loss() {
+    let relay = Relay::start(&[]);
+    let (page, copy) = (relay.path("page.tif"), relay.path("copy.tif"));
+    write(&page, 150).expect("written");
+    let mut line = LineFax::new(End::Sends, &page).expect("libspandsp");
+    let mut terminal = T38Fax::new(End::Receives, &copy).expect("libspandsp");
+    let mut caller = Party::new("127.0.0.1");
+    let callee = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    callee.set_nonblocking(true).expect("a socket");
+    let offer = sdp::audio(caller.local(), &["0 PCMU/8000"], &["ptime:20"]);
+    let mut request = json!({"command": "offer", "call-id": "fax", "from-tag": "a", "sdp": offer});
+    extend(&mut request, &json!({"T.38": ["force"]}));
+    let reply = relay.ng.ok(request);
+    let offered = reply["sdp"].as_str().expect("an SDP");
+    callee.connect(("127.0.0.1", port(offered, "image"))).expect("a socket");
+    let answer =
+        json!({"command": "answer", "call-id": "fax", "from-tag": "a", "to-tag": "b", "sdp": t38(&callee)});
+    let reply = relay.ng.ok(answer);
+    let answered = sdp::media(reply["sdp"].as_str().expect("an SDP"));
+    caller.remote = Some(answered.rtp);
+    caller.rtp.set_nonblocking(true).expect("a socket");
+
+    let mut udptl = Udptl::default();
+    let (mut random, mut lost) = (1u32, 0);
+    let mut lose = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let is_lost = (random >> 8) % 100 < LOSS_PERCENT;
+        lost += u32::from(is_lost);
+        is_lost
+    };
+    let (mut samples, mut buffer, mut expected) = ([0i16; 160], [0; 2048], None);
+    let mut queue: Vec<i16> = Vec::new();
+    let begin = Instant::now();
+    let mut turn = 0;
+    while line.result().is_none() || terminal.result().is_none() {
+        turn += 1;
+        assert!(begin.elapsed() < Duration::from_secs(150), "{:?} {:?}", line.result(), terminal.result());
+        std::thread::sleep((begin + PTIME * turn).saturating_duration_since(Instant::now()));
+        line.speak(&mut samples);
+        let payload: Vec<u8> = samples.iter().map(|sample| Law::Mu.compress(*sample)).collect();
+        let packet = caller.next_packet(0, &payload, 160);
+        caller.send(&packet);
+        while let Ok(length) = caller.rtp.recv(&mut buffer) {
+            let packet = e2e::rtp::Packet::parse(&buffer[..length]).expect("RTP");
+            assert_eq!(packet.payload_type, 0);
+            let next = expected.replace(packet.timestamp.wrapping_add(packet.payload.len() as u32));
+            assert!(next.is_none_or(|next| next == packet.timestamp), "audio without gaps");
+            queue.extend(packet.payload.iter().map(|octet| Law::Mu.expand(*octet)));
+        }
+        line.hear(&mut queue);
+        queue.clear();
+        terminal.pass(160);
+        while let Some((ifp, copies)) = terminal.next_packet() {
+            let datagram = udptl.send(&ifp);
+            for _ in 0..copies {
+                if !lose() {
+                    callee.send(&datagram).expect("sent");
+                }
+            }
+        }
+        while let Ok(length) = callee.recv(&mut buffer) {
+            if !lose() {
+                for (number, ifp) in udptl.receive(&buffer[..length]) {
+                    terminal.receive(&ifp, number);
+                }
+            }
+        }
+    }
+    assert_eq!((line.result(), terminal.result()), (Some(0), Some(0)));
+    drop((line, terminal));
+    assert!(lost > 0, "some were lost");
+    let (sent, got) = (lines(&page).expect("a page"), lines(&copy).expect("a copy"));
+    assert_eq!(sent.len(), 150);
+    assert!(got == sent, "the page arrives as it was");
+    let query = relay.ng.ok(json!({"command": "query", "call-id": "fax"}));
+    assert!(query["totals"]["RTP"]["packets"].as_u64().expect("a count") > 100);
+}
