@@ -124,7 +124,7 @@ fn tones_are_told_about_while_audio_passes_untouched() {
     let relay = Relay::start(&[&format!("--dtmf-log-dest={destination}")]);
     let offer = json!({"flags": ["detect-DTMF"]});
     let mut call = Call::establish(&relay, "detect", Setup { a: PLAIN, b: PLAIN, offer, ..Setup::default() });
-    for code in 0..16 {
+    for code in [0, 3, 6, 9, 12, 15] {
         let payloads = digit(code, 12, 3);
         let ssrc = call.a.ssrc;
         let packets = say(&mut call, payloads.clone());

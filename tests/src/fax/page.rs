@@ -11,7 +11,7 @@ const LINE: usize = 216;
 /// Writes a page with this many lines: text-like blocks, bars and a slope, not compressed.
 pub fn write(path: &Path, lines: usize) -> std::io::Result<()> {
     let dot = |x: usize, y: usize| match y / 20 % 4 {
-        0 => x / 8 % 3 == 0 && y % 20 < 12,
+        0 => (x / 8).is_multiple_of(3) && y % 20 < 12,
         1 => (x + 3 * y) % 97 < 20,
         2 => x.is_multiple_of(41 + y % 5),
         _ => false,
