@@ -429,3 +429,21 @@ fn digits_in_quick_succession_keep_their_order() {
     let codes: Vec<u8> = call.events().iter().map(|event| event.0).collect();
     assert_eq!(codes, (0..16).collect::<Vec<u8>>());
 }
+
+/// Talk-off on recordings: `DTMF_RECORDINGS=folder cargo test -p codec --test dtmf -- --ignored` reads its WAV files (PCM, 16 bit).
+#[test]
+#[ignore = "needs recordings"]
+fn recordings_have_no_digit() {
+    let folder = std::env::var("DTMF_RECORDINGS").expect("a folder");
+    let mut seconds = 0.0;
+    for entry in std::fs::read_dir(folder).expect("readable").flatten() {
+        let octets = std::fs::read(entry.path()).expect("readable");
+        let word = |at: usize| u16::from_le_bytes([octets[at], octets[at + 1]]);
+        let (channels, rate) = (usize::from(word(22)), u32::from(word(24)));
+        let samples: Vec<i16> =
+            octets[44..].chunks_exact(2 * channels).map(|s| i16::from_le_bytes([s[0], s[1]])).collect();
+        seconds += samples.len() as f64 / f64::from(rate);
+        assert_eq!(found(rate, &samples), [], "{:?}", entry.path());
+    }
+    println!("{seconds:.0} s");
+}

@@ -1,15 +1,15 @@
 //! A fax through the relay, in real time: a machine on a telephone line (PCMU) calls one that speaks T.38.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use codec::g711::Law;
-use e2e::call::extend;
+use e2e::call::{Call, Setup, extend};
 use e2e::daemon::Relay;
 use e2e::fax::{End, LineFax, T38Fax, Udptl, lines, write};
 use e2e::party::Party;
 use e2e::sdp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PTIME: Duration = Duration::from_millis(20);
 const LOSS_PERCENT: u32 = 2;
@@ -105,4 +105,62 @@ fn page_from_a_telephone_line_arrives_by_t_38_in_spite_of_loss() {
     assert!(got == sent, "the page arrives as it was");
     let query = relay.ng.ok(json!({"command": "query", "call-id": "fax"}));
     assert!(query["totals"]["RTP"]["packets"].as_u64().expect("a count") > 100);
+}
+
+/// Part of the power that is at 1100 Hz.
+fn calling_tone(samples: &[i16]) -> f64 {
+    let (mut re, mut im, mut all) = (0.0, 0.0, 1.0);
+    for (n, &sample) in samples.iter().enumerate() {
+        let (sin, cos) = (std::f64::consts::TAU * 1100.0 * n as f64 / 8000.0).sin_cos();
+        re += f64::from(sample) * cos;
+        im += f64::from(sample) * sin;
+        all += f64::from(sample).powi(2);
+    }
+    2.0 * (re * re + im * im) / (all * samples.len() as f64)
+}
+
+#[test]
+fn gateway_begins_with_a_re_offer_and_ends_with_stop() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "re-offer", Setup::default());
+    call.learn();
+    let of = |command: &str, sdp: String, extra: Value| {
+        let mut request =
+            json!({"command": command, "call-id": "re-offer", "from-tag": "a", "to-tag": "b", "sdp": sdp});
+        extend(&mut request, &extra);
+        relay.ng.ok(request)["sdp"].as_str().expect("an SDP").to_owned()
+    };
+    // The caller wants to send by T.38; the callee stays on the line.
+    let line = |call: &Call<'_>, b: bool| {
+        sdp::audio(if b { call.b.local() } else { call.a.local() }, &["0 PCMU/8000"], &["ptime:20"])
+    };
+    let offered = of("offer", t38(&call.a.rtp), json!({"T.38": ["decode"]}));
+    call.b.remote = Some(sdp::media(&offered).rtp);
+    let answered = of("answer", line(&call, true), json!({}));
+    let fax: SocketAddr = ([127, 0, 0, 1], port(&answered, "image")).into();
+    // Calling tone, repeated until the callee hears it.
+    let mut udptl = Udptl::default();
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let mut audio: Vec<i16> = Vec::new();
+    loop {
+        assert!(Instant::now() < deadline, "the calling tone is heard");
+        call.a.rtp.send_to(&udptl.send(&[0x02]), fax).expect("sent");
+        let packets = call.b.receive_many(25);
+        audio.clear();
+        audio
+            .extend(packets.iter().flat_map(|r| r.packet.payload.iter().map(|octet| Law::Mu.expand(*octet))));
+        if calling_tone(&audio[2000..]) > 0.9 {
+            break;
+        }
+    }
+    let offered = of("offer", line(&call, false), json!({"T.38": ["stop"]}));
+    let answered = of("answer", line(&call, true), json!({}));
+    call.a.remote = Some(sdp::media(&answered).rtp);
+    call.b.remote = Some(sdp::media(&offered).rtp);
+    // What the gateway said last may still be there.
+    while call.b.receive(Duration::from_millis(60)).is_some() {
+        assert!(Instant::now() < deadline + Duration::from_secs(10), "the gateway is silent");
+    }
+    while call.a.receive(Duration::from_millis(1)).is_some() {}
+    call.learn();
 }

@@ -66,9 +66,9 @@ pub fn is_gateway(a: &Media, b: &Media) -> bool {
     a.t38.is_some() != b.t38.is_some()
 }
 
-/// The gateway between a T.38 and an audio side, when both are there.
+/// The gateway between a T.38 and an audio side, when both are there; none while the line is on hold.
 pub fn plan(fax: &Media, audio: &Media) -> Option<GatewayPlan> {
-    let parameters = fax.t38.as_ref()?;
+    let parameters = fax.t38.as_ref().filter(|_| audio.may_receive())?;
     let linear = || PayloadFormat::new(LINEAR, "L16", codec::t38::RATE, 1);
     let options = |ptime_ms| EncoderOptions { ptime_ms: Some(ptime_ms), ..EncoderOptions::default() };
     let formats = audio.remote.iter().flat_map(|remote| remote.formats.iter());
