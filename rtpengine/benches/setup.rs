@@ -136,6 +136,7 @@ fn daemon() -> (f64, f64) {
     let (producer, consumer) = tap::ring(4096);
     let plane = MediaPlane::start(&config, vec![producer], events).expect("workers");
     let engine = Arc::new(Engine::new(Services {
+        ended: None,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),

@@ -14,7 +14,6 @@ use tokio::time::MissedTickBehavior;
 
 use crate::call::{Engine, Services as CallServices};
 use crate::config::{Config, PathMtu};
-use crate::control::dtmf_log::DtmfLog;
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
 use crate::control::legacy::{MediaproxyListeners, Rtpproxy};
@@ -22,8 +21,8 @@ use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
 use crate::control::ng::{Commands, Responder, TcpListeners, Templates};
 use crate::control::operations::Operations;
+use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite};
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
-use crate::media::event::MediaEvent;
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
 use crate::proto::dtls::{Identity, IdentityError};
@@ -35,6 +34,8 @@ use crate::record::{RecordError, Recorder};
 const MAX_CONTROL_THREADS: usize = 4;
 /// Events of the data plane that may wait for control.
 const EVENT_QUEUE: usize = 4096;
+/// Calls that have ended and are still to be told about.
+const ENDED_QUEUE: usize = 65_536;
 /// Tap ring of a worker, in octets: about a second of 300 calls recorded in both directions.
 const TAP_RING: usize = 8 << 20;
 /// How long requests that are being answered may take when the daemon stops.
@@ -82,7 +83,10 @@ impl Services {
         let plane = MediaPlane::start(&config, producers, events).map_err(ServiceError::Workers)?;
         let ports = (config.port_min, config.port_max);
         let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));
+        let reporting = &config.reporting;
+        let (ended, ended_calls) = mpsc::channel(ENDED_QUEUE);
         let engine = Arc::new(Engine::new(CallServices {
+            ended: Some(ended),
             config: config.clone(),
             pool,
             plane: plane.clone(),
@@ -99,8 +103,10 @@ impl Services {
         let entered = runtime.enter();
         let told = config.control.events_over_tcp.then(Events::new);
         let dtmf_log = DtmfLog::new(config.dtmf.log_destination, told.clone());
-        let background = vec![
-            tokio::spawn(follow_events(engine.clone(), receiver, dtmf_log)),
+        let homer = reporting.homer.map(|homer| Arc::new(Homer::start(homer)));
+        let reporter = Reporter::new(&config, log.clone(), dtmf_log, homer.clone());
+        let mut background = vec![
+            tokio::spawn(reporter.run(engine.clone(), receiver, ended_calls)),
             tokio::spawn(alarms(engine.clone())),
             tokio::spawn(tick(engine.clone())),
         ];
@@ -108,8 +114,15 @@ impl Services {
         let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting, operations.clone()));
         let mut templates = Templates::new(config.templates.clone());
         templates.ignore_transport_words = config.ignore_transport_words;
-        let responder =
-            Arc::new(Responder::with_counters(commands.clone(), templates, operations.commands.clone()));
+        let mut responder =
+            Responder::with_counters(commands.clone(), templates, operations.commands.clone());
+        if let (Some(homer), Some(local)) = (homer.filter(|homer| homer.wants_ng()), ng_address(&config)) {
+            responder.copy_to(homer, local);
+        }
+        let responder = Arc::new(responder);
+        if let Some(graphite) = reporting.graphite.clone() {
+            background.push(tokio::spawn(run_graphite(graphite, operations.statistics.clone())));
+        }
         let control = &config.control;
         let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
         let udp = UdpListeners::bind("ng", &config.listen_ng, control.tos, control.path_mtu)
@@ -158,14 +171,6 @@ impl Services {
     }
 }
 
-async fn follow_events(engine: Arc<Engine>, mut events: mpsc::Receiver<MediaEvent>, mut log: DtmfLog) {
-    while let Some(event) = events.recv().await {
-        if let Some(report) = engine.on_event(&event) {
-            log.report(&report);
-        }
-    }
-}
-
 async fn alarms(engine: Arc<Engine>) {
     loop {
         let call = engine.alarms.next().await;
@@ -185,6 +190,14 @@ async fn tick(engine: Arc<Engine>) {
             let _ = tokio::task::spawn_blocking(move || engine.renew_identity()).await;
         }
     }
+}
+
+/// Where ng clients find us.
+fn ng_address(config: &Config) -> Option<SocketAddr> {
+    let control = &config.control;
+    let doors =
+        [&config.listen_ng, &control.listen_tcp_ng, &control.http.listen, &control.http.listen_secure];
+    doors.into_iter().flatten().next().copied()
 }
 
 /// Local addresses with ports that control listeners or the configuration keep from media.

@@ -8,8 +8,10 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::engine::Engine;
 use super::model::{Call, Media, PartyId};
+use super::snapshot::TrafficSnapshot;
 use super::store::lock;
 use super::subscription::MediaRef;
+use crate::media::plan::{CallKey, StreamId};
 
 /// A call.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +36,7 @@ pub struct PartyDump {
     pub role: PartyRole,
     pub label: SmolStr,
     pub branch: SmolStr,
+    pub created: SystemTime,
     /// Until now, or until the deletion that is pending.
     pub duration: Duration,
     pub aliases: Vec<SmolStr>,
@@ -66,8 +69,12 @@ pub struct MediaDump {
     pub index: usize,
     pub media_type: SmolStr,
     pub protocol: Option<SmolStr>,
-    /// Name and clock rate of what was received most.
+    /// What was received most.
+    pub payload_type: Option<u8>,
+    /// Name and clock rate of that.
     pub codec: Option<SmolStr>,
+    /// The `fmt` tokens of a section that is not RTP.
+    pub other_formats: Vec<SmolStr>,
     pub streams: Vec<StreamDump>,
 }
 
@@ -81,8 +88,18 @@ pub struct StreamDump {
     pub packets: u64,
     pub octets: u64,
     pub errors: u64,
+    /// Packets, octets and errors of what was sent.
+    pub sent: TrafficSnapshot,
     /// Seconds since the epoch.
     pub last_packet_s: u64,
+}
+
+/// Where the packets of a stream come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamWhereabouts {
+    pub call_id: SmolStr,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
 }
 
 impl Engine {
@@ -93,6 +110,22 @@ impl Engine {
         (!call.ended).then(|| CallDump::take(&call))
     }
 
+    /// Whose a stream is.
+    pub fn whereabouts(&self, call: &CallKey, stream: StreamId) -> Option<StreamWhereabouts> {
+        let handle = self.by_key(call)?;
+        let call = lock(&handle);
+        let of = |media: &Media| {
+            let component = media.streams.iter().position(|candidate| candidate.id == stream)?;
+            let dump = StreamDump::take(media, component);
+            Some(StreamWhereabouts {
+                call_id: call.id.clone(),
+                local: dump.local.map(SocketAddr::from)?,
+                remote: dump.remote?,
+            })
+        };
+        call.parties.iter().flat_map(|party| &party.media).find_map(of)
+    }
+
     /// There is a call of this id.
     pub fn has_call(&self, call_id: &str) -> bool {
         self.store.get(call_id).is_some()
@@ -100,7 +133,7 @@ impl Engine {
 }
 
 impl CallDump {
-    fn take(call: &Call) -> Self {
+    pub(super) fn take(call: &Call) -> Self {
         Self {
             id: call.id.clone(),
             other_ids: call.merged.iter().map(|merged| merged.id.clone()).collect(),
@@ -142,6 +175,7 @@ impl PartyDump {
             },
             label: party.label.clone().unwrap_or_default(),
             branch: party.via_branch.clone().unwrap_or_default(),
+            created: party.created,
             duration: age.saturating_sub(since_deletion),
             aliases: party.aliases.clone(),
             hears: paired().chain(sources.filter_map(media_of)).collect(),
@@ -155,8 +189,8 @@ impl MediaDump {
     fn take(media: &Media) -> Option<Self> {
         let slots = &media.streams[0].shared.ingress_ssrc;
         let used = slots.iter().filter(|slot| slot.ssrc.load(Relaxed) != 0);
-        let codec = used.max_by_key(|slot| slot.packets.get()).and_then(|slot| {
-            let seen = slot.payload_type.load(Relaxed);
+        let seen = used.max_by_key(|slot| slot.packets.get()).map(|slot| slot.payload_type.load(Relaxed));
+        let codec = seen.and_then(|seen| {
             let formats = &media.remote.as_ref()?.formats;
             let format = formats.iter().find(|format| u32::from(format.payload_type) == seen)?;
             Some(format_smolstr!("{}/{}", format.name, format.clock_rate))
@@ -166,7 +200,9 @@ impl MediaDump {
             index: media.index?,
             media_type: media.media_type.clone(),
             protocol: media.transport.as_ref().map(|transport| transport.name().into()),
+            payload_type: seen.and_then(|seen| u8::try_from(seen).ok()),
             codec,
+            other_formats: media.remote.as_ref().map_or_else(Vec::new, |remote| remote.other_formats.clone()),
             streams: components.map(|component| StreamDump::take(media, component)).collect(),
         })
     }
@@ -193,6 +229,7 @@ impl StreamDump {
             packets: shared.ingress.packets.get(),
             octets: shared.ingress.octets.get(),
             errors: shared.ingress.errors.get(),
+            sent: TrafficSnapshot::of(&shared.egress),
             last_packet_s: shared.last_packet_us.get().max(stream.since_us) / 1_000_000,
         }
     }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
+use tokio::sync::mpsc;
 
 use super::alarms::Alarms;
 use super::compile::{PlanOptions, TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::Participant;
+use super::ended::EndedReport;
 use super::error::CommandError;
 use super::fragments::EarlyFragments;
 use super::identities::Identities;
@@ -41,6 +43,8 @@ pub struct Services {
     pub recorder: Recorder,
     /// Who we are in DTLS.
     pub identity: Identity,
+    /// Gets a report of each call that ends.
+    pub ended: Option<mpsc::Sender<Box<EndedReport>>>,
 }
 
 /// All calls and the commands on them. Shared by the doors.
@@ -59,6 +63,7 @@ pub struct Engine {
     pub(super) foreign: AtomicUsize,
     pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
     pub(super) plan_options: PlanOptions,
+    pub(super) ended: Option<mpsc::Sender<Box<EndedReport>>>,
     /// Some party has music on hold to play.
     pub(super) music_known: AtomicBool,
     /// 12 hexadecimal digits, random per process (loop protection).
@@ -79,7 +84,7 @@ pub enum Deleted {
 
 impl Engine {
     pub fn new(services: Services) -> Self {
-        let Services { config, pool, plane, recorder, identity } = services;
+        let Services { config, pool, plane, recorder, identity, ended } = services;
         Self {
             interfaces: Interfaces::new(&config),
             plan_options: PlanOptions {
@@ -92,6 +97,7 @@ impl Engine {
             music_known: AtomicBool::new(false),
             foreign: AtomicUsize::new(0),
             live: Live::new(&config),
+            ended,
             statistics: Statistics::default(),
             by_key: Mutex::default(),
             alarms: Alarms::default(),

@@ -1,6 +1,5 @@
 //! How calls begin, go on by events and time, and end.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -22,7 +21,7 @@ use crate::statistics::MediaActivity;
 
 impl Engine {
     pub(super) fn fresh(&self, call_id: &str, signal: &Signal) -> CallHandle {
-        Arc::new(Mutex::new(self.new_call(call_id, signal.identity.client)))
+        Arc::new(Mutex::new(self.new_call(call_id, signal)))
     }
 
     /// Makes a new call known. `false`: somebody else created it meanwhile; theirs stands, and the message has to be done again on it.
@@ -56,6 +55,8 @@ impl Engine {
             MediaEvent::DtmfEnded { call, stream, digit, injected } => {
                 self.on_digit(&self.by_key(call)?, *stream, digit, *injected)
             }
+            // Reported by whoever follows the events.
+            MediaEvent::Rtcp { .. } => None,
             MediaEvent::PlayerFinished { call, player, next_sequence, next_timestamp, .. } => {
                 let handle = self.by_key(call)?;
                 let players: Vec<_> =
@@ -107,7 +108,7 @@ impl Engine {
         });
     }
 
-    pub(super) fn new_call(&self, call_id: &str, created_from: Option<SocketAddr>) -> Call {
+    fn new_call(&self, call_id: &str, signal: &Signal) -> Call {
         let now = SystemTime::now();
         Call {
             id: call_id.into(),
@@ -128,7 +129,8 @@ impl Engine {
             tos_set: false,
             delete_at: None,
             deleted_at: None,
-            created_from,
+            created_from: signal.identity.client,
+            xmlrpc_callback: signal.identity.xmlrpc_callback,
             foreign: false,
             grace_since_us: None,
             ended: false,
@@ -153,6 +155,7 @@ impl Engine {
     pub(super) fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
         call.ended = true;
         self.count_ended(call, reason);
+        self.tell_ended(call, reason);
         // First, so that it is the worker who closes the sockets and need not take them out of its epoll one by one.
         delete::close_all(call);
         self.plane.remove(call.worker, call.key);

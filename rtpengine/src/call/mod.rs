@@ -22,6 +22,7 @@ mod dtmf;
 mod dtmf_security;
 mod dump;
 mod echo;
+mod ended;
 mod engine;
 mod error;
 mod exchange;
@@ -56,7 +57,8 @@ mod unbuilt;
 pub use bare::{BareStream, MAX_BARE_STREAMS};
 pub use delete::Deletion;
 pub use dtmf::DtmfReport;
-pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump};
+pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump, StreamWhereabouts};
+pub use ended::EndedReport;
 pub use engine::{Deleted, Engine, Services};
 pub use error::CommandError;
 pub use exchange_command::SdpReply;
@@ -71,6 +73,7 @@ pub use snapshot::{
 };
 pub use subscribe::{Subscribed, SubscribedSection};
 pub use switches::{MediaSwitch, Position};
+pub use timers::EndReason;
 pub use transform::{TransformPort, Transformed};
 
 #[cfg(test)]

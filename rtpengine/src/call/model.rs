@@ -65,6 +65,8 @@ pub struct Call {
     pub deleted_at: Option<Instant>,
     /// Who sent the message that made the call.
     pub created_from: Option<SocketAddr>,
+    /// `xmlrpc-callback`
+    pub xmlrpc_callback: Option<IpAddr>,
     /// Belongs to another instance.
     pub foreign: bool,
     /// Taken over from another instance at this time (microseconds since the epoch): no time-out before it has had media.

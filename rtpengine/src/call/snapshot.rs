@@ -152,7 +152,7 @@ impl CallSnapshot {
 }
 
 impl TrafficSnapshot {
-    fn of(traffic: &Traffic) -> Self {
+    pub(super) fn of(traffic: &Traffic) -> Self {
         Self { packets: traffic.packets.get(), octets: traffic.octets.get(), errors: traffic.errors.get() }
     }
 

@@ -19,7 +19,6 @@ fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
         (network.delay_buffer_ms.is_some(), "delay-buffer"),
         (recording.recording_vsc, "recording-vsc"),
         (recording.recording_announcement, "recording-announcement"),
-        (signal.identity.xmlrpc_callback.is_some(), "xmlrpc-callback"),
     ]
     .into_iter()
     .filter_map(|(asked, what)| asked.then_some(what))

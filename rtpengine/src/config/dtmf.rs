@@ -13,6 +13,8 @@ pub struct DtmfConfig {
     pub log_destination: Option<SocketAddr>,
     /// `dtmf-log-ng-tcp`: ng clients over TCP are told.
     pub over_ng_tcp: bool,
+    /// `log-facility-dtmf` is there: digits go into the log.
+    pub logged: bool,
     /// Not `dtmf-no-log-injects`: digits of `play DTMF` are told about as well.
     pub report_injected: bool,
     /// `dtmf-no-suppress`: audio goes on while a digit is sent as event packets.
@@ -26,6 +28,7 @@ impl Default for DtmfConfig {
         Self {
             log_destination: None,
             over_ng_tcp: false,
+            logged: false,
             report_injected: true,
             keeps_audio: false,
             digit_delay: Duration::from_millis(2500),
@@ -36,7 +39,7 @@ impl Default for DtmfConfig {
 impl DtmfConfig {
     /// Digits of all calls are told about.
     pub fn is_reported(&self) -> bool {
-        self.log_destination.is_some() || self.over_ng_tcp
+        self.log_destination.is_some() || self.over_ng_tcp || self.logged
     }
 
     /// From the options.
@@ -50,6 +53,7 @@ impl DtmfConfig {
             log_destination: settings.text("dtmf-log-dest").map(destination).transpose()?,
             over_ng_tcp: settings.flag("dtmf-log-ng-tcp"),
             keeps_audio: settings.flag("dtmf-no-suppress"),
+            logged: settings.text("log-facility-dtmf").is_some(),
             report_injected: !settings.flag("dtmf-no-log-injects"),
             digit_delay: Duration::from_millis(u64::try_from(settings.int("dtmf-digit-delay")).unwrap_or(0)),
         })

@@ -13,7 +13,8 @@ use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
     Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion,
-    RecordDirection, RecordingConfig, RecordingMethod, RtcpConfig, SsrcReporting, check, parameters,
+    RecordDirection, RecordingConfig, RecordingMethod, ReportingConfig, RtcpConfig, SsrcReporting, check,
+    parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
@@ -102,6 +103,7 @@ fn build(
         listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
         dtmf: DtmfConfig::from_settings(settings)?,
+        reporting: ReportingConfig::from_settings(settings)?,
         num_threads: num_threads(settings),
         thread_stack: process.thread_stack,
         timeout: seconds("timeout"),

@@ -10,6 +10,7 @@ pub mod manual;
 mod media_options;
 mod options;
 mod parameters;
+mod reporting;
 mod rtcp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ pub use dtmf::DtmfConfig;
 pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
+pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
 pub use rtcp::{Mos, MosModel, RtcpConfig};
 
 use crate::proto::dtls::Settings as DtlsSettings;
@@ -52,6 +54,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// Digits of parties.
     pub dtmf: DtmfConfig,
+    /// Who is told what.
+    pub reporting: ReportingConfig,
     /// Media workers, at least 1.
     pub num_threads: usize,
     /// Stack of every thread that the daemon starts.
@@ -287,6 +291,7 @@ impl Config {
             listen_cli: Vec::new(),
             control: ControlConfig::default(),
             dtmf: DtmfConfig::default(),
+            reporting: ReportingConfig::default(),
             num_threads: 1,
             thread_stack: ThreadStack::Octets(2 << 20),
             timeout: Duration::from_secs(60),

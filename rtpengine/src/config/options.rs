@@ -49,11 +49,9 @@ const MORE_LOGGING: &[OptionSpec] = &[
         .default("default")
         .words(&["default", "parsable"])
         .complaint("Invalid --log-format option"),
-    O::text("log-facility-cdr", FACILITY_ARG, "Syslog facility of call detail records")
-        .words(FACILITIES)
-        .not_yet(),
-    O::text("log-facility-rtcp", FACILITY_ARG, "Syslog facility of RTCP data").words(FACILITIES).not_yet(),
-    O::text("log-facility-dtmf", FACILITY_ARG, "Syslog facility of DTMF events").words(FACILITIES).not_yet(),
+    O::text("log-facility-cdr", FACILITY_ARG, "Syslog facility of call detail records").words(FACILITIES),
+    O::text("log-facility-rtcp", FACILITY_ARG, "Syslog facility of RTCP data").words(FACILITIES),
+    O::text("log-facility-dtmf", FACILITY_ARG, "Syslog facility of DTMF events").words(FACILITIES),
     O::flag("log-srtp-keys", "Log SRTP keys at error level"),
     O::flag("debug-srtp", "Log details of SRTP").not_yet(),
     O::text("dtmf-log-dest", REMOTE, "Send DTMF events as JSON datagrams to this address"),
@@ -248,23 +246,19 @@ const REDIS: &[OptionSpec] = &[
 ];
 
 const REPORTING: &[OptionSpec] = &[
-    O::text("graphite", REMOTE, "Graphite server").short('g').not_yet(),
-    O::int("graphite-interval", "Seconds between reports to Graphite").short('G').default("1").not_yet(),
-    O::text("graphite-prefix", "STRING", "Text before each metric name").not_yet(),
-    O::int("graphite-timeout", "TCP timeout of the Graphite connection in seconds").default("0").not_yet(),
-    O::text("homer", REMOTE, "Homer server").not_yet(),
-    O::text("homer-protocol", "udp|tcp", "Transport to Homer")
-        .default("udp")
-        .words(&["udp", "tcp"])
-        .not_yet(),
-    O::int("homer-id", "Capture ID").default("2001").not_yet(),
-    O::flag("homer-disable-rtcp-stats", "Do not send RTCP to Homer").not_yet(),
-    O::flag("homer-enable-ng", "Send ng traffic to Homer").not_yet(),
+    O::text("graphite", REMOTE, "Graphite server").short('g'),
+    O::int("graphite-interval", "Seconds between reports to Graphite").short('G').default("1"),
+    O::text("graphite-prefix", "STRING", "Text before each metric name"),
+    O::int("graphite-timeout", "TCP timeout of the Graphite connection in seconds").default("0"),
+    O::text("homer", REMOTE, "Homer server"),
+    O::text("homer-protocol", "udp|tcp", "Transport to Homer").default("udp").words(&["udp", "tcp"]),
+    O::int("homer-id", "Capture ID").default("2001"),
+    O::flag("homer-disable-rtcp-stats", "Do not send RTCP to Homer"),
+    O::flag("homer-enable-ng", "Send ng traffic to Homer"),
     O::int("homer-ng-capture-proto", "Protocol type of ng traffic in Homer")
         .arg("UINT8")
         .default("61")
-        .range(0, 255)
-        .not_yet(),
+        .range(0, 255),
     O::text("mqtt-host", "HOST|IP", "MQTT broker").not_yet(),
     O::int("mqtt-port", "Port of the MQTT broker").default("1883").range(1, 65535).not_yet(),
     O::text("mqtt-tls-alpn", "STRING", "ALPN of the MQTT connection").not_yet(),
@@ -290,13 +284,12 @@ const REPORTING: &[OptionSpec] = &[
         .default("global")
         .words(&["global", "summary", "call", "media"])
         .not_yet(),
-    O::text("b2b-url", "STRING", "XML-RPC address called when a call times out").short('b').not_yet(),
+    O::text("b2b-url", "STRING", "XML-RPC address called when a call times out").short('b'),
     O::int("xmlrpc-format", "Format of XML-RPC calls: 0 SEMS, 1 call ID only, 2 Kamailio")
         .short('x')
         .default("0")
         .range(0, 2)
-        .complaint("Invalid XMLRPC format")
-        .not_yet(),
+        .complaint("Invalid XMLRPC format"),
     O::int("max-sessions", "Most calls at once; negative for no limit").default("-1"),
     O::float("max-load", "Refuse new calls above this load average"),
     O::float("max-cpu", "Refuse new calls above this CPU usage in percent"),

@@ -16,6 +16,8 @@ pub enum MediaEvent {
     Ice { call: CallKey, stream: StreamId, generation: u32, news: IceNews },
     /// A DTMF digit ended that a party sent in event packets, or that was added to what it sends.
     DtmfEnded { call: CallKey, stream: StreamId, digit: Digit, injected: bool },
+    /// An RTCP packet came in; only told when somebody reports them.
+    Rtcp { call: CallKey, stream: StreamId, octets: Box<[u8]> },
     /// A player came to its end or was stopped.
     PlayerFinished {
         call: CallKey,

@@ -23,6 +23,7 @@ use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
 use super::reports;
 use super::route::{Action, Edge};
 use super::rtcp;
+use super::rtcp_copies::RtcpCopies;
 use super::schedule::Schedule;
 use super::security::{Kind, Sealed};
 use super::send::{SendBatch, send};
@@ -59,6 +60,8 @@ pub struct Output {
     pub totals: Arc<WorkerTotals>,
     /// When RTCP of our own is sent, and how reports become scores.
     pub rtcp: RtcpConfig,
+    /// Where copies of RTCP packets go, if anywhere.
+    pub rtcp_copies: Option<RtcpCopies>,
 }
 
 /// A change of a stream's peer.
@@ -99,6 +102,9 @@ pub fn handle_batch(
         stream.edges = edges;
     }
     for index in (0..count).filter(|index| matches!(accepted[*index], Accepted::Rtcp)) {
+        if let (Some(copies), Some(stream)) = (&output.rtcp_copies, streams.get(slot)) {
+            copies.take(stream, batch.octets(index));
+        }
         reports::received(streams, slot, batch.octets(index), output);
         for edge in 0..edge_count {
             let result = rtcp::forward(streams, slot, edge, batch.octets(index), output, scratch);

@@ -39,6 +39,7 @@ mod renumber;
 mod reports;
 mod route;
 mod rtcp;
+mod rtcp_copies;
 mod schedule;
 mod section;
 mod security;

@@ -26,6 +26,7 @@ use super::plan::DropReason;
 use super::player::Turn;
 use super::poll::{Poll, sleep};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
+use super::rtcp_copies::RtcpCopies;
 use super::schedule::{Due, Schedule};
 use super::security::Sealed;
 use super::send::SendBatch;
@@ -112,6 +113,7 @@ impl Worker {
             now: now(),
             totals,
             rtcp: config.rtcp,
+            rtcp_copies: config.reporting.wants_rtcp().then(|| RtcpCopies::new(events.clone())),
         };
         Ok(Self {
             poll,

@@ -10,8 +10,12 @@ pub struct LogConfig {
     pub destination: Destination,
     /// Level of each subsystem, in the order of [`Subsystem::ALL`].
     pub levels: [i32; Subsystem::COUNT],
+    /// Name in syslog, in front of the process ID.
+    pub identity: String,
     /// Longest text in octets; `None` = any length.
     pub max_line_length: Option<usize>,
+    /// The same of records ([`super::LogHandle::record`]).
+    pub max_record_length: Option<usize>,
     /// A line break starts another log line.
     pub split_lines: bool,
     /// How the context in front of a text looks.
@@ -34,8 +38,6 @@ pub enum Destination {
     Syslog {
         /// Facility of the lines.
         facility: Facility,
-        /// Name in front of the process ID.
-        identity: String,
         /// Time stamps of the lines on standard error.
         timestamps: bool,
     },
@@ -66,9 +68,11 @@ impl LogConfig {
             let facility = Facility::parse(&facility).ok_or_else(|| {
                 OptionError::invalid(format!("Invalid log facility '{facility}' (--log-facility)"))
             })?;
-            let identity = settings.text("log-name").unwrap_or_else(|| settings.program().name.to_owned());
-            Destination::Syslog { facility, identity, timestamps }
+            Destination::Syslog { facility, timestamps }
         };
+        let identity = settings.text("log-name").unwrap_or_else(|| settings.program().name.to_owned());
+        let max_record_length =
+            usize::try_from(settings.int("max-log-line-length")).ok().filter(|max| *max > 0);
         let max_line_length = match (settings.int("max-log-line-length"), &destination) {
             (0, Destination::Syslog { .. }) => Some(500),
             (0, Destination::Stderr { .. }) => None,
@@ -81,6 +85,8 @@ impl LogConfig {
             };
         Ok(LogConfig {
             destination,
+            identity,
+            max_record_length,
             levels: Subsystem::ALL.map(|subsystem| level(settings, subsystem)),
             max_line_length,
             split_lines: settings.flag("split-logs"),
@@ -106,6 +112,9 @@ fn level(settings: &Settings, subsystem: Subsystem) -> i32 {
 }
 
 impl Facility {
+    /// Programs of users.
+    pub(super) const USER: Self = Self(1);
+
     /// From its name.
     pub fn parse(name: &str) -> Option<Self> {
         const NUMBERS: &[(&str, u8)] = &[

@@ -132,6 +132,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             prefix: format!("{}: {context}[{}] ", level_name(severity), subsystem.name()),
             text,
             limit: fields.limit,
+            facility: None,
         });
     }
 }
@@ -177,7 +178,9 @@ mod tests {
         let config = LogConfig {
             destination: Destination::Stderr { timestamps: false },
             levels,
+            identity: "demo".into(),
             max_line_length: None,
+            max_record_length: None,
             split_lines: false,
             style: ContextStyle::Default,
             mark_prefix: String::new(),

@@ -67,6 +67,18 @@ impl LogHandle {
         self.sink.flush(patience);
     }
 
+    /// Writes a record of its own facility: to syslog, and to standard error if the log goes there. Severity 0–7 as in syslog.
+    pub fn record(&self, facility: Facility, severity: u8, text: String) {
+        self.sink.push(output::Message {
+            severity,
+            time: std::time::SystemTime::now(),
+            prefix: String::new(),
+            text,
+            limit: false,
+            facility: Some(facility),
+        });
+    }
+
     /// Levels of the subsystems, readable and changeable at any time.
     pub fn levels(&self) -> &Levels {
         &self.levels

@@ -22,6 +22,8 @@ pub(super) struct Message {
     pub text: String,
     /// Subject to the repeat filter.
     pub limit: bool,
+    /// A record rather than a line of the log: for this facility, whatever the log's own destination is.
+    pub facility: Option<Facility>,
 }
 
 /// The destinations.
@@ -31,7 +33,10 @@ pub(super) struct Output {
     stderr_severity: Option<u8>,
     timestamps: bool,
     syslog: Option<Syslog>,
+    /// For records.
+    records: Syslog,
     max_line_length: Option<usize>,
+    max_record_length: Option<usize>,
     split_lines: bool,
     repeats: RepeatFilter,
 }
@@ -66,25 +71,35 @@ impl Output {
     }
 
     fn with_syslog_at(config: &LogConfig, stderr: Box<dyn Write + Send>, path: PathBuf) -> Self {
+        let syslog = |facility| Syslog {
+            path: path.clone(),
+            socket: None,
+            facility,
+            identity: config.identity.clone(),
+        };
+        let records = syslog(Facility::USER);
         let (stderr_severity, timestamps, syslog) = match &config.destination {
             Destination::Stderr { timestamps } => (Some(u8::MAX), *timestamps, None),
-            Destination::Syslog { facility, identity, timestamps } => {
-                let syslog = Syslog { path, socket: None, facility: *facility, identity: identity.clone() };
-                (Some(4), *timestamps, Some(syslog))
-            }
+            Destination::Syslog { facility, timestamps } => (Some(4), *timestamps, Some(syslog(*facility))),
         };
         Output {
             stderr,
             stderr_severity,
             timestamps,
             syslog,
+            records,
             max_line_length: config.max_line_length,
+            max_record_length: config.max_record_length,
             split_lines: config.split_lines,
             repeats: RepeatFilter::default(),
         }
     }
 
     fn write(&mut self, message: &Message, now: Instant) {
+        if let Some(facility) = message.facility {
+            self.write_record(message, facility);
+            return;
+        }
         let mut text = message.text.as_str();
         let counted;
         if message.limit {
@@ -105,6 +120,21 @@ impl Output {
             }
             if let Some(syslog) = &mut self.syslog {
                 syslog.send(message.severity, &format!("{}{line}", message.prefix));
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Records go to syslog, and to standard error if that is where the log goes.
+    fn write_record(&mut self, message: &Message, facility: Facility) {
+        self.records.facility = facility;
+        for line in super::format::lines(&message.text, self.max_record_length, self.split_lines) {
+            self.records.send(message.severity, &line);
+            if self.syslog.is_none() {
+                let stamp = if self.timestamps { timestamp(message.time) } else { String::new() };
+                // There is nowhere to report that standard error is closed.
+                let _ = writeln!(self.stderr, "{stamp}{}{line}", message.prefix);
             }
         }
     }
@@ -206,6 +236,7 @@ impl Sink {
                         "{dropped} log lines lost because the log could not be written fast enough"
                     ),
                     limit: false,
+                    facility: None,
                 };
                 output.write(&message, Instant::now());
             }
@@ -239,7 +270,9 @@ mod tests {
         LogConfig {
             destination,
             levels: [6; Subsystem::COUNT],
+            identity: "demo".into(),
             max_line_length: Some(10),
+            max_record_length: None,
             split_lines: false,
             style: ContextStyle::Default,
             mark_prefix: String::new(),
@@ -254,6 +287,7 @@ mod tests {
             prefix: "INFO: [core] ".into(),
             text: text.into(),
             limit: false,
+            facility: None,
         }
     }
 
@@ -290,7 +324,7 @@ mod tests {
                 .ok()
         };
         let facility = Facility::parse("local1").expect("facility");
-        let destination = Destination::Syslog { facility, identity: "demo".into(), timestamps: true };
+        let destination = Destination::Syslog { facility, timestamps: true };
         let stderr = Captured::default();
         let sink =
             Sink::new(Output::with_syslog_at(&config(destination), Box::new(stderr.clone()), path.clone()));
@@ -298,6 +332,9 @@ mod tests {
 
         sink.push(message(6, "hello"));
         assert_eq!(received(), Some(format!("<142>demo[{pid}]: INFO: [core] hello")));
+        let record = Message { facility: Facility::parse("local0"), ..message(6, "a record of any length") };
+        sink.push(record);
+        assert_eq!(received(), Some(format!("<134>demo[{pid}]: a record of any length")));
         sink.push(message(4, "0123456789ab"));
         assert_eq!(received(), Some(format!("<140>demo[{pid}]: INFO: [core] 0123456789 ...")));
         assert_eq!(received(), Some(format!("<140>demo[{pid}]: INFO: [core] ... ab")));

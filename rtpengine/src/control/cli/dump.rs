@@ -69,7 +69,7 @@ pub fn party(party: &PartyDump) -> String {
 }
 
 fn media(text: &mut String, media: &MediaDump) {
-    let MediaDump { index, media_type, protocol, codec, streams } = media;
+    let MediaDump { index, media_type, protocol, codec, streams, .. } = media;
     let protocol = protocol.as_deref().unwrap_or("(unknown)");
     let codec = codec.as_deref().unwrap_or("unknown codec");
     let _ = writeln!(text, "------ Media #{index} ({media_type} over {protocol}) using {codec}");
@@ -111,6 +111,7 @@ mod tests {
             packets,
             octets,
             errors: 0,
+            sent: Default::default(),
             last_packet_s,
         }
     }
@@ -130,6 +131,7 @@ mod tests {
             foreign: false,
             recording: true,
             parties: vec![PartyDump {
+                created: UNIX_EPOCH,
                 tag: "ft1".into(),
                 role: PartyRole::Caller,
                 label: "labA".into(),
@@ -139,6 +141,8 @@ mod tests {
                 hears: other(),
                 heard_by: other(),
                 media: vec![MediaDump {
+                    payload_type: Some(0),
+                    other_formats: Vec::new(),
                     index: 1,
                     media_type: "audio".into(),
                     protocol: Some("RTP/AVP".into()),

@@ -88,6 +88,13 @@ impl Default for ClientCounters {
     }
 }
 
+/// The shortest and longest time that a request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extremes {
+    pub shortest: Duration,
+    pub longest: Duration,
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Success {
@@ -106,6 +113,8 @@ pub struct CommandCounters {
     /// Clients that found no place.
     others: Counting,
     hasher: RandomState,
+    /// By command, in nanoseconds, since somebody last took them; only once somebody wants them.
+    extremes: OnceLock<Box<[(AtomicU64, AtomicU64); COMMANDS.len()]>>,
 }
 
 /// Places of the table. UDP sources can be forged; clients without a place appear in the totals only.
@@ -132,6 +141,7 @@ impl Default for CommandCounters {
             places: (0..PLACES).map(|_| OnceLock::new()).collect(),
             others: Counting::default(),
             hasher: RandomState::new(),
+            extremes: OnceLock::new(),
         }
     }
 }
@@ -153,11 +163,35 @@ impl CommandCounters {
         let counting = self.counting(client);
         if let Some((count, nanoseconds)) = command.and_then(|index| counting.commands.get(index)) {
             count.fetch_add(1, Relaxed);
-            nanoseconds.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            nanoseconds.fetch_add(nanos(duration), Relaxed);
+        }
+        if let (Some(extremes), Some(index)) = (self.extremes.get(), command)
+            && let Some((shortest, longest)) = extremes.get(index)
+        {
+            shortest.fetch_min(nanos(duration), Relaxed);
+            longest.fetch_max(nanos(duration), Relaxed);
         }
         if success == Success::Error {
             counting.errors.fetch_add(1, Relaxed);
         }
+    }
+
+    /// From now on the extremes of times are noted.
+    pub fn note_extremes(&self) {
+        self.extremes
+            .get_or_init(|| Box::new(std::array::from_fn(|_| (AtomicU64::new(u64::MAX), AtomicU64::new(0)))));
+    }
+
+    /// The extremes since the last call, by index into [`COMMANDS`]; of no meaning for commands that were not used.
+    pub fn take_extremes(&self) -> Vec<Extremes> {
+        let take = |(shortest, longest): &(AtomicU64, AtomicU64)| {
+            let shortest = shortest.swap(u64::MAX, Relaxed);
+            Extremes {
+                shortest: Duration::from_nanos(if shortest == u64::MAX { 0 } else { shortest }),
+                longest: Duration::from_nanos(longest.swap(0, Relaxed)),
+            }
+        };
+        self.extremes.get().map_or_else(Vec::new, |extremes| extremes.iter().map(take).collect())
     }
 
     /// The totals.
@@ -192,6 +226,10 @@ impl CommandCounters {
         }
         &self.others
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Counting {

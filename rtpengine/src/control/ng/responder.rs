@@ -12,6 +12,7 @@ use super::handler::{Handler, Outcome, error};
 use super::request::{self, Templates};
 use crate::control::answer::{Answer, Respond};
 use crate::control::cookie_cache::{CookieCache, Limits, Lookup, Reply};
+use crate::control::report::{Homer, NgSide};
 use crate::proto::value::{Dict, Value};
 use crate::proto::{bencode, json};
 
@@ -30,6 +31,8 @@ pub struct Responder {
     templates: Templates,
     cache: Arc<CookieCache>,
     counters: Arc<CommandCounters>,
+    /// Gets copies of messages, with the address that counts as ours.
+    homer: Option<(Arc<Homer>, SocketAddr)>,
 }
 
 impl Responder {
@@ -45,7 +48,18 @@ impl Responder {
         counters: Arc<CommandCounters>,
     ) -> Self {
         let cache = CookieCache::new(Limits::default(), Instant::now());
-        Responder { handler, templates, cache, counters }
+        Responder { handler, templates, cache, counters, homer: None }
+    }
+
+    /// From now on Homer gets copies of what clients with cookies say and are told; `local` stands for our side.
+    pub fn copy_to(&mut self, homer: Arc<Homer>, local: SocketAddr) {
+        self.homer = Some((homer, local));
+    }
+
+    fn copy(&self, side: NgSide, peer: SocketAddr, call_id: &str, message: &[u8]) {
+        if let Some((homer, local)) = &self.homer {
+            homer.ng(side, peer, *local, call_id, message);
+        }
     }
 
     /// How often each client used each command.
@@ -129,16 +143,23 @@ impl Respond for Responder {
                 return Answer::None;
             }
         };
+        let call_id = self.homer.as_ref().map(|_| call_id(dictionary)).unwrap_or_default();
+        self.copy(NgSide::Client, peer, &call_id, message);
         match self.execute(dictionary, peer) {
             Executed::Ready(format, reply) => {
                 let reply = encode(&message[..=space], format, &reply);
+                self.copy(NgSide::Daemon, peer, &call_id, &reply);
                 ticket.complete(&reply);
                 Answer::Now(reply)
             }
             Executed::Later(format, reply) => {
                 let prefix: Box<[u8]> = message[..=space].into();
+                let homer = self.homer.clone();
                 Answer::Later(Box::pin(async move {
                     let reply = encode(&prefix, format, &reply.await);
+                    if let Some((homer, local)) = homer {
+                        homer.ng(NgSide::Daemon, peer, local, &call_id, &reply);
+                    }
                     ticket.complete(&reply);
                     Some(reply)
                 }))
@@ -152,6 +173,13 @@ enum Executed {
     Ready(Format, Dict),
     Later(Format, Pin<Box<dyn Future<Output = Dict> + Send>>),
     Failed,
+}
+
+/// The call that a request is about.
+fn call_id(dictionary: &[u8]) -> String {
+    let (_, decoded) = decode(dictionary);
+    let call_id = decoded.ok().and_then(|dict| Some(dict.get("call-id")?.as_bytes()?.to_vec()));
+    String::from_utf8_lossy(&call_id.unwrap_or_default()).into_owned()
 }
 
 fn success(reply: &Dict) -> Success {

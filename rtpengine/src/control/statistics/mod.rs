@@ -11,9 +11,10 @@ mod report;
 mod text;
 mod tree;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ng::command::CommandCounters;
+use super::ng::command::{CommandCounters, Extremes};
+use super::report::IntervalReport;
 use crate::call::Engine;
 use crate::proto::value::Dict;
 
@@ -24,12 +25,14 @@ pub(super) use text::{interfaces, rates, transcoders};
 pub struct Statistics {
     engine: Arc<Engine>,
     commands: Arc<CommandCounters>,
+    /// What Graphite was told last.
+    interval: Mutex<Option<Arc<IntervalReport>>>,
 }
 
 impl Statistics {
     /// `commands` are the counters of all doors of the ng protocol.
     pub fn new(engine: Arc<Engine>, commands: Arc<CommandCounters>) -> Self {
-        Self { engine, commands }
+        Self { engine, commands, interval: Mutex::default() }
     }
 
     /// The metrics in Prometheus' text format (`GET /metrics`).
@@ -54,6 +57,22 @@ impl Statistics {
 
     /// The numbers of this moment.
     pub(super) fn report(&self) -> Report {
-        Report::take(&self.engine, &self.commands)
+        let interval = self.interval.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Report { interval, ..Report::take(&self.engine, &self.commands) }
+    }
+
+    /// The times of requests are of interest from now on.
+    pub(super) fn time_requests(&self) {
+        self.commands.note_extremes();
+    }
+
+    /// See [`CommandCounters::take_extremes`].
+    pub(super) fn take_extremes(&self) -> Vec<Extremes> {
+        self.commands.take_extremes()
+    }
+
+    /// An interval was told to Graphite; reports show it from now on.
+    pub(super) fn reported(&self, interval: IntervalReport) {
+        *self.interval.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(interval));
     }
 }

@@ -1,9 +1,11 @@
 //! The numbers of one moment, collected from where they are kept.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::call::{Engine, Gauges};
 use crate::control::ng::command::{ClientCounters, CommandCounters};
+use crate::control::report::IntervalReport;
 use crate::media::stats::TrafficCount;
 use crate::media::totals::{InterfaceCount, PlaneTotals};
 use crate::statistics::{CallTotals, Quality, Rates};
@@ -27,6 +29,8 @@ pub struct Report {
     pub interfaces: Vec<InterfaceReport>,
     /// Octets of the workers' packet buffers.
     pub packet_buffers: usize,
+    /// What Graphite was told last.
+    pub interval: Option<Arc<IntervalReport>>,
 }
 
 /// One local address of a logical interface.
@@ -60,6 +64,7 @@ impl Report {
             interfaces: interfaces(engine, &plane),
             packet_buffers: engine.plane().packet_buffers(),
             plane,
+            interval: None,
         }
     }
 

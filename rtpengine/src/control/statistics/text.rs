@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use super::report::{InterfaceReport, Report};
 use crate::control::ng::command::COMMANDS;
+use crate::control::report::IntervalReport;
 use crate::media::stats::TrafficCount;
 use crate::media::totals::ChainCount;
 use crate::statistics::{MetricSums, Quality, Rates};
@@ -28,6 +29,10 @@ pub fn totals(report: &Report) -> String {
     current(&mut lines, report);
     lines.text(format_args!("\nTotal statistics (does not include current running sessions):\n\n"));
     total(&mut lines, report);
+    if let Some(last) = &report.interval {
+        lines.text(format_args!("\n\nGraphite interval statistics (last reported values to graphite):\n"));
+        interval(&mut lines, last);
+    }
     lines.text(format_args!("\n\nMOS statistics:\n\n"));
     metric(&mut lines, "MOS", "MOS", &report.quality.mos);
     lines.text(format_args!("\n\nVoIP metrics:\n\n"));
@@ -105,6 +110,25 @@ fn total(lines: &mut Lines, report: &Report) {
         "Total calls duration standard deviation",
         format_args!("{:.6} seconds", calls.duration_deviation()),
     );
+}
+
+fn interval(lines: &mut Lines, last: &IntervalReport) {
+    lines.row("Total calls duration", format_args!("{:.6} seconds", last.call_seconds));
+    lines.text(format_args!("\n"));
+    lines.row("Min managed sessions", last.sessions.0);
+    lines.row("Max managed sessions", last.sessions.1);
+    for (command, time) in COMMANDS.iter().zip(&last.times) {
+        lines.row(
+            &format!("Min/Max/Avg {} processing delay", command.name),
+            format_args!("{:.6}/{:.6}/{:.6} sec", time.min, time.max, time.average),
+        );
+    }
+    for (command, rate) in COMMANDS.iter().zip(&last.rates) {
+        lines.row(
+            &format!("Min/Max/Avg {} requests per second", command.name),
+            format_args!("{}/{}/{} per sec", rate.min as u64, rate.max as u64, rate.average as u64),
+        );
+    }
 }
 
 fn metrics_without_mos(lines: &mut Lines, quality: &Quality) {

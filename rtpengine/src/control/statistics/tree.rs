@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::report::{InterfaceReport, Report};
 use crate::control::ng::command::{COMMANDS, ClientCounters};
+use crate::control::report::IntervalReport;
 use crate::media::stats::TrafficCount;
 use crate::proto::json;
 use crate::proto::value::{Dict, Key, Value};
@@ -115,6 +116,9 @@ pub fn tree(report: &Report) -> Branch {
     let mut tree = Branch::default();
     tree.push("currentstatistics", Node::Branch(current(report)));
     tree.push("totalstatistics", Node::Branch(total(report)));
+    if let Some(last) = &report.interval {
+        tree.push("intervalstatistics", Node::Branch(interval(last)));
+    }
     let mut mos = Branch::default();
     metric(&mut mos, "mos", &report.quality.mos);
     tree.push("mos", Node::Branch(mos));
@@ -185,6 +189,27 @@ fn total(report: &Report) -> Branch {
         .decimal("totalcallsduration", calls.total_duration())
         .decimal("totalcallsduration2", calls.total_duration2())
         .decimal("totalcallsduration_stddev", calls.duration_deviation());
+    branch
+}
+
+fn interval(last: &IntervalReport) -> Branch {
+    let mut branch = Branch::default();
+    branch
+        .decimal("totalcallsduration", last.call_seconds)
+        .int("minmanagedsessions", last.sessions.0)
+        .int("maxmanagedsessions", last.sessions.1);
+    for (command, time) in COMMANDS.iter().zip(&last.times) {
+        branch
+            .decimal(format!("min{}delay", command.name), time.min)
+            .decimal(format!("max{}delay", command.name), time.max)
+            .decimal(format!("avg{}delay", command.name), time.average);
+    }
+    for (command, rate) in COMMANDS.iter().zip(&last.rates) {
+        branch
+            .int(format!("min{}requestrate", command.name), rate.min as u64)
+            .int(format!("max{}requestrate", command.name), rate.max as u64)
+            .int(format!("avg{}requestrate", command.name), rate.average as u64);
+    }
     branch
 }
 

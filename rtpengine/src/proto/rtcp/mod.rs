@@ -72,7 +72,8 @@ impl Header {
     }
 }
 
-fn word(octets: &[u8], at: usize) -> Option<u32> {
+/// The word that begins at an octet; `None` if it is not all there.
+pub fn word(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
 }
 

@@ -1,7 +1,7 @@
 //! Source descriptions (RFC 3550 §6.5).
 
 use super::rewrite::Mapping;
-use super::{HEADER, Header, RtcpError, map_word, set_word};
+use super::{HEADER, Header, RtcpError, map_word, set_word, word};
 
 /// Packet type.
 pub const TYPE: u8 = 202;
@@ -22,6 +22,40 @@ pub fn write(out: &mut [u8], ssrc: u32, cname: &str) -> Option<usize> {
     packet[HEADER + 5] = name_length;
     packet[HEADER + 6..HEADER + 6 + cname.len()].copy_from_slice(cname.as_bytes());
     Some(length)
+}
+
+/// The items of a source description: whose, which, and their octets. Ends at the first one that is not all there.
+pub fn items(header: Header, packet: &[u8]) -> impl Iterator<Item = (u32, u8, &[u8])> {
+    let mut at = HEADER;
+    let mut chunks = header.count;
+    let mut source = None;
+    std::iter::from_fn(move || {
+        loop {
+            let ssrc = match source {
+                Some(ssrc) => ssrc,
+                None => {
+                    chunks = chunks.checked_sub(1)?;
+                    let ssrc = word(packet, at)?;
+                    source = Some(ssrc);
+                    at += 4;
+                    ssrc
+                }
+            };
+            match packet.get(at)? {
+                0 => {
+                    // The next chunk starts at the next word.
+                    at = (at + 1).next_multiple_of(4);
+                    source = None;
+                }
+                &kind => {
+                    let length = usize::from(*packet.get(at + 1)?);
+                    let text = packet.get(at + 2..at + 2 + length)?;
+                    at += 2 + length;
+                    return Some((ssrc, kind, text));
+                }
+            }
+        }
+    })
 }
 
 /// Maps the SSRC of each chunk in place.

@@ -38,14 +38,18 @@ pub(super) fn rewrite(packet: &mut [u8], mapping: &impl Mapping) -> Result<(), R
     Ok(())
 }
 
-/// The VoIP metrics blocks of an extended report, with their headers.
-pub(super) fn voip_metrics(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The blocks of an extended report with their headers, up to the first one that is not all there.
+pub fn blocks(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = packet.get(HEADER + 4..).unwrap_or_default();
-    let blocks = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         let head = word(rest, 0)?;
         let (block, behind) = rest.split_at_checked(4 + 4 * (head & 0xffff) as usize)?;
         rest = behind;
-        Some((head, block))
-    });
-    blocks.filter(|(head, _)| (head >> 24) as u8 == VOIP_METRICS).map(|(_, block)| block)
+        Some(block)
+    })
+}
+
+/// The VoIP metrics blocks of an extended report, with their headers.
+pub(super) fn voip_metrics(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
+    blocks(packet).filter(|block| block.first() == Some(&VOIP_METRICS))
 }

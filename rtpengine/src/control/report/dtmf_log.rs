@@ -55,6 +55,13 @@ impl DtmfLog {
     }
 }
 
+/// The report as one line.
+pub fn text(report: &DtmfReport) -> String {
+    let mut octets = Vec::new();
+    json::encode_dict(&datagram(report), &mut octets);
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
 /// In the order that readers of the log know.
 fn datagram(report: &DtmfReport) -> Dict {
     let mut dict = names(report);

@@ -1,0 +1,126 @@
+//! What the daemon tells others by itself: records for syslog, RTCP and ng for Homer, numbers for Graphite, call-backs for proxies.
+//!
+//! ```text
+//! call ends ─ EndedReport ──→ Reporter ─ log (final statistics), record (CDR), xmlrpc (own task)
+//! worker ─── MediaEvent ────→ Reporter ─ DTMF, RTCP → record, Homer (own task, bounded queue)
+//! ng ─────── request, reply ───────────→ Homer
+//! each second ──→ graphite (own task)
+//! ```
+//!
+//! Nothing here is waited for by calls, media or ng: whoever does not keep up misses something, and the log says so.
+
+mod cdr;
+mod dtmf_log;
+mod final_statistics;
+mod graphite;
+mod homer;
+mod interval;
+mod rtcp_record;
+mod xmlrpc;
+
+use std::sync::Arc;
+
+use service::log::{Facility, LogHandle};
+use tokio::sync::mpsc;
+
+pub use dtmf_log::DtmfLog;
+pub use graphite::run as run_graphite;
+pub use homer::{Homer, NgSide};
+pub use interval::IntervalReport;
+
+use crate::call::{EndReason, EndedReport, Engine, StreamWhereabouts};
+use crate::config::{Config, XmlRpcConfig};
+use crate::media::event::MediaEvent;
+
+/// Severities of syslog.
+const NOTICE: u8 = 5;
+const INFO: u8 = 6;
+
+/// Takes what happens and tells it.
+pub struct Reporter {
+    log: LogHandle,
+    cdr: Option<Facility>,
+    rtcp: Option<Facility>,
+    dtmf: Option<Facility>,
+    dtmf_log: DtmfLog,
+    homer: Option<Arc<Homer>>,
+    xmlrpc: Option<XmlRpcConfig>,
+}
+
+impl Reporter {
+    /// Must be called within a runtime.
+    pub fn new(config: &Config, log: LogHandle, dtmf_log: DtmfLog, homer: Option<Arc<Homer>>) -> Self {
+        let reporting = &config.reporting;
+        Self {
+            log,
+            cdr: reporting.cdr_facility,
+            rtcp: reporting.rtcp_facility,
+            dtmf: reporting.dtmf_facility,
+            dtmf_log,
+            homer: homer.filter(|_| reporting.homer.is_some_and(|homer| homer.rtcp)),
+            xmlrpc: reporting.xmlrpc.clone(),
+        }
+    }
+
+    /// Tells until nothing comes any more.
+    pub async fn run(
+        mut self,
+        engine: Arc<Engine>,
+        mut events: mpsc::Receiver<MediaEvent>,
+        mut ended: mpsc::Receiver<Box<EndedReport>>,
+    ) {
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.event(&engine, event),
+                    None => return,
+                },
+                Some(report) = ended.recv() => self.ended(&report),
+            }
+        }
+    }
+
+    fn event(&mut self, engine: &Engine, event: MediaEvent) {
+        if let MediaEvent::Rtcp { call, stream, octets } = event {
+            if let Some(at) = engine.whereabouts(&call, stream) {
+                self.rtcp(&at, &octets);
+            }
+            return;
+        }
+        if let Some(report) = engine.on_event(&event) {
+            if let Some(facility) = self.dtmf {
+                self.log.record(facility, NOTICE, dtmf_log::text(&report));
+            }
+            self.dtmf_log.report(&report);
+        }
+    }
+
+    fn rtcp(&self, at: &StreamWhereabouts, octets: &[u8]) {
+        if let Some(facility) = self.rtcp
+            && let Some(text) = rtcp_record::text(octets)
+        {
+            self.log.record(facility, INFO, format!("[{}] {text}", at.call_id));
+        }
+        if let Some(homer) = &self.homer
+            && let Some(json) = rtcp_record::object(octets)
+        {
+            homer.rtcp(at, json);
+        }
+    }
+
+    fn ended(&self, report: &EndedReport) {
+        let call_id = report.call.id.as_str();
+        for line in final_statistics::lines(report) {
+            tracing::info!(target: "core", call_id, "{line}");
+        }
+        if let Some(facility) = self.cdr {
+            self.log.record(facility, INFO, cdr::text(report));
+        }
+        if let Some(config) = &self.xmlrpc
+            && matches!(report.reason, EndReason::Timeout | EndReason::FinalTimeout)
+            && let Some(calls) = xmlrpc::calls(config, report)
+        {
+            tokio::spawn(calls.carry_out());
+        }
+    }
+}
