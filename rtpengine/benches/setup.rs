@@ -140,6 +140,7 @@ fn daemon() -> (f64, f64) {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
+        sources: rtpengine::play::Sources::without_library().expect("sources"),
         identity: Identity::generate(&config.dtls, &config.software_id, SystemTime::now())
             .expect("a certificate"),
         config: config.clone(),

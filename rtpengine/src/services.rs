@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use media_store::library::{Library, LibraryError};
 use service::log::LogHandle;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite};
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
+use crate::play::Sources;
+use crate::play::encodings::Retention;
 use crate::proto::dtls::{Identity, IdentityError};
 use crate::record::{RecordError, Recorder};
 
@@ -69,6 +72,8 @@ pub enum ServiceError {
     Listen(io::Error),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error(transparent)]
+    Library(#[from] LibraryError),
 }
 
 impl Services {
@@ -80,6 +85,8 @@ impl Services {
         let (producers, consumers) = (0..config.num_threads).map(|_| tap::ring(ring)).unzip();
         let recorder = Recorder::start(&config.recording, consumers)?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let library = Arc::new(Library::start(config.library.clone())?);
+        let retention = if config.player_cache { Retention::UntilEvicted } else { Retention::WhilePlayed };
         let plane = MediaPlane::start(&config, producers, events).map_err(ServiceError::Workers)?;
         let ports = (config.port_min, config.port_max);
         let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));
@@ -91,6 +98,7 @@ impl Services {
             pool,
             plane: plane.clone(),
             recorder: recorder.clone(),
+            sources: Sources::new(library, retention),
             identity,
         }));
         let listeners = config.control.listen_tcp_ng.len();

@@ -17,6 +17,7 @@ pub mod files;
 pub mod http;
 pub mod ice;
 pub mod libsrtp;
+pub mod mariadb;
 pub mod measured;
 pub mod ng;
 pub mod party;

@@ -237,12 +237,28 @@ fn injected_audio_is_heard_beside_the_partner_until_it_is_stopped() {
     coach.remote = Some(section(&reply).rtp);
     let keys = json!({"to-tag": "b", "source-tag": "c", "source-call-id": "coach"});
     call.command("inject start", &keys);
-    assert!(heard(&mut coach, 0, 1, &call.b));
-    assert!(heard(&mut call.a, 0, 2, &call.b), "the partner is still heard");
+    let at_b = call.b.listen();
+    for _ in 0..20 {
+        for party in [&mut coach, &mut call.a] {
+            let packet = party.next_packet(0, &[0x20; 160], 160);
+            party.send(&packet);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mixed = at_b.stop();
+    let ssrc = mixed.first().expect("packets").packet.ssrc;
+    assert!(mixed.iter().all(|received| received.packet.ssrc == ssrc), "one stream");
+    assert!(![coach.ssrc, call.a.ssrc].contains(&ssrc), "neither of the two");
+    let loudest =
+        |received: &e2e::rtp::Received| received.packet.payload.iter().map(|octet| !octet & 0x7f).max();
+    assert!(mixed.iter().filter_map(loudest).max() > Some(!0x20 & 0x7f), "louder than one alone");
+
     call.command("inject stop", &json!({"to-tag": "b", "source-tag": "c"}));
+    while call.b.receive(NOTHING).is_some() {}
     let packet = coach.next_packet(0, &[3; 160], 160);
     coach.send(&packet);
     assert!(call.b.receive(NOTHING).is_none());
+    assert!(heard(&mut call.a, 0, 2, &call.b), "the partner as it is");
 }
 
 #[test]

@@ -335,6 +335,11 @@ pub fn is_transcoded(media: &Media, opposite: &Media) -> bool {
     way(media, opposite).transcodes || way(opposite, media).transcodes
 }
 
+/// Something that `from` sends is decoded and encoded for `to`.
+pub fn is_decoded(from: &Media, to: &Media) -> bool {
+    way(from, to).transcodes
+}
+
 /// Worked out once for two parties that share a negotiation: everything it depends on is in there.
 fn way<'m>(from: &'m Media, to: &Media) -> Cow<'m, Way> {
     let work_out = || Way::new(handlers(from, to), from.coding.shown());
@@ -356,6 +361,22 @@ pub fn player_format(media: &Media) -> Option<PayloadFormat> {
         Side::Answerer => &state.answerer,
     };
     agreed.iter().map(|f| &f.format).chain(own).find(|format| Registry::BUILD.encodes(format)).cloned()
+}
+
+/// How announcements in a format are encoded for a party: in its packet time, with what `codec-set` says in `specs` or said in the
+/// negotiation.
+pub fn player_options(
+    media: &Media,
+    format: &mut PayloadFormat,
+    specs: &[CodecSpec],
+) -> codec::EncoderOptions {
+    let ptime_ms = media.remote.as_ref().and_then(|remote| remote.ptime_ms).or(Some(20));
+    let mut options = codec::EncoderOptions { ptime_ms, ..Default::default() };
+    let negotiated = &media.coding.negotiated.codecs.encoder_specs;
+    for specs in [negotiated, specs] {
+        codecs::configure(specs, format, &mut options, &Registry::BUILD);
+    }
+    options
 }
 
 /// telephone-event as a party takes it: it was told of it and has it itself.

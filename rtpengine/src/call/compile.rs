@@ -6,6 +6,7 @@ use std::sync::Arc;
 use codec::PayloadFormat;
 use codec::header_extension::Ids;
 
+use super::audio_player;
 use super::coding;
 use super::digits;
 use super::echo::{self, Routing};
@@ -13,9 +14,9 @@ use super::fax;
 use super::model::{Call, Media, Party, PartyId};
 use super::subscription::Subscription;
 use super::switches;
-use crate::config::RecordDirection;
+use crate::config::{AudioPlayerConfig, RecordDirection};
 use crate::media::plan::{
-    BundlePlan, CallPlan, DtlsPlan, EdgePlan, Expect, Handling, SectionPlan, StreamId, StreamPlan,
+    BundlePlan, CallPlan, DtlsPlan, EdgePlan, Expect, Handling, MixerPlan, SectionPlan, StreamId, StreamPlan,
     StreamSecurity, TapPlan, Unheard,
 };
 use crate::negotiate::ice::Passthrough;
@@ -42,11 +43,12 @@ pub struct PlanOptions {
     pub tap: TapDirections,
     /// `dtmf-no-suppress`
     pub keeps_audio_beside_digits: bool,
+    pub player: AudioPlayerConfig,
 }
 
 impl From<TapDirections> for PlanOptions {
     fn from(tap: TapDirections) -> Self {
-        Self { tap, keeps_audio_beside_digits: false }
+        Self { tap, keeps_audio_beside_digits: false, player: AudioPlayerConfig::default() }
     }
 }
 
@@ -65,12 +67,16 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
             egress: directions.egress,
         }),
     };
-    for (number, party) in call.parties.iter().enumerate().filter(|(_, party)| !party.closed) {
+    // Edges ask for the mixers of the streams that they lead to.
+    for party in call.parties.iter().filter(|party| !party.closed) {
         for (position, media) in party.media.iter().enumerate() {
             let opposite = party.partner.and_then(|partner| call.party(partner).media.get(position));
             let is_answered = opposite.is_none_or(|opposite| opposite.remote.is_some());
-            streams(&mut plan, party, media, is_answered);
+            let mixer = audio_player::plan(call, media, opposite, &options.player).map(Arc::new);
+            streams(&mut plan, party, media, is_answered, mixer);
         }
+    }
+    for (number, party) in call.parties.iter().enumerate().filter(|(_, party)| !party.closed) {
         match party.routing {
             Routing::Associates => {}
             Routing::Echo => {
@@ -85,21 +91,33 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
         let closed = call.drop_traffic || call.party(partner).held.is_some();
         for (position, (media, opposite)) in party.media.iter().zip(&call.party(partner).media).enumerate() {
             let first = plan.edges.len();
-            edges(&mut plan, (position, media), opposite, closed);
+            let mixer = mixer_of(&plan, opposite);
+            edges(&mut plan, (position, media), (opposite, mixer.as_deref()), closed);
             let edges = &mut plan.edges[first..];
             let treated = Treated { call, from: (PartyId(number), media), to: (partner, opposite), options };
-            treated.treat(edges, || coding::decoded_handling(media, opposite));
+            treated.treat(edges, || match &mixer {
+                Some(mixer) => audio_player::handling(media, opposite, mixer),
+                None => coding::decoded_handling(media, opposite),
+            });
         }
     }
     for subscription in &call.subscriptions {
         if let (Some(source), Some(sink)) = (call.media(subscription.source), call.media(subscription.sink)) {
             let position = subscription.source.position;
             let first = plan.edges.len();
-            subscribed(&mut plan, subscription, (position, source), sink, call.drop_traffic);
+            let mixer = mixer_of(&plan, sink);
+            subscribed(
+                &mut plan,
+                subscription,
+                (position, source),
+                (sink, mixer.as_deref()),
+                call.drop_traffic,
+            );
             let ends = [subscription.source.party, subscription.sink.party];
             let treated = Treated { call, from: (ends[0], source), to: (ends[1], sink), options };
-            treated.treat(&mut plan.edges[first..], || {
-                coding::decoded_subscribed_handling(&subscription.negotiated, subscription.side)
+            treated.treat(&mut plan.edges[first..], || match &mixer {
+                Some(mixer) => audio_player::handling(source, sink, mixer),
+                None => coding::decoded_subscribed_handling(&subscription.negotiated, subscription.side),
             });
         }
     }
@@ -143,7 +161,13 @@ fn listen(plan: &mut CallPlan, call: &Call) {
     }
 }
 
-fn streams(plan: &mut CallPlan, party: &Party, media: &Media, is_answered: bool) {
+fn streams(
+    plan: &mut CallPlan,
+    party: &Party,
+    media: &Media,
+    is_answered: bool,
+    mixer: Option<Arc<MixerPlan>>,
+) {
     let Some(ports) = media.ports.current().filter(|_| !media.is_carried()) else { return };
     let remote = media.remote.as_ref();
     let security = stream_security(media);
@@ -175,6 +199,7 @@ fn streams(plan: &mut CallPlan, party: &Party, media: &Media, is_answered: bool)
             hidden_extensions: hidden_extensions(party, media),
             ice: ice.clone(),
             generates_rtcp: media.generates_rtcp,
+            mixer: mixer.clone().filter(|_| component == 0),
             feedback: media.rtp_profile().is_some_and(|profile| profile.feedback),
             ..StreamPlan::with_shared(
                 state.id,
@@ -292,7 +317,12 @@ fn relays_datagrams(media: &Media) -> bool {
 }
 
 /// Edges from one media to the opposite one. RTCP flows also while one side is on hold.
-fn edges(plan: &mut CallPlan, (position, from): (usize, &Media), to: &Media, closed: bool) {
+fn edges(
+    plan: &mut CallPlan,
+    (position, from): (usize, &Media),
+    (to, mixer): (&Media, Option<&MixerPlan>),
+    closed: bool,
+) {
     if from.ports.current().is_none() || to.ports.current().is_none() {
         return;
     }
@@ -314,7 +344,11 @@ fn edges(plan: &mut CallPlan, (position, from): (usize, &Media), to: &Media, clo
         }
         return;
     }
-    let handling = if from.is_rtp() && to.is_rtp() { coding::handling(from, to) } else { passing() };
+    let handling = match mixer {
+        Some(mixer) => audio_player::handling(from, to, mixer),
+        None if from.is_rtp() && to.is_rtp() => coding::handling(from, to),
+        None => passing(),
+    };
     way(plan, (position, from), to, open, handling);
 }
 
@@ -323,22 +357,29 @@ fn subscribed(
     plan: &mut CallPlan,
     subscription: &Subscription,
     (position, source): (usize, &Media),
-    sink: &Media,
+    (sink, mixer): (&Media, Option<&MixerPlan>),
     drop_traffic: bool,
 ) {
     if source.ports.current().is_none() || sink.ports.current().is_none() {
         return;
     }
     let open = source.may_send() && sink.may_receive() && !drop_traffic;
-    let handling = if source.is_rtp() && sink.is_rtp() {
-        coding::subscribed_handling(&subscription.negotiated, subscription.side)
-    } else {
-        passing()
+    let handling = match mixer {
+        Some(mixer) => audio_player::handling(source, sink, mixer),
+        None if source.is_rtp() && sink.is_rtp() => {
+            coding::subscribed_handling(&subscription.negotiated, subscription.side)
+        }
+        None => passing(),
     };
     way(plan, (position, source), sink, open, handling);
     if subscription.mirrors_rtcp {
         rtcp_way(plan, sink, source);
     }
+}
+
+/// The mixer of a section that has been planned already.
+fn mixer_of(plan: &CallPlan, media: &Media) -> Option<Arc<MixerPlan>> {
+    plan.streams.iter().find(|stream| stream.id == media.streams[0].id)?.mixer.clone()
 }
 
 fn passing() -> (Handling, Vec<(u8, Handling)>) {

@@ -2,6 +2,7 @@
 
 use smol_str::SmolStr;
 
+use super::audio_player;
 use super::coding::{self, Side};
 use super::engine::{Engine, associate};
 use super::error::CommandError;
@@ -31,6 +32,7 @@ impl Engine {
             PartyId(call.parties.len() - 1)
         });
         for source in sources.into_iter().filter(|source| *source != sink) {
+            audio_player::note_party(signal, call.party_mut(source));
             if signal.flags.directional {
                 listen(&mut call, source, sink, Purpose::Subscribe);
                 if signal.flags.bidirectional {
@@ -40,6 +42,7 @@ impl Engine {
                 join(&mut call, source, sink);
             }
         }
+        audio_player::note_party(signal, call.party_mut(sink));
         call.delete_at = None;
         recording::describe(&call);
         self.install(&call);
@@ -77,7 +80,9 @@ impl Engine {
             }
         }
         for (from, to) in wanted {
+            audio_player::note_party(signal, call.party_mut(from));
             for to in to.into_iter().filter(|to| *to != from) {
+                audio_player::note_party(signal, call.party_mut(to));
                 listen(&mut call, from, to, Purpose::Subscribe);
                 if signal.flags.bidirectional {
                     listen(&mut call, to, from, Purpose::Subscribe);

@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
 use super::alarms::Alarms;
+use super::audio_player;
 use super::compile::{PlanOptions, TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::Participant;
@@ -28,6 +29,7 @@ use crate::media::MediaPlane;
 use crate::media::plan::CallKey;
 use crate::media::port_pool::PortPool;
 use crate::negotiate::signal::Signal;
+use crate::play::{PlayError, Sources};
 use crate::proto::dtls::Identity;
 use crate::record::Recorder;
 use crate::statistics::Statistics;
@@ -41,6 +43,8 @@ pub struct Services {
     pub pool: Arc<PortPool>,
     pub plane: MediaPlane,
     pub recorder: Recorder,
+    /// Where announcements come from.
+    pub sources: Sources,
     /// Who we are in DTLS.
     pub identity: Identity,
     /// Gets a report of each call that ends.
@@ -55,6 +59,7 @@ pub struct Engine {
     pub(super) pool: Arc<PortPool>,
     pub(super) plane: MediaPlane,
     pub(super) recorder: Recorder,
+    pub(super) sources: Sources,
     /// Ours, in DTLS.
     pub identities: Identities,
     pub(super) interfaces: Interfaces,
@@ -84,12 +89,13 @@ pub enum Deleted {
 
 impl Engine {
     pub fn new(services: Services) -> Self {
-        let Services { config, pool, plane, recorder, identity, ended } = services;
+        let Services { config, pool, plane, recorder, sources, identity, ended } = services;
         Self {
             interfaces: Interfaces::new(&config),
             plan_options: PlanOptions {
                 tap: TapDirections::new(config.recording.direction),
                 keeps_audio_beside_digits: config.dtmf.keeps_audio,
+                player: config.audio_player,
             },
             instance: format!("{:012x}", rand::random::<u64>() & 0xffff_ffff_ffff).into(),
             store: CallStore::default(),
@@ -105,6 +111,7 @@ impl Engine {
             pool,
             plane,
             recorder,
+            sources,
             identities: Identities::new(identity, Instant::now()),
         }
     }
@@ -215,18 +222,24 @@ impl Engine {
     /// `play media`; blocks while the source is opened. The duration is that of the first party.
     pub fn play_media(&self, signal: &Signal) -> Result<Option<Duration>, CommandError> {
         let targets = self.players(signal)?;
-        if signal.playback.source().is_none() {
-            return Err(CommandError::NoMediaFile);
+        let source = signal.playback.source().ok_or(CommandError::NoMediaFile)?;
+        let targets: Vec<_> =
+            targets.into_iter().filter_map(|(player, target)| Some((player, target?))).collect();
+        if targets.is_empty() {
+            return Err(CommandError::Play(PlayError::File));
         }
+        // Neither call nor player is locked: a database may take its time.
+        let found = self.sources.find(&source).inspect_err(|_| {
+            targets.iter().for_each(|(player, _)| player.silence());
+        })?;
         let mut duration = None;
-        let mut played = false;
         for (player, target) in targets {
-            let Some(target) = target else { continue };
-            let length = player.play(&self.plane, &target, signal)?;
+            let source = (&self.sources, &found);
+            let block_egress = signal.flags.block_egress;
+            let length = player.play(&self.plane, source, &target, &signal.playback, block_egress)?;
             duration = duration.or(length);
-            played = true;
         }
-        if played { Ok(duration) } else { Err(CommandError::Play(crate::play::PlayError::File)) }
+        Ok(duration)
     }
 
     /// `stop media`; the position of the last frame in ms.
@@ -248,8 +261,18 @@ impl Engine {
         let mut call = lock(&handle);
         let selected = playback::select(&call, signal)?;
         let mut players = Vec::with_capacity(selected.len());
+        let mut changed = false;
+        for &party in &selected {
+            if let Some(media) = playback::audible(call.party(party)).map(|(position, _)| position) {
+                let media = &mut call.party_mut(party).media[media];
+                changed |= audio_player::note_announcement(media, &self.config.audio_player);
+            }
+        }
+        if changed {
+            self.install(&call);
+        }
         for party in selected {
-            let target = playback::target(&call, party);
+            let target = playback::target(&call, party, &signal.codecs.set, &self.config.audio_player);
             players.push((call.party_mut(party).player.get_or_insert_default().clone(), target));
         }
         Ok(players)

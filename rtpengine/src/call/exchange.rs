@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::audio_player;
 use super::bundling;
 use super::coding;
 use super::error::CommandError;
@@ -81,7 +82,7 @@ impl Exchange<'_> {
             fax::offer(from, to, described, gateway, self.signal, kept);
             self.keys_of_offer(from, to, described);
             self.mux_of_offer(from, to, described);
-            self.own_rtcp(from, to);
+            self.own_media(from, to);
             self.learning(from);
             self.ice_of_offer(from, to, described);
             self.mask_extensions(from, described);
@@ -116,7 +117,7 @@ impl Exchange<'_> {
             agree_direction(from, to);
             self.transport_of_answer(from, to, described);
             self.mux_of_answer(from, to, described);
-            self.own_rtcp(from, to);
+            self.own_media(from, to);
             self.learning(from);
             self.ice_of_answer(from, to, described);
             if from.mid.is_none() {
@@ -328,11 +329,12 @@ impl Exchange<'_> {
             };
     }
 
-    /// `generate RTCP` is about both sides, until it is switched off.
-    fn own_rtcp(&self, from: &mut Media, to: &mut Media) {
+    /// `generate RTCP` and the audio player are about both sides, until they are switched off.
+    fn own_media(&self, from: &mut Media, to: &mut Media) {
         if let Some(on) = self.signal.network.generate_rtcp {
             (from.generates_rtcp, to.generates_rtcp) = (on, on);
         }
+        audio_player::note(self.signal, from, to);
     }
 
     fn learning(&self, media: &mut Media) {

@@ -76,6 +76,12 @@ impl Engine {
             return Ok(SdpReply { sdp: body.to_vec(), recordings: Vec::new() });
         }
 
+        let desk = music_on_hold::Desk::prepare(
+            &self.sources,
+            present.as_ref().filter(|_| self.may_open_music(signal)),
+            signal,
+            &sdp,
+        );
         let handle = present.clone().unwrap_or_else(|| self.fresh(call_id, signal));
         let mut call = lock(&handle);
         if call.ended {
@@ -123,7 +129,7 @@ impl Engine {
             role,
             signal,
             &sdp,
-            &self.config,
+            (&self.config, &desk),
         )?;
         let output = Output {
             config: &self.config,

@@ -10,6 +10,7 @@
 //! ```
 
 mod alarms;
+mod audio_player;
 mod bare;
 mod bundling;
 mod coding;

@@ -24,6 +24,7 @@ use crate::media::stats::StreamShared;
 use crate::negotiate::bundle::Bundling;
 use crate::negotiate::ice::{Ice, Passthrough};
 use crate::negotiate::security::{Keying, MediaSecurity};
+use crate::negotiate::signal::AudioPlayer;
 use crate::negotiate::signal::{AddressFamily, MusicOnHold};
 use crate::negotiate::t38::T38Parameters;
 use crate::proto::sdp::model::{Direction, ExtMap, RtpProfile, Transport};
@@ -177,6 +178,12 @@ pub struct Media {
     pub unidirectional: bool,
     /// `generate RTCP`
     pub generates_rtcp: bool,
+    /// What signalling has said about the audio player.
+    pub audio_player: AudioPlayer,
+    /// The audio player begins with the offer.
+    pub early_media: bool,
+    /// The party has heard announcements that an audio player was to mix.
+    pub has_announcements: bool,
     /// ICE with this party.
     pub ice: Ice,
     /// Which other sections with this party it shares a transport with.
@@ -366,6 +373,9 @@ impl Media {
             asymmetric: false,
             unidirectional: false,
             generates_rtcp: false,
+            audio_player: AudioPlayer::Default,
+            early_media: false,
+            has_announcements: false,
             ice: Ice::default(),
             bundling: Bundling::default(),
             masked_extensions: Vec::new(),

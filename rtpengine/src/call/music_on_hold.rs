@@ -7,15 +7,17 @@
 
 use std::sync::Arc;
 
+use super::audio_player;
 use super::dialogue::Role;
 use super::error::CommandError;
 use super::model::{Call, Media, Party};
 use super::playback::{self, PartyPlayer, PlayTarget};
+use super::store::{CallHandle, lock};
 use crate::config::{Config, MusicOnHoldConfig};
 use crate::media::MediaPlane;
-use crate::negotiate::signal::{MohMode, MusicOnHold, Signal};
-use crate::play::OpenedSource;
-use crate::proto::sdp::model::{Direction, SessionDescription};
+use crate::negotiate::signal::{MediaSource, MohMode, MusicOnHold, Signal};
+use crate::play::{Found, OpenedSource, PlayError, Sources};
+use crate::proto::sdp::model::{Direction, MediaDescription, SessionDescription};
 
 /// What a party hears while the other one holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +27,58 @@ pub struct HeldParty {
     /// What plays, and how it is announced.
     music: Arc<MusicOnHold>,
     format: codec::PayloadFormat,
-    ptime_ms: u16,
+    options: codec::EncoderOptions,
     local_port: u16,
+}
+
+/// Where the music comes from. A database is asked before the call is locked, since it may take its time.
+pub struct Desk<'s> {
+    sources: &'s Sources,
+    fetched: Vec<(MediaSource, Result<Found, PlayError>)>,
+}
+
+impl<'s> Desk<'s> {
+    /// Fetches what a message may need: the music of anybody in the call, and what the message brings, if it holds somebody.
+    pub fn prepare(
+        sources: &'s Sources,
+        call: Option<&CallHandle>,
+        signal: &Signal,
+        sdp: &SessionDescription,
+    ) -> Self {
+        let mut desk = Self { sources, fetched: Vec::new() };
+        let mut music: Vec<Arc<MusicOnHold>> = signal.output.moh.iter().cloned().map(Arc::new).collect();
+        if let Some(call) = call {
+            let call = lock(call);
+            let parties = call.parties.iter().filter(|party| !party.closed);
+            music.extend(parties.flat_map(|party| {
+                let held = party.held.as_ref().map(|held| &held.music);
+                party.music_on_hold.iter().chain(held).cloned().collect::<Vec<_>>()
+            }));
+        }
+        let plays = call.is_some() && is_hold(sdp);
+        for source in music.iter().filter_map(|music| music.source.as_ref()).filter(|_| plays) {
+            if matches!(source, MediaSource::Database(_))
+                && desk.fetched.iter().all(|(other, _)| other != source)
+            {
+                desk.fetched.push((source.clone(), sources.find(source)));
+            }
+        }
+        desk
+    }
+
+    fn find(&self, source: &MediaSource) -> Result<Found, PlayError> {
+        let fetched = self.fetched.iter().find(|(other, _)| other == source).map(|(_, found)| found.clone());
+        fetched.unwrap_or_else(|| self.sources.find(source))
+    }
+}
+
+/// All audio of a description is sendonly or inactive.
+fn is_hold(sdp: &SessionDescription) -> bool {
+    let mut audio =
+        sdp.media.iter().filter(|media| media.media_type == "audio" && media.port != 0).peekable();
+    let direction = |media: &MediaDescription| media.attributes.direction.or(sdp.attributes.direction);
+    audio.peek().is_some()
+        && audio.all(|media| matches!(direction(media), Some(Direction::SendOnly | Direction::Inactive)))
 }
 
 /// What is to happen to a party's player.
@@ -75,7 +127,7 @@ pub fn update(
     role: Role,
     signal: &Signal,
     sdp: &SessionDescription,
-    config: &Config,
+    (config, desk): (&Config, &Desk<'_>),
 ) -> Result<[Change; 2], CommandError> {
     let given = signal.output.moh.as_ref();
     if let Some(music) = given.filter(|music| music.source.is_some()) {
@@ -84,10 +136,12 @@ pub fn update(
     let limits = &config.music_on_hold;
     let held_itself = match sender.held.clone() {
         // It may have moved, or chosen another codec.
-        Some(held) => start(call, sender, held.music.clone(), limits).unwrap_or_else(|error| {
-            tracing::warn!(call_id = %call.id, %error, "music on hold ends");
-            stop(sender)
-        }),
+        Some(held) => {
+            start(call, sender, held.music.clone(), (config, desk), receiver).unwrap_or_else(|error| {
+                tracing::warn!(call_id = %call.id, %error, "music on hold ends");
+                stop(sender)
+            })
+        }
         None => Change::Nothing,
     };
     let passed_on = limits.prevent_double && is_announced(sdp, limits);
@@ -101,7 +155,7 @@ pub fn update(
         (None, music) => music.filter(|_| role == Role::Offer && has_spoken(receiver)).cloned(),
     };
     let held_by_sender = match music {
-        Some(music) => start(call, receiver, music, limits)?,
+        Some(music) => start(call, receiver, music, (config, desk), sender)?,
         None => stop(receiver),
     };
     Ok([held_by_sender, held_itself])
@@ -140,22 +194,32 @@ fn start(
     call: &Call,
     receiver: &mut Party,
     music: Arc<MusicOnHold>,
-    limits: &MusicOnHoldConfig,
+    (config, desk): (&Config, &Desk<'_>),
+    opposite: &Party,
 ) -> Result<Change, CommandError> {
-    let Some((position, media)) = playback::audible(receiver) else { return Ok(stop(receiver)) };
-    let Some(target) = playback::target_on(call, media) else { return Ok(stop(receiver)) };
+    let Some(position) = playback::audible(receiver).map(|(position, _)| position) else {
+        return Ok(stop(receiver));
+    };
+    let Some(media) = receiver.media.get_mut(position) else { return Ok(stop(receiver)) };
+    audio_player::note_announcement(media, &config.audio_player);
+    let mixer = audio_player::plan(call, media, opposite.media.get(position), &config.audio_player);
+    let Some(target) = playback::target_on(call, media, &[], mixer.as_ref()) else {
+        return Ok(stop(receiver));
+    };
     let held = HeldParty {
         position,
         music,
         format: target.format.clone(),
-        ptime_ms: target.ptime_ms,
+        options: target.options.clone(),
         local_port: local_port(media),
     };
     if receiver.held.as_deref() == Some(&held) {
         return Ok(Change::Nothing);
     }
     let Some(source) = &held.music.source else { return Ok(stop(receiver)) };
-    let source = OpenedSource::open(source, &target.form(limits.max_repeats, limits.max_duration))?;
+    let limits = &config.music_on_hold;
+    let found = desk.find(source)?;
+    let source = desk.sources.open(&found, &target.form(limits.max_repeats, limits.max_duration))?;
     receiver.held = Some(Arc::new(held));
     let player = receiver.player.get_or_insert_default().clone();
     Ok(Change::Start { target, source: Box::new(source), player })

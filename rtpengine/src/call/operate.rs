@@ -14,6 +14,7 @@ use super::timers::EndReason;
 use crate::config::{Config, Live};
 use crate::media::MediaPlane;
 use crate::media::port_pool::PortPool;
+use crate::play::Sources;
 use crate::statistics::{EndClass, EndedCall, MediaActivity, Statistics};
 
 /// Which calls are meant.
@@ -85,6 +86,11 @@ impl Engine {
 
     pub fn plane(&self) -> &MediaPlane {
         &self.plane
+    }
+
+    /// Media that are played.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     pub fn ports(&self) -> &PortPool {

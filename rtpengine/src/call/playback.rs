@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::model::{Call, Media, Party, PartyId, PlayerNumbering};
 use super::store::lock;
-use crate::media::plan::{PlayerId, StreamId};
+use crate::config::AudioPlayerConfig;
+use crate::media::plan::{MixerPlan, PlayerId, StreamId};
 use crate::media::{MediaPlane, WorkerId};
-use crate::negotiate::signal::{AllSelector, Signal};
-use crate::play::{Form, Listener, OpenedSource, PlayError, Playback};
+use crate::negotiate::signal::{AllSelector, CodecSpec, PlaybackOptions, Signal};
+use crate::play::{Form, Found, Listener, OpenedSource, PlayError, Playback, Sources};
 
+use super::audio_player;
 use super::coding;
 use super::error::CommandError;
 
@@ -46,7 +48,8 @@ pub struct PlayTarget {
     pub worker: WorkerId,
     pub call: crate::media::plan::CallKey,
     pub format: codec::PayloadFormat,
-    pub ptime_ms: u16,
+    /// Packet time, bit rate and the like.
+    pub options: codec::EncoderOptions,
 }
 
 /// The parties that a command selects (`all`, label, address, from-tag).
@@ -82,8 +85,17 @@ fn everybody(call: &Call) -> impl Iterator<Item = PartyId> {
 }
 
 /// What a party would hear an announcement on, and how.
-pub fn target(call: &Call, party: PartyId) -> Option<PlayTarget> {
-    target_on(call, audible(call.party(party))?.1)
+pub fn target(
+    call: &Call,
+    party: PartyId,
+    specs: &[CodecSpec],
+    config: &AudioPlayerConfig,
+) -> Option<PlayTarget> {
+    let party = call.party(party);
+    let (position, media) = audible(party)?;
+    let opposite = party.partner.and_then(|partner| call.party(partner).media.get(position));
+    let mixer = audio_player::plan(call, media, opposite, config);
+    target_on(call, media, specs, mixer.as_ref())
 }
 
 /// The first audio section of a party that may receive and has a port, with its position.
@@ -96,15 +108,23 @@ pub fn audible(party: &Party) -> Option<(usize, &Media)> {
     })
 }
 
-/// A section of a party of the call, with the codec that it is to hear.
-pub fn target_on(call: &Call, media: &Media) -> Option<PlayTarget> {
-    Some(PlayTarget {
-        stream: media.streams[0].id,
-        worker: call.worker,
-        call: call.key,
-        format: coding::player_format(media)?,
-        ptime_ms: media.remote.as_ref().and_then(|remote| remote.ptime_ms).unwrap_or(20),
-    })
+/// A section of a party of the call, with the codec that it is to hear; `specs` are the entries of `codec-set`. What a
+/// mixer takes is not encoded.
+pub fn target_on(
+    call: &Call,
+    media: &Media,
+    specs: &[CodecSpec],
+    mixer: Option<&MixerPlan>,
+) -> Option<PlayTarget> {
+    let (format, options) = match mixer {
+        Some(mixer) => (mixer.linear(), audio_player::announcement_options()),
+        None => {
+            let mut format = coding::player_format(media)?;
+            let options = coding::player_options(media, &mut format, specs);
+            (format, options)
+        }
+    };
+    Some(PlayTarget { stream: media.streams[0].id, worker: call.worker, call: call.key, format, options })
 }
 
 impl PlayTarget {
@@ -112,7 +132,7 @@ impl PlayTarget {
     pub fn form(&self, repeat_times: u32, repeat_duration: Option<Duration>) -> Form {
         Form {
             format: self.format.clone(),
-            ptime_ms: self.ptime_ms,
+            options: self.options.clone(),
             repeat_times,
             repeat_duration,
             start_pos: Duration::ZERO,
@@ -121,15 +141,16 @@ impl PlayTarget {
 }
 
 impl PartyPlayer {
-    /// Starts an announcement; one that runs is replaced, but for music on hold, which goes on. Blocks while the source is opened.
+    /// Starts an announcement; one that runs is replaced, also by one that cannot be played, but for music on hold, which goes on.
+    /// Blocks while the source is opened.
     pub fn play(
         &self,
         plane: &MediaPlane,
+        (sources, found): (&Sources, &Found),
         target: &PlayTarget,
-        signal: &Signal,
+        options: &PlaybackOptions,
+        block_egress: bool,
     ) -> Result<Option<Duration>, CommandError> {
-        let options = &signal.playback;
-        let source = options.source().ok_or(CommandError::NoMediaFile)?;
         if lock(&self.state).plays_music() {
             return Ok(None);
         }
@@ -140,10 +161,17 @@ impl PartyPlayer {
             whole(options.repeat_duration_ms).filter(|&ms| ms > 0).map(Duration::from_millis);
         let start_pos = Duration::from_millis(whole(options.start_pos).unwrap_or(0));
         let form = Form { start_pos, ..target.form(repeat_times, repeat_duration) };
-        // What runs ends first, so that a broken source leaves silence and not the former announcement.
+        let opened = sources.open(found, &form);
+        // A broken source leaves silence and not the former announcement.
         let state = self.end_running();
-        let source = OpenedSource::open(&source, &form)?;
-        Ok(start(state, plane, target, source, signal.flags.block_egress, Kind::Announcement)?)
+        Ok(start(state, plane, target, opened?, block_egress, Kind::Announcement)?)
+    }
+
+    /// Ends an announcement, but no music on hold.
+    pub fn silence(&self) {
+        if !lock(&self.state).plays_music() {
+            drop(self.end_running());
+        }
     }
 
     /// Plays music on hold instead of whatever plays.

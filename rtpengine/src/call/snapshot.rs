@@ -11,6 +11,7 @@ use crate::media::quality::QualitySnapshot;
 use crate::media::stats::{SsrcShared, StreamShared, Traffic};
 use crate::negotiate::ice::{Passthrough, Role};
 use crate::negotiate::security::{DtlsRole, PairOrder};
+use crate::negotiate::signal::AudioPlayer;
 
 /// A call.
 #[derive(Clone, Debug, PartialEq)]
@@ -338,8 +339,11 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
     flag(super::coding::is_ptime_overridden(media), "ptime-override");
     flag(media.generates_rtcp, "RTCP generator");
     flag(security.is_sdes_reordered(), "SDES reordered");
+    let transcoded = opposite.is_some_and(|opposite| super::coding::is_transcoded(media, opposite));
+    let asked = media.audio_player;
+    flag(asked == AudioPlayer::Force || asked == AudioPlayer::Transcoding && transcoded, "audio player");
     flag(security.is_pair(PairOrder::PlainFirst), "legacy OSRTP");
     flag(security.is_pair(PairOrder::SecureFirst), "reverse legacy OSRTP");
-    flag(opposite.is_some_and(|opposite| super::coding::is_transcoded(media, opposite)), "transcoding");
+    flag(transcoded, "transcoding");
     flags
 }

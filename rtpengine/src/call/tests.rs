@@ -31,6 +31,7 @@ fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config))
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
+        sources: crate::play::Sources::without_library().expect("sources"),
         identity: Identity::generate(&config.dtls, "test", SystemTime::now()).expect("certificate"),
         config: Arc::new(config),
     })

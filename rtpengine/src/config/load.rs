@@ -12,9 +12,9 @@ use service::process::ProcessConfig;
 use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
-    Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat, PortExclusion,
-    RecordDirection, RecordingConfig, RecordingMethod, ReportingConfig, RtcpConfig, SsrcReporting, check,
-    parameters,
+    AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat,
+    PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, ReportingConfig, RtcpConfig,
+    SsrcReporting, check, media_library, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
@@ -150,6 +150,9 @@ fn build(
             attribute: settings.text("moh-attr-name").filter(|name| !name.is_empty()),
             prevent_double: settings.flag("moh-prevent-double-hold"),
         },
+        audio_player: AudioPlayerConfig::from_settings(settings),
+        library: media_library::from_settings(settings)?,
+        player_cache: settings.flag("player-cache"),
         parameters: parameters::list(settings, num_threads(settings)),
         templates: check::templates(settings)?,
     })

@@ -45,10 +45,9 @@ pub(super) const MEDIA: &[OptionSpec] = &[
             "everything",
             "force",
             "forced",
-        ])
-        .not_yet(),
-    O::int("audio-buffer-length", "Length of the audio buffer in ms").default("500").not_yet(),
-    O::int("audio-buffer-delay", "Delay of the audio buffer in ms").default("5").not_yet(),
+        ]),
+    O::int("audio-buffer-length", "Length of the audio buffer in ms").default("500"),
+    O::int("audio-buffer-delay", "Delay of the audio buffer in ms").default("5"),
     O::int("moh-max-duration", "Longest music on hold in ms; 0 for any").default("1800000"),
     O::int("moh-max-repeats", "Most repetitions of music on hold").default("999"),
     O::text("moh-attr-name", "STRING", "Session attribute added while music on hold plays"),
@@ -64,24 +63,25 @@ pub(super) const MEDIA: &[OptionSpec] = &[
 ];
 
 pub(super) const LIBRARY: &[OptionSpec] = &[
-    O::flag("player-cache", "Keep encoded media in memory").not_yet(),
-    O::list("preload-media-files", "FILE", "Media files to load at start").not_yet(),
+    O::flag("player-cache", "Keep encoded media in memory"),
+    O::list("preload-media-files", "FILE", "Media files to load at start"),
     seconds("media-files-reload", "Interval of looking for changed media files"),
     seconds("media-files-expire", "Unused media files are dropped after this time"),
     seconds("expiry-timer", "Interval of dropping unused media"),
-    O::list("preload-db-media", "INT", "Media of the database to load at start").not_yet(),
+    O::list("preload-db-media", "INT", "Media of the database to load at start"),
     seconds("db-media-reload", "Interval of looking for changed media in the database"),
     seconds("db-media-expire", "Unused media of the database are dropped after this time"),
-    O::file("db-media-cache", "Directory for copies of media from the database").arg("PATH").not_yet(),
-    O::list("preload-db-cache", "INT", "Media to copy from the database at start").not_yet(),
+    O::file("db-media-cache", "Directory for copies of media from the database").arg("PATH"),
+    O::list("preload-db-cache", "INT", "Media to copy from the database at start"),
     seconds("db-cache-reload", "Interval of looking for changed copies"),
     seconds("cache-media-reload", "Interval of looking for changed copies").alias_of("db-cache-reload"),
     seconds("db-cache-expire", "Unused copies are dropped after this time"),
-    O::text("mysql-host", "HOST|IP", "Host of the media database").not_yet(),
-    O::int("mysql-port", "Port of the media database").range(0, 65535).not_yet(),
-    O::text("mysql-user", "USERNAME", "User of the media database").not_yet(),
-    O::text("mysql-pass", "PASSWORD", "Password of the media database").not_yet(),
-    O::text("mysql-query", "STRING", "Query for media, with %llu for the ID").not_yet(),
+    O::file("sqlite-db", "SQLite file with media, in place of the MySQL database").arg("PATH"),
+    O::text("mysql-host", "HOST|IP", "Host of the media database"),
+    O::int("mysql-port", "Port of the media database").range(0, 65535),
+    O::text("mysql-user", "USERNAME", "User of the media database"),
+    O::text("mysql-pass", "PASSWORD", "Password of the media database"),
+    O::text("mysql-query", "STRING", "Query for media, with %llu for the ID"),
 ];
 
 pub(super) const DTLS: &[OptionSpec] = &[
@@ -107,5 +107,5 @@ pub(super) const RECORDING: &[OptionSpec] = &[
 ];
 
 const fn seconds(long: &'static str, help: &'static str) -> OptionSpec {
-    O::int(long, help).arg("SECONDS").default("0").not_yet()
+    O::int(long, help).arg("SECONDS").default("0")
 }

@@ -1,5 +1,6 @@
 //! The daemon's configuration: options and config file → one typed, validated [`Config`].
 
+mod audio_player;
 mod check;
 mod control;
 mod dtmf;
@@ -7,6 +8,7 @@ mod interface;
 mod live;
 mod load;
 pub mod manual;
+mod media_library;
 mod media_options;
 mod options;
 mod parameters;
@@ -17,8 +19,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use media_store::library::{Keeping, LibrarySettings};
 use service::process::ThreadStack;
 
+pub use audio_player::{AudioPlayerConfig, AudioPlayerMode};
 pub use control::{ControlConfig, HttpConfig, PathMtu};
 pub use dtmf::DtmfConfig;
 pub use live::{Live, Setting, hundredths};
@@ -104,6 +108,12 @@ pub struct Config {
     pub recording: RecordingConfig,
     /// `moh-*` options.
     pub music_on_hold: MusicOnHoldConfig,
+    /// `audio-player`, `audio-buffer-*`
+    pub audio_player: AudioPlayerConfig,
+    /// Media that are kept, and the database that they come from.
+    pub library: LibrarySettings,
+    /// Encoded announcements are kept for as long as the daemon runs.
+    pub player_cache: bool,
     /// The options as `params` shows them: historical names and values.
     pub parameters: Vec<(String, String)>,
     /// Signalling templates: (name, flag string); names in lower case.
@@ -321,6 +331,12 @@ impl Config {
                 direction: RecordDirection::Ingress,
             },
             music_on_hold: MusicOnHoldConfig::default(),
+            audio_player: AudioPlayerConfig::default(),
+            library: LibrarySettings {
+                disk: Keeping { on_demand: true, ..Keeping::default() },
+                ..LibrarySettings::default()
+            },
+            player_cache: false,
             parameters: Vec::new(),
             templates: Vec::new(),
         }

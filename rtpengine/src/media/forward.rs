@@ -18,7 +18,7 @@ use super::dtls::Gate;
 use super::fax::{self, FaxGateways};
 use super::filter;
 use super::ice::IceAgents;
-use super::plan::DropReason;
+use super::plan::{DropReason, LINEAR};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
 use super::reports;
 use super::route::{Action, Edge};
@@ -287,6 +287,14 @@ impl Output {
         out: OutPacket<'_>,
         scratch: &mut [u8; DATAGRAM],
     ) -> Result<(), DropReason> {
+        if sink.mixer.is_some() || out.payload_type == LINEAR {
+            // A player that keeps other media away comes in by another door.
+            return if sink.muted_by > 0 {
+                Err(DropReason::Blocked)
+            } else {
+                self.mix(sink, tokens[1], out, scratch)
+            };
+        }
         let mut header = [0; 12];
         rtp::write_header(
             &mut header,

@@ -109,6 +109,7 @@ impl Worker {
             self.start_piercing(*slot);
             self.start_reporting(*slot);
             self.log_keys(*slot);
+            self.start_mixing(*slot);
         }
         // Players of streams that are gone end.
         let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();

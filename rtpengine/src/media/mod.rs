@@ -25,6 +25,7 @@ mod install;
 pub mod key_log;
 mod learn;
 mod mailbox;
+mod mixer;
 mod mos;
 mod numbering;
 mod own_reports;

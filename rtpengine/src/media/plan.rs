@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use codec::PayloadFormat;
 use codec::graph::{DtmfPlan, TranscodePlan};
 use codec::header_extension::Ids;
+use codec::{EncoderOptions, PayloadFormat};
 use smol_str::SmolStr;
 
 use super::port_pool::LocalPort;
@@ -83,6 +84,8 @@ pub struct StreamPlan {
     pub ice: Option<Arc<IcePlan>>,
     /// The party gets RTCP of our own instead of the other parties'.
     pub generates_rtcp: bool,
+    /// The party hears one stream of our own, mixed of everything. Edges to it and players for it make samples ([`LINEAR`]).
+    pub mixer: Option<Arc<MixerPlan>>,
     /// The party's profile has feedback messages (RFC 4585); where it has not, those of a party whose profile has do not reach it.
     pub feedback: bool,
     /// Digits are looked for in the audio, too, and told about.
@@ -131,6 +134,7 @@ impl StreamPlan {
             hidden_extensions: Ids::default(),
             ice: None,
             generates_rtcp: false,
+            mixer: None,
             feedback: true,
             detects_tones: false,
         }
@@ -154,6 +158,33 @@ pub struct IcePlan {
 pub struct IceBase {
     pub candidate: ice::Base,
     pub socket: Arc<LocalPort>,
+}
+
+/// Payload type of linear samples on their way to a mixer; none that a packet can have.
+pub const LINEAR: u8 = 128;
+
+/// The audio player of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MixerPlan {
+    /// What the party gets.
+    pub format: PayloadFormat,
+    /// Packet time, bit rate and the like; `source_rate` is `rate`.
+    pub options: EncoderOptions,
+    /// Rate of the samples that are mixed, in Hz: that of the encoder.
+    pub rate: u32,
+    /// Room for samples; at least two packets are there in any case.
+    pub length: Duration,
+    /// How far ahead of what is sent a source begins.
+    pub delay: Duration,
+    /// Packets are sent even if nobody has said anything.
+    pub runs: bool,
+}
+
+impl MixerPlan {
+    /// The format in which sources bring their samples.
+    pub fn linear(&self) -> PayloadFormat {
+        PayloadFormat::new(LINEAR, "L16", self.rate, 1)
+    }
 }
 
 /// How packets of sections that share a stream are told apart.

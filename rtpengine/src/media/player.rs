@@ -1,10 +1,11 @@
 //! A player at work: encoded frames out of a ring, one packet per frame duration.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::plan::{CallKey, PlayerId, PlayerPlan};
+use super::plan::{CallKey, LINEAR, PlayerId, PlayerPlan};
 
 /// How often a player that ran dry looks for new frames.
 pub const RETRY: Duration = Duration::from_millis(5);
@@ -31,6 +32,8 @@ pub struct Player {
 pub enum Turn {
     /// A packet was written; come again at this instant.
     Packet { length: usize, next: Instant },
+    /// Samples for the mixer of the stream; come again at this instant.
+    Samples { payload: Arc<[u8]>, timestamp: u32, next: Instant },
     /// No frame is ready.
     Wait { next: Instant },
     /// End of media.
@@ -62,6 +65,13 @@ impl Player {
             return if ended { Turn::Finished } else { Turn::Wait { next: now + RETRY } };
         };
         self.catch_up(now);
+        if self.plan.payload_type == LINEAR {
+            let timestamp = self.timestamp;
+            self.timestamp = timestamp.wrapping_add(frame.duration);
+            self.position += self.duration(frame.duration);
+            self.frames_played += 1;
+            return Turn::Samples { payload: frame.payload, timestamp, next: self.position };
+        }
         let length = 12 + frame.payload.len();
         let mut header = [0; 12];
         codec::rtp::write_header(
@@ -137,7 +147,6 @@ mod tests {
     use super::super::plan::{PlayerFrame, StreamId};
     use super::*;
     use codec::rtp::RtpPacket;
-    use std::sync::Arc;
 
     #[test]
     fn frames_are_numbered_paced_and_survive_an_under_run() {
@@ -172,6 +181,7 @@ mod tests {
                     now = next;
                 }
                 Turn::Wait { next } => now = next,
+                Turn::Samples { .. } => panic!("nobody mixes"),
                 Turn::Finished => break,
             }
             turns += 1;

@@ -58,7 +58,8 @@ pub fn forward(
     let edge = stream.edges.get(edge).ok_or(DropReason::NoSink)?;
     let to = edge.rtcp_to.ok_or(DropReason::NoSink)?;
     let sink = streams.get(to).ok_or(DropReason::NoSink)?;
-    if sink.generator.is_some() {
+    let is_mixed = streams.get(sink.rtp_slot(to)).is_some_and(|rtp| rtp.mixer.is_some());
+    if sink.generator.is_some() || is_mixed {
         // It has been read; the party gets our own.
         return Ok(());
     }

@@ -19,6 +19,8 @@ pub enum Due {
     Pierce(u64),
     /// An ICE agent by its number.
     Ice(u64),
+    /// The next packet of the mixer of the stream with this token.
+    Mix(u64),
     /// RTCP of our own on the stream with this token.
     Report(u64),
     /// A fax gateway by its number.
@@ -113,6 +115,11 @@ impl Schedule {
     /// Queues the next turn of an ICE agent.
     pub fn ice(&mut self, at: Instant, agent: u64) {
         self.push(at, Due::Ice(agent));
+    }
+
+    /// Queues the next packet of a stream's mixer.
+    pub fn mix(&mut self, at: Instant, stream: u64) {
+        self.push(at, Due::Mix(stream));
     }
 
     /// Queues the next RTCP of our own of a stream.

@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::plan::CallKey;
 use super::player::report_interval;
 use super::stats::StreamShared;
 use super::worker::Worker;
@@ -24,15 +25,17 @@ impl Worker {
         };
         player.report_at = now.instant + report_interval();
         let (ssrc, call, sink) = (player.ssrc(), player.call, player.sink);
-        let (ntp, rtp_timestamp) = (ntp_from_unix_us(now.us), player.timestamp_at(now.instant));
-        let Some(rtp) = self.streams.resolve(sink) else { return };
-        let Some(stream) = self.streams.get(rtp) else { return };
-        if stream.generator.is_some() {
-            // Reports on everything that it sends.
-            return;
+        let rtp_timestamp = player.timestamp_at(now.instant);
+        if let Some(rtp) = self.streams.resolve(sink) {
+            self.report_sender(call, rtp, ssrc, rtp_timestamp);
         }
+    }
+
+    /// Sends a sender report of an SSRC of our own to where RTCP of the RTP stream in slot `rtp` goes, unless that one generates RTCP.
+    pub(super) fn report_sender(&mut self, call: CallKey, rtp: u32, ssrc: u32, rtp_timestamp: u32) {
+        let Some(stream) = self.streams.get(rtp).filter(|stream| stream.generator.is_none()) else { return };
         let (packets, octets) = sent(&stream.shared, ssrc);
-        let info = SenderInfo { ntp, rtp_timestamp, packets, octets };
+        let info = SenderInfo { ntp: ntp_from_unix_us(self.output.now.us), rtp_timestamp, packets, octets };
         let mut out = [0; LENGTH];
         let Some(length) = compound(&mut out, ssrc, info) else { return };
         let rtcp = self.rtcp_slot(call, rtp).and_then(|slot| self.streams.get_mut(slot));

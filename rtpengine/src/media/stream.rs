@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use codec::header_extension::Ids;
 
@@ -11,6 +12,7 @@ use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
 use super::ice::StreamIce;
 use super::learn::{Learner, PeerRules};
+use super::mixer::Mixer;
 use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
@@ -75,6 +77,8 @@ pub struct Stream {
     pub reports: Option<Box<Reports>>,
     /// The party gets RTCP of our own and none of others.
     pub generator: Option<Box<Generator>>,
+    /// The party hears one stream of our own.
+    pub mixer: Option<Box<Mixer>>,
     /// The party's profile has feedback messages (RFC 4585).
     pub feedback: bool,
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
@@ -118,6 +122,7 @@ impl Stream {
             ice: None,
             reports: None,
             generator: None,
+            mixer: None,
             feedback: true,
             rtp: None,
             gateway: None,
@@ -170,6 +175,8 @@ impl Stream {
         };
         self.hidden_extensions = plan.hidden_extensions;
         self.feedback = plan.feedback;
+        let before = self.mixer.take();
+        self.mixer = plan.mixer.as_ref().and_then(|plan| Mixer::follow(before, plan, Instant::now()));
         self.generator = plan.generates_rtcp.then(|| self.generator.take().unwrap_or_default());
         self.sections = match (&plan.bundle, self.sections.take()) {
             (None, _) => None,

@@ -322,6 +322,10 @@ impl Worker {
                 Due::Injection(injection) => self.injection_turn(injection, at),
                 Due::Pierce(stream) => self.pierce_turn(stream, at),
                 Due::Ice(agent) => self.ice_turn(agent, at),
+                Due::Mix(stream) => {
+                    self.load.packets += 1;
+                    self.mix_turn(stream, at);
+                }
                 Due::Report(stream) => self.report_turn(stream, at),
                 Due::Fax(gateway) => self.fax_turn(gateway, at),
             }
@@ -342,6 +346,14 @@ impl Worker {
                 }
                 self.output.schedule.player(next, number);
                 self.report_player(number);
+            }
+            Turn::Samples { payload, timestamp, next } => {
+                let (token, ssrc) = (player.sink, player.ssrc());
+                if let Some(sink) = self.streams.resolve(token).and_then(|s| self.streams.get_mut(s)) {
+                    // Nobody mixes any more when a re-offer has ended that; media time goes on.
+                    let _ = self.output.mix_samples(sink, token, ssrc, timestamp, &payload);
+                }
+                self.output.schedule.player(next, number);
             }
             Turn::Wait { next } => self.output.schedule.player(next, number),
             Turn::Finished => self.finish_player(number),

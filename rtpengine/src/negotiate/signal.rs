@@ -109,8 +109,9 @@ pub enum DropTraffic {
     Stop,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AudioPlayer {
+    #[default]
     Default,
     Transcoding,
     Off,

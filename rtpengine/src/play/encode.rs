@@ -47,6 +47,13 @@ pub(super) struct Shape {
     pub start_pos: Duration,
 }
 
+impl Shape {
+    /// The whole source, once.
+    pub fn once(ptime_ms: u16, clock_rate: u32) -> Self {
+        Self { ptime_ms, clock_rate, repeat_times: 1, repeat_duration: None, start_pos: Duration::ZERO }
+    }
+}
+
 impl FrameMaker {
     /// `source` gives the rate and channels of the encoder, and stands at `shape.start_pos`.
     pub fn new(source: AudioSource, encoder: Box<dyn Encoder>, shape: Shape) -> Self {

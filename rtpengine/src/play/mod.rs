@@ -1,34 +1,57 @@
 //! Announcements: a source is opened and encoded off the media path, its frames go to a worker through a ring.
 //!
 //! ```text
-//! file, blob → AudioSource → FrameMaker (encode, repeat) → ring of half a second → worker
-//!                            └─ driven by a pool of a few threads for all players
+//! file, blob, db-id → Sources (library) → AudioSource → FrameMaker (encode) → Encodings → ring of half a second → worker
+//!                                                                             └─ one for all listeners, driven by a pool
+//!                                                                                of a few threads
 //! ```
 
 mod encode;
+pub mod encodings;
+mod frames;
 mod pool;
 #[cfg(test)]
 mod tests;
 pub mod tones;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use codec::{EncoderOptions, PayloadFormat, new_encoder};
-use media_store::source::{AudioSource, Origin};
+use codec::{CodecError, EncoderOptions, PayloadFormat, new_encoder};
+use media_store::database::DatabaseError;
+use media_store::library::{Library, LibraryError, LibrarySettings, Medium};
+use media_store::source::{AudioSource, SourceError};
 
 use crate::media::plan::{CallKey, PlayerFrame, PlayerId, PlayerPlan, StreamId};
 use crate::media::{MediaPlane, WorkerId};
 use crate::negotiate::signal::MediaSource;
 use encode::{FrameMaker, Shape};
+use encodings::{Encodings, Key, Reader, Retention};
+use frames::Frames;
 use pool::Feed;
+
+/// Where announcements come from, and what is kept of them.
+pub struct Sources {
+    library: Arc<Library>,
+    encodings: Encodings,
+}
+
+/// A source that is there; whether it holds audio is found out when it is opened.
+#[derive(Clone, Debug)]
+pub struct Found {
+    medium: Medium,
+    /// What to say when it does not.
+    failure: PlayError,
+}
 
 /// The form in which a source is heard.
 #[derive(Clone, Debug)]
 pub struct Form {
     /// The party's first supported codec.
     pub format: PayloadFormat,
-    pub ptime_ms: u16,
+    /// Packet time, bit rate and the like.
+    pub options: EncoderOptions,
     /// At least 1.
     pub repeat_times: u32,
     /// Total play time.
@@ -70,7 +93,7 @@ pub struct Playback {
 }
 
 /// Why nothing plays.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlayError {
     /// The file cannot be opened or holds no audio.
@@ -84,40 +107,125 @@ pub enum PlayError {
     Database,
 }
 
-impl OpenedSource {
-    /// Opens a source. Blocks: call it where that is allowed.
-    pub fn open(source: &MediaSource, form: &Form) -> Result<Self, PlayError> {
-        let failure = error_of(source);
-        let origin = match source {
-            MediaSource::File(path) => Origin::File(path.into()),
-            MediaSource::Blob(octets) => Origin::Memory(octets.as_slice().into()),
-            MediaSource::Database(id) => {
-                tracing::warn!(id, "no media database is configured");
-                return Err(failure);
-            }
+impl Sources {
+    /// `retention` is that of encoded announcements.
+    pub fn new(library: Arc<Library>, retention: Retention) -> Self {
+        Self { library, encodings: Encodings::new(retention) }
+    }
+
+    /// Sources of which nothing is kept.
+    ///
+    /// # Errors
+    /// None that are known of: there is nothing to load.
+    pub fn without_library() -> Result<Self, LibraryError> {
+        Ok(Self::new(Arc::new(Library::start(LibrarySettings::default())?), Retention::WhilePlayed))
+    }
+
+    /// Media that are kept.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Encoded announcements.
+    pub fn encodings(&self) -> &Encodings {
+        &self.encodings
+    }
+
+    /// Finds a source. Blocks while a database is asked, which may take seconds: nobody else must wait meanwhile.
+    pub fn find(&self, source: &MediaSource) -> Result<Found, PlayError> {
+        let failure = match source {
+            MediaSource::File(_) => PlayError::File,
+            MediaSource::Blob(_) => PlayError::Blob,
+            MediaSource::Database(_) => PlayError::Database,
         };
-        let failed = |reason: &dyn std::fmt::Display| {
-            tracing::warn!(%reason, "cannot play media");
-            error_of(source)
+        let medium = match source {
+            MediaSource::File(path) => self.library.file(path),
+            MediaSource::Blob(octets) => Ok(self.library.blob(octets)),
+            MediaSource::Database(id) => u64::try_from(*id)
+                .map_err(|_| DatabaseError::NoRow { id: 0 }.into())
+                .and_then(|id| self.library.database(id)),
         };
-        let options = EncoderOptions { ptime_ms: Some(form.ptime_ms), ..Default::default() };
-        let encoder = new_encoder(&form.format, &options).map_err(|error| failed(&error))?;
-        let mut source = AudioSource::open(origin, encoder.sample_rate(), encoder.channels())
-            .map_err(|error| failed(&error))?;
-        if !form.start_pos.is_zero() {
-            source.seek(form.start_pos).map_err(|error| failed(&error))?;
+        match medium {
+            Ok(medium) => Ok(Found { medium, failure }),
+            Err(error) => Err(failure.because(&error)),
         }
-        let duration = source.duration();
+    }
+
+    /// Opens a source that was found. Blocks on the disk, and on decoding the beginning.
+    pub fn open(&self, found: &Found, form: &Form) -> Result<OpenedSource, PlayError> {
+        let because = |reason: &dyn std::fmt::Display| found.failure.because(reason);
+        let (frames, duration) = self.frames(&found.medium, form).map_err(|error| because(&error))?;
+        let (feed, frames) = Feed::new(frames);
+        let (payload_type, clock_rate) = (form.format.payload_type, form.format.clock_rate);
+        Ok(OpenedSource { feed, frames, duration, payload_type, clock_rate, failure: found.failure })
+    }
+
+    fn frames(&self, medium: &Medium, form: &Form) -> Result<(Frames, Option<Duration>), OpenError> {
         let shape = Shape {
-            ptime_ms: form.ptime_ms,
+            ptime_ms: form.options.ptime_ms.unwrap_or(20),
             clock_rate: form.format.clock_rate,
             repeat_times: form.repeat_times,
             repeat_duration: form.repeat_duration,
             start_pos: form.start_pos,
         };
-        let (feed, frames) = Feed::new(FrameMaker::new(source, encoder, shape));
-        let (payload_type, clock_rate) = (form.format.payload_type, form.format.clock_rate);
-        Ok(Self { feed, frames, duration, payload_type, clock_rate, failure })
+        let begins_at_the_beginning = form.start_pos.is_zero();
+        let key = Key::new(medium.identity.clone(), &form.format, &form.options);
+        let present = if begins_at_the_beginning { self.encodings.find(&key) } else { None };
+        let encoding = match present {
+            Some(encoding) => encoding,
+            None => {
+                let encoder = new_encoder(&form.format, &form.options)?;
+                let (rate, channels) = (encoder.sample_rate(), encoder.channels());
+                let mut source = AudioSource::open(medium.origin.clone(), rate, channels)?;
+                let duration = source.duration();
+                if !begins_at_the_beginning || !self.encodings.takes(duration) {
+                    if !begins_at_the_beginning {
+                        source.seek(form.start_pos)?;
+                    }
+                    let maker = FrameMaker::new(source, encoder, shape);
+                    return Ok((Frames::Own(Box::new(maker)), duration));
+                }
+                let once = Shape::once(shape.ptime_ms, shape.clock_rate);
+                self.encodings.begin(key, duration, FrameMaker::new(source, encoder, once))
+            }
+        };
+        let ticks = |limit: Duration| limit.as_micros() * u128::from(shape.clock_rate) / 1_000_000;
+        let limit = form.repeat_duration.map(|limit| u64::try_from(ticks(limit)).unwrap_or(u64::MAX));
+        let duration = encoding.duration;
+        Ok((Frames::Shared(Reader::new(encoding, form.repeat_times, limit)), duration))
+    }
+}
+
+impl OpenedSource {
+    /// Takes all frames at once instead of playing them, for measuring; how many there were.
+    pub fn drain(mut self) -> usize {
+        let mut count = 0;
+        loop {
+            while self.frames.pop().is_ok() {
+                count += 1;
+            }
+            if self.frames.is_abandoned() && self.frames.is_empty() {
+                return count;
+            }
+            self.feed.fill();
+        }
+    }
+}
+
+/// Why a source that was found cannot be played.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl PlayError {
+    /// The client is told what kind of source it was, the log what was wrong with it.
+    fn because(self, reason: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%reason, "{self}");
+        self
     }
 }
 
@@ -170,13 +278,5 @@ impl Drop for Playback {
     fn drop(&mut self) {
         self.feed.stop();
         self.plane.stop_player(self.worker, self.call, self.id);
-    }
-}
-
-fn error_of(source: &MediaSource) -> PlayError {
-    match source {
-        MediaSource::File(_) => PlayError::File,
-        MediaSource::Blob(_) => PlayError::Blob,
-        MediaSource::Database(_) => PlayError::Database,
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::encode::FrameMaker;
+use super::frames::Frames;
 use crate::media::plan::PlayerFrame;
 
 /// Media that a ring holds when it is full: what a player survives without us.
@@ -28,7 +28,7 @@ pub(super) struct Feed {
 /// The lock guards all of one player's producing side. It is held while frames are encoded (some milliseconds at most),
 /// and by the handle for a look at the position.
 struct FeedState {
-    maker: FrameMaker,
+    source: Frames,
     /// `None` once all frames are in the ring, or the player was stopped.
     frames: Option<rtrb::Producer<PlayerFrame>>,
     /// Positions of the frames in the ring, oldest first.
@@ -42,12 +42,12 @@ struct FeedState {
 
 impl Feed {
     /// Encodes the first frames.
-    pub fn new(maker: FrameMaker) -> (Self, rtrb::Consumer<PlayerFrame>) {
-        let packet_time = maker.packet_time().max(Duration::from_millis(1));
+    pub fn new(source: Frames) -> (Self, rtrb::Consumer<PlayerFrame>) {
+        let packet_time = source.packet_time().max(Duration::from_millis(1));
         let capacity = RING.div_duration_f64(packet_time).ceil().max(2.0) as usize;
         let (frames, consumer) = rtrb::RingBuffer::new(capacity);
         let mut state = FeedState {
-            maker,
+            source,
             frames: Some(frames),
             positions: VecDeque::with_capacity(capacity),
             last_position: 0,
@@ -73,6 +73,11 @@ impl Feed {
         state.frames = None;
     }
 
+    /// Fills the ring.
+    pub fn fill(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).fill(usize::MAX);
+    }
+
     /// Fills the ring; gives back when to come again.
     fn serve(&self) -> Option<Instant> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,13 +89,13 @@ impl Feed {
 impl FeedState {
     fn fill(&mut self, most: usize) {
         self.note_position(Instant::now());
-        let Self { maker, frames: Some(frames), positions, .. } = self else { return };
+        let Self { source, frames: Some(frames), positions, .. } = self else { return };
         if frames.is_abandoned() {
             self.frames = None;
             return;
         }
         for _ in 0..most.min(frames.slots()) {
-            let Some((frame, position)) = maker.next() else {
+            let Some((frame, position)) = source.next() else {
                 // Letting go of the producer tells the player that this is the end.
                 self.frames = None;
                 self.done_at = Some(Instant::now());

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use codec::{CodecError, Encoder};
+use media_store::source::Origin;
 
+use super::frames::Frames;
 use super::*;
 
 struct UpperOctets;
@@ -32,7 +34,7 @@ impl Encoder for UpperOctets {
 }
 
 /// 8 kHz WAV whose sample `n` has the upper octet `value(n)`.
-fn wav(samples: u32, value: impl Fn(u32) -> u8) -> Vec<u8> {
+pub(super) fn wav(samples: u32, value: impl Fn(u32) -> u8) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(b"RIFF");
     out.extend_from_slice(&(36 + samples * 2).to_le_bytes());
@@ -58,6 +60,10 @@ fn maker(octets: Vec<u8>, shape: Shape) -> FrameMaker {
         source.seek(shape.start_pos).expect("seeks");
     }
     FrameMaker::new(source, Box::new(UpperOctets), shape)
+}
+
+fn own(octets: Vec<u8>, shape: Shape) -> Frames {
+    Frames::Own(Box::new(maker(octets, shape)))
 }
 
 fn all(mut maker: FrameMaker) -> Vec<(PlayerFrame, u64)> {
@@ -143,7 +149,7 @@ fn consume(mut frames: rtrb::Consumer<PlayerFrame>) -> usize {
 
 #[test]
 fn first_frames_are_there_at_once_and_the_pool_brings_the_rest() {
-    let (feed, frames) = Feed::new(maker(wav(16_000, |_| 1), SHAPE));
+    let (feed, frames) = Feed::new(own(wav(16_000, |_| 1), SHAPE));
     assert_eq!(frames.slots(), 3);
     pool::serve(feed).expect("served");
     assert_eq!(consume(frames), 100);
@@ -154,7 +160,7 @@ fn many_players_share_few_threads() {
     let octets = wav(4000, |_| 1);
     let rings: Vec<_> = (0..500)
         .map(|_| {
-            let (feed, frames) = Feed::new(maker(octets.clone(), SHAPE));
+            let (feed, frames) = Feed::new(own(octets.clone(), SHAPE));
             pool::serve(feed).expect("served");
             frames
         })
@@ -179,7 +185,7 @@ fn many_players_share_few_threads() {
 
 #[test]
 fn position_is_that_of_the_frame_handed_out_last() {
-    let (feed, mut frames) = Feed::new(maker(wav(80_000, |_| 1), SHAPE));
+    let (feed, mut frames) = Feed::new(own(wav(80_000, |_| 1), SHAPE));
     assert_eq!(feed.position_ms(), 0);
     for _ in 0..3 {
         frames.pop().expect("a frame");

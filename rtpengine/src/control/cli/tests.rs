@@ -22,6 +22,7 @@ fn operations() -> Operations {
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
+        sources: crate::play::Sources::without_library().expect("sources"),
         identity: Identity::generate(&config.dtls, "test", std::time::SystemTime::now())
             .expect("certificate"),
         config: Arc::new(config),

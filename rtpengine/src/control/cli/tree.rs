@@ -129,29 +129,29 @@ const MEDIA: Level = &[
     level(
         "list",
         &[
-            command("files", "", "media files in memory", media::list),
-            command("dbs", "", "media of the database in memory", media::list),
-            command("caches", "", "media of the database on disk", media::list),
-            command("players", "", "encoded announcements in memory", media::list),
+            command("files", "", "media files in memory", media::list_files),
+            command("dbs", "", "media of the database in memory", media::list_dbs),
+            command("caches", "", "media of the database on disk", media::list_caches),
+            command("players", "", "encoded announcements in memory", media::list_players),
         ],
     ),
     level(
         "add",
         &[
-            command("file", "<path>", "keep a media file in memory", media::add),
-            command("db", "<index>", "keep media of the database in memory", media::add),
-            command("cache", "<index>", "keep media of the database on disk", media::add),
+            command("file", "<path>", "keep a media file in memory", media::add_file),
+            command("db", "<index>", "keep media of the database in memory", media::add_db),
+            command("cache", "<index>", "keep media of the database on disk", media::add_cache),
         ],
     ),
     level(
         "reload",
         &[
-            command("file", "<path>", "read a media file in memory again", media::reload_one),
+            command("file", "<path>", "read a media file in memory again", media::reload_file),
             command("files", "", "read all media files in memory again", media::reload_files),
-            command("db", "<index>", "read media of the database in memory again", media::reload_index),
-            command("dbs", "", "read all media of the database in memory again", media::reload_entries),
-            command("cache", "<index>", "read media on disk again from the database", media::reload_index),
-            command("caches", "", "read all media on disk again from the database", media::reload_entries),
+            command("db", "<index>", "read media of the database in memory again", media::reload_db),
+            command("dbs", "", "read all media of the database in memory again", media::reload_dbs),
+            command("cache", "<index>", "read media on disk again from the database", media::reload_cache),
+            command("caches", "", "read all media on disk again from the database", media::reload_caches),
         ],
     ),
     level(
@@ -159,11 +159,11 @@ const MEDIA: Level = &[
         &[
             command("file", "<path>", "forget a media file", media::evict_file),
             command("files", "", "forget all media files", media::evict_files),
-            command("db", "<index> ...", "forget media of the database in memory", media::evict_indexes),
+            command("db", "<index> ...", "forget media of the database in memory", media::evict_db),
             command("dbs", "", "forget all media of the database in memory", media::evict_dbs),
-            command("cache", "<index> ...", "forget media of the database on disk", media::evict_indexes),
+            command("cache", "<index> ...", "forget media of the database on disk", media::evict_cache),
             command("caches", "", "forget all media of the database on disk", media::evict_caches),
-            command("players", "", "forget all encoded announcements", media::evict_caches),
+            command("players", "", "forget all encoded announcements", media::evict_players),
         ],
     ),
 ];

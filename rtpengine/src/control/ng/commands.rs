@@ -65,6 +65,23 @@ impl Commands {
         Ok(reply)
     }
 
+    /// A command line that may have to wait for a database.
+    fn cli_later(&self, request: NgRequest) -> Outcome {
+        let operations = self.operations.clone();
+        Outcome::Later(Box::pin(async move {
+            let line = request.body.get("body").and_then(Value::as_bytes).unwrap_or_default().to_vec();
+            let run = move || operations.cli.execute(&String::from_utf8_lossy(&line));
+            match tokio::task::spawn_blocking(run).await {
+                Ok(text) => {
+                    let mut reply = Dict::new();
+                    reply.push("response", text);
+                    ok(reply)
+                }
+                Err(_) => error("Internal error"),
+            }
+        }))
+    }
+
     fn record(&self, request: &NgRequest, command: RecordingCommand) -> Result<Dict, CommandError> {
         let options = &request.signal.recording;
         let command = match command {
@@ -145,6 +162,7 @@ impl Handler for Commands {
                 reply.push("statistics", self.operations.statistics.dictionary());
                 Ok(reply)
             }
+            "cli" | "CLI" if may_wait(&request) => return self.cli_later(request),
             "cli" | "CLI" => self.cli(&request),
             "start recording" => self.record(&request, RecordingCommand::Start),
             "stop recording" => self.record(&request, RecordingCommand::Stop),
@@ -177,6 +195,11 @@ impl Handler for Commands {
         };
         Outcome::Ready(replied(result, signal.identity.supports_load_limit))
     }
+}
+
+/// Command lines about media may read files or ask a database.
+fn may_wait(request: &NgRequest) -> bool {
+    request.body.get("body").and_then(Value::as_bytes).is_some_and(|line| line.starts_with(b"media "))
 }
 
 /// Offer or answer, with an explanation when one is asked for.

@@ -94,8 +94,8 @@ fn sessions(metrics: &mut Metrics, report: &Report) {
     let by_owner = [("own", sessions.own), ("foreign", sessions.foreign)];
     metrics.by("sessions", Gauge, "Calls at present", "type", &by_owner);
     metrics.one("transcoded_media", Gauge, "Media sections that are transcoded", report.gauges.transcoded);
-    metrics.one("media_cache", Gauge, "Media files kept in memory", 0u64);
-    metrics.one("player_cache", Gauge, "Encoded announcements kept in memory", 0u64);
+    metrics.one("media_cache", Gauge, "Media files kept in memory", report.media_cache);
+    metrics.one("player_cache", Gauge, "Encoded announcements kept in memory", report.player_cache);
     let by_path = [("userspace", media.user), ("kernel", media.kernel), ("mixed", media.mixed)];
     metrics.by("mediastreams", Gauge, "Media sections with packets in the last second", "type", &by_path);
     metrics.one("uptime_seconds", Gauge, "Time since the start", report.uptime_s);

@@ -31,6 +31,10 @@ pub struct Report {
     pub packet_buffers: usize,
     /// What Graphite was told last.
     pub interval: Option<Arc<IntervalReport>>,
+    /// Octets of media kept in memory.
+    pub media_cache: u64,
+    /// Octets of encoded announcements that are kept.
+    pub player_cache: u64,
 }
 
 /// One local address of a logical interface.
@@ -63,6 +67,8 @@ impl Report {
             total: commands.total(),
             interfaces: interfaces(engine, &plane),
             packet_buffers: engine.plane().packet_buffers(),
+            media_cache: engine.sources().library().octets(),
+            player_cache: engine.sources().encodings().octets(),
             plane,
             interval: None,
         }

@@ -66,8 +66,8 @@ fn current(lines: &mut Lines, report: &Report) {
     lines.row("Foreign sessions", gauges.sessions.foreign);
     lines.row("Total sessions", gauges.sessions.own + gauges.sessions.foreign);
     lines.row("Transcoded media", gauges.transcoded);
-    lines.row("Media cache size", 0);
-    lines.row("Player cache size", 0);
+    lines.row("Media cache size", report.media_cache);
+    lines.row("Player cache size", report.player_cache);
     per_second(lines, rates);
     lines.row("Userspace-only media streams", rates.media.user);
     lines.row("Kernel-only media streams", rates.media.kernel);

@@ -145,8 +145,8 @@ fn current(report: &Report) -> Branch {
         .int("sessionsforeign", gauges.sessions.foreign)
         .int("sessionstotal", gauges.sessions.own + gauges.sessions.foreign)
         .int("transcodedmedia", gauges.transcoded)
-        .int("mediacache", 0)
-        .int("playercache", 0);
+        .int("mediacache", report.media_cache)
+        .int("playercache", report.player_cache);
     // The kernel forwards nothing by itself in this version.
     let kernel = TrafficCount::default();
     for (suffix, rate) in [("_user", rates.user), ("_kernel", kernel), ("", rates.user)] {

@@ -8,6 +8,7 @@ use codec::{EncoderOptions, PayloadFormat};
 use super::answering::TargetFormat;
 use super::compare::{compatible, matches};
 use super::{CodecState, Registry};
+use crate::negotiate::signal::CodecSpec;
 use crate::proto::sdp::model::MediaFormat;
 
 /// What to do with a packet.
@@ -131,22 +132,31 @@ impl CodecState {
     ) -> TranscodePlan {
         let mut sink = sink.clone();
         let mut options = EncoderOptions { ptime_ms: times.sink_ms, ..EncoderOptions::default() };
-        let settings = self.encoder_specs.iter().find(|spec| {
-            let without_fmtp = crate::negotiate::signal::CodecSpec { fmtp: None, ..(*spec).clone() };
-            matches(&without_fmtp, &sink, registry)
-        });
-        if let Some(spec) = settings {
-            options.bitrate_bps = spec.bitrate_bps;
-            options.ptime_ms = spec.ptime_ms.or(options.ptime_ms);
-            options.options = spec.options.clone().unwrap_or_default().to_string();
-            if let Some(fmtp) = &spec.fmtp {
-                sink.fmtp.clone_from(fmtp);
-            }
-        }
+        configure(&self.encoder_specs, &mut sink, &mut options, registry);
         let factor = (registry.by_name)(&source.name).map_or(1, |def| def.sample_rate_factor.max(1));
         options.source_rate = source.clock_rate.checked_mul(factor);
         options.source_channels = Some(source.channels);
         TranscodePlan::new(source.clone(), sink, options)
+    }
+}
+
+/// Applies the first of the entries of `codec-set` and the like that is about this format.
+pub fn configure(
+    specs: &[CodecSpec],
+    sink: &mut PayloadFormat,
+    options: &mut EncoderOptions,
+    registry: &Registry,
+) {
+    let settings = specs.iter().find(|spec| {
+        let without_fmtp = CodecSpec { fmtp: None, ..(*spec).clone() };
+        matches(&without_fmtp, sink, registry)
+    });
+    let Some(spec) = settings else { return };
+    options.bitrate_bps = spec.bitrate_bps;
+    options.ptime_ms = spec.ptime_ms.or(options.ptime_ms);
+    options.options = spec.options.clone().unwrap_or_default().to_string();
+    if let Some(fmtp) = &spec.fmtp {
+        sink.fmtp.clone_from(fmtp);
     }
 }
 

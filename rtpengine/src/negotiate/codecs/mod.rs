@@ -19,7 +19,7 @@ mod registry;
 
 pub use answering::{AnsweredCodecs, answer};
 pub use compare::compatible;
-pub use handler::{Handler, PacketTimes, PayloadHandler};
+pub use handler::{Handler, PacketTimes, PayloadHandler, configure};
 pub use offering::{OfferedCodecs, offer};
 pub use proposal::{choose, propose, without_stripped};
 pub use registry::Registry;
