@@ -271,8 +271,8 @@ impl Agent {
         if purpose == Purpose::Check {
             pair.state = State::InProgress;
         }
-        pair.check = Some(Check::new(now, purpose, self.role, outstanding));
-        pair.send_as(TransactionId(self.rng.random()));
+        pair.check = Some(Check::new(now, purpose, outstanding));
+        pair.send_as(TransactionId(self.rng.random()), self.role);
         Some(self.transmit(now, index, buffer))
     }
 
@@ -422,8 +422,13 @@ impl Agent {
     pub(super) fn change_role(&mut self, role: Role) {
         self.role = role;
         self.list.reprioritise(role);
-        for pair in &mut self.list.pairs {
+        for index in 0..self.list.pairs.len() {
+            let pair = &mut self.list.pairs[index];
             pair.nominating = false;
+            // What is on its way says the former role: it is not repeated, another request is sent.
+            if pair.check.take().is_some() && pair.state == State::InProgress {
+                self.list.trigger(index);
+            }
         }
         self.events.push_back(Event::RoleChanged(role));
     }

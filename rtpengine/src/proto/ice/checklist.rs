@@ -53,23 +53,23 @@ pub struct Pair {
     pub early: Option<u64>,
     pub check: Option<Check>,
     /// Of the last two requests: a response to the earlier one is as good.
-    ids: [Option<TransactionId>; 2],
+    ids: [Option<(TransactionId, Role)>; 2],
 }
 
 impl Pair {
-    /// Whether a response belongs to a request on this pair.
-    pub fn has_sent(&self, id: TransactionId) -> bool {
-        self.ids.contains(&Some(id))
+    /// The role in which a request was sent on this pair, if it is one that is still answered.
+    pub fn sent_as(&self, id: TransactionId) -> Option<Role> {
+        self.ids.iter().flatten().find(|(sent, _)| *sent == id).map(|(_, role)| *role)
     }
 
     /// The id of the request that is on its way.
     pub fn id(&self) -> Option<TransactionId> {
-        self.ids[0]
+        self.ids[0].map(|(id, _)| id)
     }
 
     /// A new request is on its way.
-    pub fn send_as(&mut self, id: TransactionId) {
-        self.ids = [Some(id), self.ids[0]];
+    pub fn send_as(&mut self, id: TransactionId, role: Role) {
+        self.ids = [Some((id, role)), self.ids[0]];
     }
 
     /// No response counts any more.

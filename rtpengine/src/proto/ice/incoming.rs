@@ -173,7 +173,7 @@ impl Agent {
         message: &Message<'_>,
     ) -> Result<(), Refusal> {
         let id = message.transaction();
-        let asked = self.list.pairs.iter().position(|pair| pair.has_sent(id));
+        let asked = self.list.pairs.iter().position(|pair| pair.sent_as(id).is_some());
         let index = asked.ok_or(Refusal::Unexpected)?;
         let key = self.remote_key.as_ref().ok_or(Refusal::Unexpected)?;
         if !message.verify(key) {
@@ -190,7 +190,7 @@ impl Agent {
         if message.class() == Class::Success && message.mapped_address().is_some() {
             self.succeeded(now, index, id);
         } else if message.error_code() == Some(ErrorCode::RoleConflict) {
-            self.told_to_change_role(index);
+            self.told_to_change_role(index, id);
         } else if pair.check.is_some() {
             let component = pair.component;
             self.fail(index);
@@ -199,10 +199,14 @@ impl Agent {
         Ok(())
     }
 
-    /// RFC 8445 §7.2.5.1.
-    fn told_to_change_role(&mut self, index: usize) {
-        let sent_as = self.list.pairs[index].check.map(|check| check.role);
-        if sent_as == Some(self.role) && self.settings.mode == Mode::Full {
+    /// RFC 8445 §7.2.5.1. Who has changed since the request was sent must not change back; another request is on its way.
+    fn told_to_change_role(&mut self, index: usize, id: TransactionId) {
+        let pair = &self.list.pairs[index];
+        let is_present = pair.sent_as(id) == Some(self.role);
+        if !is_present && pair.id() != Some(id) {
+            return;
+        }
+        if is_present && self.settings.mode == Mode::Full {
             self.tiebreaker = self.rng.random();
             self.change_role(match self.role {
                 Role::Controlled => Role::Controlling,

@@ -248,7 +248,7 @@ impl Agent {
                 _ => now + consent_interval(&mut self.rng),
             };
             consent.unanswered = consent.unanswered.saturating_add(1);
-            self.list.pairs.get_mut(*pair)?.send_as(TransactionId(self.rng.random()));
+            self.list.pairs.get_mut(*pair)?.send_as(TransactionId(self.rng.random()), self.role);
             return Some(*pair);
         }
         None

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::settings::Role;
-
 /// Ta: checks that are new start so far apart (RFC 8445 §14.2).
 pub const PACE: Duration = Duration::from_millis(50);
 /// Shortest first wait for a response.
@@ -26,8 +24,6 @@ pub enum Purpose {
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
     pub purpose: Purpose,
-    /// The role that it was sent in.
-    pub role: Role,
     sent: u8,
     rto: Duration,
     next_at: Instant,
@@ -35,9 +31,9 @@ pub struct Check {
 
 impl Check {
     /// To be sent at once. `outstanding`: checks of the list that are not finished.
-    pub fn new(now: Instant, purpose: Purpose, role: Role, outstanding: usize) -> Self {
+    pub fn new(now: Instant, purpose: Purpose, outstanding: usize) -> Self {
         let rto = MIN_RTO.max(PACE * u32::try_from(outstanding).unwrap_or(u32::MAX));
-        Self { purpose, role, sent: 0, rto, next_at: now }
+        Self { purpose, sent: 0, rto, next_at: now }
     }
 
     /// When it is sent again, or has failed.
@@ -70,7 +66,7 @@ mod tests {
     #[test]
     fn a_request_is_sent_seven_times_and_fails_after_39_and_a_half_seconds() {
         let start = Instant::now();
-        let mut check = Check::new(start, Purpose::Check, Role::Controlled, 1);
+        let mut check = Check::new(start, Purpose::Check, 1);
         let mut sent_at = Vec::new();
         let mut now = start;
         while !check.has_failed(now) {

@@ -220,6 +220,22 @@ fn new_checks_are_paced() {
     assert!(network.sent <= 700, "{} in all", network.sent);
 }
 
+#[test]
+fn a_conflict_told_late_does_not_turn_the_role_back() {
+    // Delays of this seed make refusals of first requests arrive after the second ones have left.
+    let mut network = Setup {
+        seed: 16_116_653_856_193_257_823,
+        addresses: [&["192.0.2.1", "192.0.2.2", "2001:db8::1"], &["198.51.100.1", "2001:db8::9"]],
+        roles: [Role::Controlled; 2],
+        ..Setup::default()
+    }
+    .network();
+    network.delay_ms = 1..=131;
+    network.loss = 0.016_617_378_961_878_582;
+    assert!(network.run(ms(6000), Network::completed));
+    assert_ne!(network.sides[0].agent.role(), network.sides[1].agent.role());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
