@@ -1,42 +1,58 @@
-//! One recorded call: metafile state, sources, outputs, database row, and the state kept for the next run.
+//! One recorded call: metafile state, sources, outputs, and the recording that others are told about.
+
+mod clock;
+mod state;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use codec::rtp::{self, RtpPacket};
-use media_store::sink::sqlite::OutputKind;
 use spool::framing;
 use spool::metafile::Chunk;
 
+use clock::CallClock;
+
+use crate::config::PcmConfig;
+use crate::delivery::{Hub, Origin, RecordingHandle};
+use crate::forward::{PacketForward, PcmSink, SourcePcm};
 use crate::local_time::unix_seconds;
-use crate::metadata::{CallInfo, Change, Stream};
-use crate::mix_output::{MixOutput, PlacedAudio};
-use crate::output::{CallRow, Contents, OutputFile};
-use crate::resume::{self, CallState, SingleState};
+use crate::metadata::{CallInfo, Change};
+use crate::mix_output::{MixOutput, MixPlace, PlacedAudio, Written};
+use crate::output::{Budget, Finished};
+use crate::recording::{Ending, OutputMedium, OutputState, Party, Pause, Recording, Target};
+use crate::resume::SavedState;
 use crate::settings::OutputSettings;
 use crate::ssrc::{DecodedFrame, Frame, Source};
-use crate::store::{Job, Origin, RowToken, StoreHandle};
-use crate::timeline::{Anchor, CallTime};
+use crate::timeline::CallTime;
 
 /// Sources of one call at most; more look like an attack.
 const MAX_SOURCES: usize = 256;
+/// Pauses of one call that are reported.
+const MAX_PAUSES: usize = 1000;
 /// Files are brought up to date this often, so that a killed process loses less than a second.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
 /// A missing packet is not waited for when nothing comes for so long.
 const GIVE_UP_WAITING: Duration = Duration::from_millis(500);
-/// Movements of an anchor below this are not worth saving.
-const ANCHOR_TOLERANCE: i64 = 10_000_000;
+/// How far a forwarded mix is behind the call.
+const LIVE_DELAY: i64 = 500_000_000;
 
 /// What calls share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shared {
-    /// Audio files.
+    /// Outputs.
     pub output: Arc<OutputSettings>,
-    /// The store thread.
-    pub store: StoreHandle,
+    /// Who is told about recordings.
+    pub hub: Hub,
+    /// Memory for audio.
+    pub budget: Budget,
     /// Rows are wanted at all.
     pub database: bool,
+    /// Live audio.
+    pub pcm: Option<Arc<PcmConfig>>,
+    /// Live packets.
+    pub forward_to: Option<Arc<PathBuf>>,
 }
 
 /// One recorded call.
@@ -44,97 +60,90 @@ pub struct Call {
     shared: Shared,
     /// Names the call in front of log lines.
     span: tracing::Span,
-    prefix: String,
     info: CallInfo,
     clock: CallClock,
-    start_timestamp: f64,
-    row: Option<RowToken>,
-    row_origin: Origin,
-    entered: bool,
+    recording: Recording,
+    handle: Option<RecordingHandle>,
+    origin: Origin,
     sources: BTreeMap<u32, Source>,
     mix: Option<MixOutput>,
-    interrupted: Option<CallState>,
-    saved: Option<CallState>,
+    live: Option<LiveMix>,
+    packets: PacketForward,
+    interrupted: Option<SavedState>,
+    saved: Option<SavedState>,
     last_flush: Instant,
     decoded: Vec<DecodedFrame>,
     placed: Vec<(CallTime, Frame)>,
     invalid_packets: u64,
+    too_many_sources: u64,
 }
 
-/// The clock of a call: nanoseconds since the recording began, also across an interruption.
-#[derive(Clone, Copy, Debug)]
-struct CallClock {
-    base: Instant,
-    base_time: CallTime,
-    epoch_unix_ns: i64,
-}
-
-impl CallClock {
-    fn new(now: Instant, interrupted: Option<&CallState>) -> Self {
-        let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let unix_ns = i64::try_from(unix_ns).unwrap_or(i64::MAX);
-        let epoch_unix_ns = interrupted.map_or(unix_ns, |state| state.epoch_unix_ns);
-        Self { base: now, base_time: unix_ns.saturating_sub(epoch_unix_ns), epoch_unix_ns }
-    }
-
-    fn at(&self, instant: Instant) -> CallTime {
-        let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        match instant.checked_duration_since(self.base) {
-            Some(later) => self.base_time.saturating_add(nanoseconds(later)),
-            None => self.base_time.saturating_sub(nanoseconds(self.base.duration_since(instant))),
-        }
-    }
+/// The mix that is forwarded.
+struct LiveMix {
+    mix: MixOutput,
+    sink: PcmSink,
 }
 
 impl Call {
     /// A call whose metafile was found. `interrupted` is what an earlier run left of it.
-    pub fn new(shared: Shared, prefix: &str, now: Instant, interrupted: Option<CallState>) -> Self {
-        let start_timestamp = interrupted
-            .as_ref()
-            .map_or_else(|| unix_seconds(SystemTime::now()), |state| state.start_timestamp);
-        let row_origin = match &interrupted {
-            Some(state) if state.in_database => Origin::Interrupted,
-            _ => Origin::New,
+    pub fn new(shared: Shared, prefix: &str, now: Instant, interrupted: Option<SavedState>) -> Self {
+        let mut interrupted = interrupted;
+        let recording = match &mut interrupted {
+            Some(state) => std::mem::take(&mut state.recording),
+            None => Recording::new(prefix, unix_seconds(SystemTime::now())),
         };
+        let epoch = interrupted.as_ref().and_then(|state| state.progress.as_ref());
         Self {
             shared,
             span: tracing::info_span!("call", metafile = format!("{prefix}.meta")),
-            prefix: prefix.to_owned(),
             info: CallInfo::default(),
-            clock: CallClock::new(now, interrupted.as_ref()),
-            start_timestamp,
-            row: None,
-            row_origin,
-            entered: false,
+            clock: CallClock::new(now, epoch.map(|progress| progress.epoch_unix_ns)),
+            recording,
+            handle: None,
+            origin: if interrupted.is_some() { Origin::Interrupted } else { Origin::New },
             sources: BTreeMap::new(),
             mix: None,
+            live: None,
+            packets: PacketForward::default(),
             interrupted,
             saved: None,
             last_flush: now,
             decoded: Vec::new(),
             placed: Vec::new(),
             invalid_packets: 0,
+            too_many_sources: 0,
         }
     }
 
     /// Completes what an earlier run left of a call that is over: valid files, completed rows.
-    pub fn finish_interrupted(shared: Shared, state: CallState) {
-        let prefix = state.prefix.clone();
+    pub fn finish_interrupted(shared: Shared, state: SavedState) {
+        let prefix = state.recording.prefix.clone();
         let mut call = Self::new(shared, &prefix, Instant::now(), Some(state));
         let _entered = call.span.clone().entered();
         call.start();
         tracing::info!(
             "Recording for call '{prefix}.meta' ended while nobody recorded it, completing its outputs"
         );
-        call.finish_at(None);
+        call.recording.add_fault("the call ended while the recording daemon was not running".into());
+        call.finish_at(None, Instant::now());
     }
 
     /// Takes in a chunk of the metafile.
     pub fn apply(&mut self, chunk: Chunk<'_>) -> Change {
         let _entered = self.span.clone().entered();
+        let was_recording = self.info.recording;
         let change = self.info.apply(chunk);
         match change {
             Change::Started => self.start(),
+            Change::Recording if self.info.started && was_recording != self.info.recording => self.paused(),
+            Change::Metadata => {
+                if let Some(socket) = &self.shared.forward_to {
+                    self.packets.metadata(socket, &self.info.metadata_text);
+                }
+                if self.handle.is_some() {
+                    self.publish();
+                }
+            }
             Change::Invalid => tracing::warn!("Chunk '{}' of the metadata file is not valid", chunk.label),
             _ => {}
         }
@@ -146,9 +155,20 @@ impl Call {
         &self.info
     }
 
+    /// Notes why something is missing.
+    pub fn add_fault(&mut self, fault: &str) {
+        self.recording.add_fault(fault.to_owned());
+    }
+
     /// Takes one framed packet of a stream.
-    pub fn packet(&mut self, stream: u32, octets: &[u8], arrival: Instant) {
+    pub fn packet(&mut self, stream: u32, octets: &[u8], read_at: Instant) {
         let _entered = self.span.clone().entered();
+        if self.shared.forward_to.is_some() {
+            self.packets.packet(octets);
+        }
+        if !self.decodes() {
+            return;
+        }
         let Ok(datagram) = framing::parse(octets) else { return self.invalid_packet() };
         if rtp::is_rtcp(datagram.payload) {
             return;
@@ -159,23 +179,29 @@ impl Call {
         let ssrc = packet.ssrc();
         if !self.sources.contains_key(&ssrc) {
             if self.sources.len() >= MAX_SOURCES {
-                return self.invalid_packet();
+                self.too_many_sources += 1;
+                return;
             }
             self.sources.insert(ssrc, Source::new(ssrc, stream, None));
         }
+        let arrival = read_at;
+        let seen_at = self.clock.unix_seconds(self.clock.at(arrival));
         let Some(source) = self.sources.get_mut(&ssrc) else { return };
+        source.saw_packet_at(seen_at);
         source.push(&self.info, packet, arrival, &mut self.decoded);
         self.write_decoded(ssrc, arrival);
     }
 
     /// Does what is due. Call every 100 ms or so.
     pub fn tick(&mut self, now: Instant) {
+        self.write_live(now);
         if now.duration_since(self.last_flush) < FLUSH_INTERVAL {
             return;
         }
         self.last_flush = now;
         let _entered = self.span.clone().entered();
         let ssrcs: Vec<u32> = self.sources.keys().copied().collect();
+        let mut changed = false;
         for ssrc in ssrcs {
             let Some(source) = self.sources.get_mut(&ssrc) else { continue };
             if now.checked_sub(GIVE_UP_WAITING).is_some_and(|then| source.is_silent_since(then)) {
@@ -183,194 +209,270 @@ impl Call {
             }
             source.timeline.poll(self.clock.at(now), &mut self.placed);
             self.write_decoded(ssrc, now);
-            if let Some(source) = self.sources.get_mut(&ssrc) {
-                source.flush_single();
+            if let Some(source) = self.sources.get_mut(&ssrc)
+                && source.flush_single()
+            {
+                source.describe(&mut self.recording);
+                changed = true;
             }
         }
+        let now = self.clock.at(now);
         if let Some(mix) = &mut self.mix {
-            let row = self.row.map(|row| (row, &self.shared.store));
-            mix.write(&self.shared.output, &self.info, row, self.clock.at(now));
+            let mut place = MixPlace {
+                settings: &self.shared.output,
+                budget: &self.shared.budget,
+                call: &self.info,
+                recording: &mut self.recording,
+            };
+            if mix.write(&mut place, now) == Written::OutputChanged {
+                mix.describe(&mut self.recording);
+                changed = true;
+            }
+        }
+        if changed {
+            self.publish();
         }
         self.save_state();
     }
 
-    /// The recording is over: completes all outputs.
-    pub fn finish(mut self, now: Instant) {
+    /// The recording is over since `end`: completes all outputs.
+    pub fn finish(mut self, end: Instant) {
         let _entered = self.span.clone().entered();
-        tracing::info!("Recording for call '{}.meta' finished", self.prefix);
+        tracing::info!("Recording for call '{}.meta' finished", self.recording.prefix);
         let ssrcs: Vec<u32> = self.sources.keys().copied().collect();
         for ssrc in ssrcs {
             let Some(source) = self.sources.get_mut(&ssrc) else { continue };
             source.flush(&self.info, &mut self.decoded);
-            self.write_decoded(ssrc, now);
+            self.write_decoded(ssrc, end);
             let Some(source) = self.sources.get_mut(&ssrc) else { continue };
             source.timeline.finish(&mut self.placed);
-            self.write_decoded(ssrc, now);
+            self.write_decoded(ssrc, end);
             if let (Some(source), Some(mix)) = (self.sources.get_mut(&ssrc), &mut self.mix) {
                 mix.flush_feed(&mut source.feed, ssrc);
             }
         }
-        self.finish_at(Some(now));
+        if let Some(live) = &mut self.live {
+            live.mix.write_live(CallTime::MAX / 4, &mut live.sink);
+        }
+        let call_end = self.clock.at(end);
+        self.finish_at(Some(call_end), end);
     }
 
     /// The recording is to leave nothing behind.
     pub fn discard(mut self) {
         let _entered = self.span.clone().entered();
-        tracing::info!("Recording for call '{}.meta' discarded", self.prefix);
+        tracing::info!("Recording for call '{}.meta' discarded", self.recording.prefix);
         // Outputs of an earlier run count too.
         self.start();
         for source in std::mem::take(&mut self.sources).into_values() {
-            source.discard();
+            source.discard(&mut self.recording);
         }
         if let Some(mix) = self.mix.take() {
-            mix.discard();
+            mix.discard(&mut self.recording);
         }
-        self.report_end();
+        for output in &mut self.recording.outputs {
+            // Those that could not be taken up again.
+            if output.state != OutputState::Dropped {
+                let _ = std::fs::remove_file(&output.path);
+                output.state = OutputState::Dropped;
+            }
+        }
+        self.report_end(Ending::Discarded, unix_seconds(SystemTime::now()), Vec::new());
     }
 
-    fn finish_at(mut self, now: Option<Instant>) {
-        let end = SystemTime::now();
+    fn finish_at(mut self, call_end: Option<CallTime>, end: Instant) {
+        let ended_at = SystemTime::now() - end.elapsed();
         if self.invalid_packets > 0 {
             tracing::warn!("Failed to parse packet headers of {} packets", self.invalid_packets);
         }
+        if self.too_many_sources > 0 {
+            let fault =
+                format!("{} packets came from more than {MAX_SOURCES} sources", self.too_many_sources);
+            self.recording.add_fault(fault);
+        }
+        self.recording.sources = self.sources.values().map(|source| source.report(&self.info)).collect();
+        for pause in &mut self.recording.pauses {
+            pause.to.get_or_insert(unix_seconds(ended_at));
+        }
+        let mut outputs = Vec::new();
         for source in std::mem::take(&mut self.sources).into_values() {
-            source.finish(end);
+            outputs.extend(source.finish(&mut self.recording, ended_at));
         }
         if let Some(mix) = self.mix.take() {
+            let mut place = MixPlace {
+                settings: &self.shared.output,
+                budget: &self.shared.budget,
+                call: &self.info,
+                recording: &mut self.recording,
+            };
             // Nobody knows when a call ended that ended unobserved: its file ends with its audio.
-            let end_of_call = now.map_or(CallTime::MIN, |now| self.clock.at(now));
-            mix.finish(&self.shared.output, &self.info, self.call_row(), end_of_call, end);
+            outputs.extend(mix.finish(&mut place, call_end.unwrap_or(CallTime::MIN), ended_at));
         }
-        self.report_end();
+        self.report_end(Ending::Kept, unix_seconds(ended_at), outputs);
     }
 
-    /// Enters the call in the database and takes up what an earlier run left, once.
+    /// Opens the recording and takes up what an earlier run left, once.
     fn start(&mut self) {
-        if std::mem::replace(&mut self.entered, true) {
+        if self.handle.is_some() {
             return;
         }
         let interrupted = self.interrupted.take();
-        if let Some(state) = interrupted.as_ref().filter(|_| self.info.call_id.is_empty()) {
-            self.info.call_id.clone_from(&state.call_id);
+        if self.info.call_id.is_empty() {
+            self.info.call_id.clone_from(&self.recording.call_id);
         }
-        let wanted = interrupted.as_ref().map_or(!self.info.skip_database, |state| state.in_database);
-        if self.shared.database && wanted && !self.info.call_id.is_empty() {
-            let call = self.shared.store.token();
-            self.row = Some(call);
-            self.shared.store.submit(Job::CallStarted {
-                call,
-                call_id: self.info.call_id.clone(),
-                start: self.start_timestamp,
-                metadata: self.info.metadata.clone(),
-                origin: self.row_origin,
-            });
+        if interrupted.is_none() {
+            self.recording.call_id.clone_from(&self.info.call_id);
+            self.recording.in_database =
+                self.shared.database && !self.info.skip_database && !self.info.call_id.is_empty();
         }
-        if let Some(state) = interrupted {
-            self.take_up(&state);
+        self.describe();
+        self.handle = Some(self.shared.hub.open(&self.recording, self.origin));
+        if let Some(progress) = interrupted.and_then(|state| state.progress) {
+            self.take_up(&progress);
+            self.publish();
+        }
+        if !self.info.recording && self.info.started {
+            self.paused();
         }
         self.save_state();
     }
 
-    fn take_up(&mut self, state: &CallState) {
-        for anchor in &state.anchors {
-            let known =
-                Anchor { timestamp: anchor.timestamp, clock_rate: anchor.clock_rate, time: anchor.time };
-            let single = state.singles.iter().find(|single| single.ssrc == anchor.ssrc);
-            let stream = single.map_or(0, |single| single.stream);
-            self.sources.insert(anchor.ssrc, Source::new(anchor.ssrc, stream, Some(known)));
-        }
-        for single in &state.singles {
-            let SingleState { ssrc, stream, ref label, ref path } = *single;
-            let contents = Contents { kind: OutputKind::Single, ssrc, stream, label: label.clone() };
-            match OutputFile::reopen(&self.shared.output, path, &contents, self.call_row()) {
-                Ok(file) => self
-                    .sources
-                    .entry(ssrc)
-                    .or_insert_with(|| Source::new(ssrc, stream, None))
-                    .resume_single(file, contents),
-                Err(error) => tracing::warn!("Cannot continue '{}': {error}", path.display()),
+    /// Recording was switched off or on again.
+    fn paused(&mut self) {
+        let now = Instant::now();
+        let time = unix_seconds(SystemTime::now());
+        let count = self.recording.pauses.len();
+        let open = self.recording.pauses.last_mut().filter(|pause| pause.to.is_none());
+        match (self.info.recording, open) {
+            (true, Some(pause)) => pause.to = Some(time),
+            (false, None) if count < MAX_PAUSES => {
+                let position = self.mix.as_ref().and_then(|mix| mix.seconds_at(self.clock.at(now)));
+                self.recording.pauses.push(Pause { from: time, to: None, position });
             }
-        }
-        let Some(mixed) = &state.mixed else { return };
-        let contents = Contents { kind: OutputKind::Mixed, ssrc: 0, stream: 0, label: String::new() };
-        match OutputFile::reopen(&self.shared.output, &mixed.path, &contents, self.call_row()) {
-            Ok(file) => {
-                self.mix = MixOutput::resume(&self.shared.output, mixed, file);
-                if self.mix.is_none() {
-                    tracing::warn!("Cannot continue '{}': other mix options", mixed.path.display());
-                }
-            }
-            Err(error) => tracing::warn!("Cannot continue '{}': {error}", mixed.path.display()),
+            _ => {}
         }
     }
 
     /// Writes what was decoded, and what the timeline has placed.
     fn write_decoded(&mut self, ssrc: u32, now: Instant) {
+        if self.decoded.is_empty() && self.placed.is_empty() {
+            return;
+        }
         let Some(source) = self.sources.get_mut(&ssrc) else { return };
         let settings = &self.shared.output;
-        let row = self.row.map(|row| (row, &self.shared.store));
+        let forwards = self.shared.pcm.is_some() && self.info.is_forwarded(source.stream());
+        let pcm = self.shared.pcm.as_ref().filter(|_| forwards);
+        let stream_number = source.stream();
+        let mut has_new_output = false;
         for mut decoded in self.decoded.drain(..) {
-            if self.info.recording {
-                source.write_single(settings, &self.info, row, &decoded.frame);
-            } else {
-                // The timeline goes on: what follows the pause lies where it belongs.
-                decoded.frame.samples.clear();
+            if let Some(config) = pcm.filter(|config| !config.mixed) {
+                let sink = || {
+                    let metadata =
+                        self.info.stream_party(stream_number).map(|(_, tag)| tag.metadata.as_str());
+                    let metadata =
+                        metadata.filter(|text| !text.is_empty()).unwrap_or(&self.info.metadata_text);
+                    SourcePcm::new(PcmSink::open(self.shared.hub.runtime(), config, metadata, 1), config)
+                };
+                source.pcm.get_or_insert_with(sink).push(&decoded);
             }
-            if settings.mixed {
+            if self.info.recording {
+                let (budget, info) = (&self.shared.budget, &self.info);
+                has_new_output |=
+                    source.write_single(settings, budget, info, &mut self.recording, &decoded.frame);
+            }
+            if settings.mixed || pcm.is_some_and(|config| config.mixed) {
                 let arrival = self.clock.at(decoded.arrival);
+                decoded.frame.is_recorded = self.info.recording;
                 let DecodedFrame { timestamp, clock_rate, frame, .. } = decoded;
                 source.timeline.push(timestamp, clock_rate, arrival, frame, &mut self.placed);
             }
         }
-        let stream = self.info.streams.get(&source.stream());
+        let stream = self.info.streams.get(&source.stream()).cloned().unwrap_or_default();
         let now = self.clock.at(now);
         for (time, frame) in self.placed.drain(..) {
             if frame.samples.is_empty() {
                 continue;
             }
-            let mix = self.mix.get_or_insert_with(|| MixOutput::new(settings, frame.format));
             let audio = PlacedAudio { time, format: frame.format, samples: &frame.samples };
-            mix.push(&mut source.feed, ssrc, stream.unwrap_or(&Stream::default()), now, audio);
+            if let Some(config) = pcm.filter(|config| config.mixed) {
+                let live = self.live.get_or_insert_with(|| {
+                    let settings = OutputSettings {
+                        resample_to: Some(config.sample_rate),
+                        format: media_store::container::Format::Wav,
+                        ..(**settings).clone()
+                    };
+                    let mix =
+                        MixOutput::new(&settings, crate::output::AudioFormat { channels: 1, ..frame.format });
+                    let text = &self.info.metadata_text;
+                    let sink = PcmSink::open(self.shared.hub.runtime(), config, text, mix.channels());
+                    LiveMix { mix, sink }
+                });
+                live.mix.push(&mut source.live_feed, ssrc, &stream, now, audio);
+            }
+            // The timeline goes on in a pause: what follows it lies where it belongs.
+            if settings.mixed && frame.is_recorded {
+                let mix = self.mix.get_or_insert_with(|| MixOutput::new(settings, frame.format));
+                mix.push(&mut source.feed, ssrc, &stream, now, audio);
+            }
+        }
+        if has_new_output {
+            self.publish();
         }
     }
 
-    fn save_state(&mut self) {
-        let mut state = CallState {
-            prefix: self.prefix.clone(),
-            call_id: self.info.call_id.clone(),
-            epoch_unix_ns: self.clock.epoch_unix_ns,
-            start_timestamp: self.start_timestamp,
-            in_database: self.row.is_some(),
-            mixed: self.mix.as_ref().and_then(MixOutput::state),
-            singles: Vec::new(),
-            anchors: Vec::new(),
-        };
-        for source in self.sources.values() {
-            let (single, anchor) = source.state();
-            state.singles.extend(single);
-            state.anchors.extend(anchor);
+    fn write_live(&mut self, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.mix.write_live(self.clock.at(now) - LIVE_DELAY, &mut live.sink);
         }
-        if !self.entered || self.saved.as_ref().is_some_and(|saved| is_as_good(saved, &state)) {
+    }
+
+    fn report_end(&mut self, ending: Ending, end: f64, outputs: Vec<(usize, Finished)>) {
+        let Some(handle) = self.handle.take() else { return };
+        self.describe();
+        for output in &mut self.recording.outputs {
+            if output.state == OutputState::Open {
+                // Opened by an earlier run and not found again.
+                output.state = match output.medium {
+                    OutputMedium::File if output.path.exists() => OutputState::Complete,
+                    _ => OutputState::Dropped,
+                };
+                output.end = Some(end);
+                if output.state == OutputState::Dropped {
+                    output.refused.push((Target::File, "it was lost with the process that wrote it".into()));
+                }
+            }
+        }
+        self.recording.end = Some(end);
+        self.recording.ending = Some(ending);
+        self.save_ended();
+        handle.finish(std::mem::take(&mut self.recording), outputs);
+    }
+
+    /// Participants and metadata as they are now.
+    fn describe(&mut self) {
+        self.recording.metadata.clone_from(&self.info.metadata_text);
+        if self.info.tags.is_empty() {
             return;
         }
-        if let Err(error) = resume::save(&self.shared.output.directory, &state) {
-            tracing::warn!("Cannot save the state of '{}', it could not be continued: {error}", self.prefix);
-        }
-        self.saved = Some(state);
+        let party = |(&number, tag): (&u32, &crate::metadata::Tag)| Party {
+            number,
+            tag: tag.name.clone(),
+            label: tag.label.clone(),
+            metadata: tag.metadata.clone(),
+        };
+        self.recording.parties = self.info.tags.iter().map(party).collect();
     }
 
-    fn report_end(&self) {
-        if let Some(call) = self.row {
-            self.shared.store.submit(Job::CallFinished { call, end: unix_seconds(SystemTime::now()) });
-        }
-        if self.entered {
-            let path = resume::path(&self.shared.output.directory, &self.prefix);
-            self.shared.store.submit(Job::RemoveState(path));
+    fn publish(&mut self) {
+        self.describe();
+        if let Some(handle) = &self.handle {
+            handle.publish(&self.recording);
         }
     }
 
-    fn call_row(&self) -> CallRow<'_> {
-        self.row.map(|row| (row, &self.shared.store))
+    /// Somebody wants audio.
+    fn decodes(&self) -> bool {
+        self.shared.output.single || self.shared.output.mixed || self.shared.pcm.is_some()
     }
 
     fn invalid_packet(&mut self) {
@@ -379,20 +481,4 @@ impl Call {
         }
         self.invalid_packets += 1;
     }
-}
-
-/// Whether the next run would find the same places with the saved state.
-fn is_as_good(saved: &CallState, now: &CallState) -> bool {
-    let anchors_hold = saved.anchors.len() == now.anchors.len()
-        && saved.anchors.iter().zip(&now.anchors).all(|(saved, now)| {
-            let place = Anchor { timestamp: saved.timestamp, clock_rate: saved.clock_rate, time: saved.time }
-                .place(now.timestamp);
-            saved.ssrc == now.ssrc
-                && saved.clock_rate == now.clock_rate
-                && (place - now.time).abs() < ANCHOR_TOLERANCE
-        });
-    anchors_hold
-        && saved.mixed == now.mixed
-        && saved.singles == now.singles
-        && saved.in_database == now.in_database
 }

@@ -1,16 +1,19 @@
 //! The recording daemon's configuration: options and config file → one typed, checked [`Config`].
 
 mod options;
+mod targets;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use media_store::container::Format;
 use service::log::LogConfig;
 use service::options::number::parse_int;
 use service::options::{Loaded, OptionError, Settings};
 use service::process::ProcessConfig;
 
 pub use options::PROGRAM;
+pub use targets::*;
 
 use crate::mix::MixMethod;
 use crate::pattern;
@@ -48,17 +51,17 @@ pub struct Config {
     pub spool_dir: PathBuf,
     /// Worker threads, at least 1.
     pub num_threads: usize,
+    /// Events fetched at a time.
+    pub poller_events: usize,
     /// Audio files.
     pub output: OutputConfig,
-    /// The embedded database, unless switched off.
-    pub database: Option<PathBuf>,
+    /// Where recordings go.
+    pub targets: Targets,
 }
 
 /// Which audio files are written, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputConfig {
-    /// Where finished audio goes.
-    pub storage: Storage,
     /// Directory of the files.
     pub dir: PathBuf,
     /// Pattern of their names.
@@ -71,7 +74,9 @@ pub struct OutputConfig {
     pub resample_to: Option<u32>,
     /// How inputs become one file.
     pub mix_method: MixMethod,
-    /// Inputs of a mix, 1 to 4.
+    /// How audio is stored.
+    pub format: Format,
+    /// Inputs of a mix, 1 to 32.
     pub mix_num_inputs: usize,
     /// What decides the input of a stream.
     pub mix_input: MixInput,
@@ -87,13 +92,12 @@ pub struct OutputConfig {
     pub buffer_octets: usize,
     /// Write out after every packet.
     pub flush_packets: bool,
-}
-
-/// Where finished audio goes. Only files exist so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// Files, with an entry in the database.
-    File,
+    /// Octets of recordings in memory, all together.
+    pub memory_octets: u64,
+    /// A JSON description beside each recording.
+    pub sidecar: bool,
+    /// Gets a line about the end of each recording.
+    pub report_file: Option<PathBuf>,
 }
 
 /// `output-mixed-per-media`
@@ -120,14 +124,19 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     let log = LogConfig::from_settings(&settings)?;
     let process = ProcessConfig::from_settings(&settings);
     let mut notices = settings.notices();
-    let output = output(&settings, &mut notices)?;
+    let output_dir = settings.path("output-dir").unwrap_or_default();
+    let targets = Targets::load(&settings, &output_dir)?;
+    let output = output(&settings, output_dir, &targets, &mut notices)?;
+    if targets.notify.concurrency == 0 && (targets.notify.uri.is_some() || targets.notify.command.is_some()) {
+        notices.push("notify-concurrency: jobs are switched off, nobody is notified".into());
+    }
     let config = Config {
-        database: match settings.text("sqlite-db").as_deref() {
-            Some("none") => None,
-            Some(path) => Some(PathBuf::from(path)),
-            None => Some(output.dir.join("recordings.sqlite3")),
-        },
+        targets,
         table: u8::try_from(settings.int("table")).ok(),
+        poller_events: usize::try_from(settings.int("poller-size"))
+            .ok()
+            .filter(|size| *size > 0)
+            .unwrap_or(128),
         spool_dir: settings.path("spool-dir").unwrap_or_default(),
         num_threads: settings
             .int_if_set("num-threads")
@@ -136,7 +145,7 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(8, |cores| cores.get().max(8))),
         output,
     };
-    if config.output.dir == config.spool_dir {
+    if config.targets.storages.file && config.output.dir == config.spool_dir {
         return Err(OptionError::invalid(format!(
             "--output-dir and --spool-dir must not be the same directory ({})",
             config.spool_dir.display()
@@ -145,26 +154,39 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     Ok(Command::Run(Box::new(Startup { config, log, process, notices })))
 }
 
-fn output(settings: &Settings, notices: &mut Vec<String>) -> Result<OutputConfig, OptionError> {
-    let storage = storage(settings, notices)?;
-    if settings.text("output-format").as_deref() == Some("mp3") {
-        notices.push("output-format mp3: not implemented yet, WAV files are written".into());
+fn output(
+    settings: &Settings,
+    dir: PathBuf,
+    targets: &Targets,
+    notices: &mut Vec<String>,
+) -> Result<OutputConfig, OptionError> {
+    let enabled = targets.storages.any();
+    let format = format(settings)?;
+    let mix_method = match settings.text("mix-method").as_deref() {
+        Some("channels") => MixMethod::Channels,
+        _ => MixMethod::Direct,
+    };
+    let mut mix_num_inputs = usize::try_from(settings.positive_int("mix-num-inputs")).unwrap_or(1);
+    let most = usize::from(format.max_channels());
+    if mix_method == MixMethod::Channels && mix_num_inputs > most {
+        let extension = format.extension();
+        notices.push(format!(
+            "{extension} files have {most} channels at most: mix-num-inputs is {most}, not {mix_num_inputs}"
+        ));
+        mix_num_inputs = most;
     }
     let pattern = settings.text("output-pattern").unwrap_or_default();
     pattern::check(&pattern).map_err(|error| OptionError::invalid(error.to_string()))?;
     let (single, mixed) = (settings.flag("output-single"), settings.flag("output-mixed"));
     Ok(OutputConfig {
-        storage,
-        dir: settings.path("output-dir").unwrap_or_default(),
+        dir,
         pattern,
-        single: single || !mixed,
-        mixed: mixed || !single,
+        format,
+        single: enabled && (single || !mixed),
+        mixed: enabled && (mixed || !single),
         resample_to: u32::try_from(settings.int("resample-to")).ok().filter(|rate| *rate > 0),
-        mix_method: match settings.text("mix-method").as_deref() {
-            Some("channels") => MixMethod::Channels,
-            _ => MixMethod::Direct,
-        },
-        mix_num_inputs: usize::try_from(settings.positive_int("mix-num-inputs")).unwrap_or(1),
+        mix_method,
+        mix_num_inputs,
         mix_input: match settings.flag("output-mixed-per-media") {
             true => MixInput::ByMedia,
             false => MixInput::ByAppearance,
@@ -179,86 +201,23 @@ fn output(settings: &Settings, notices: &mut Vec<String>) -> Result<OutputConfig
         })?,
         buffer_octets: usize::try_from(settings.int("output-buffer")).unwrap_or(0),
         flush_packets: settings.flag("flush-packets"),
+        memory_octets: u64::try_from(settings.int("output-memory-limit")).unwrap_or(0) << 20,
+        sidecar: settings.flag("output-sidecar"),
+        report_file: settings.path("report-file"),
     })
 }
 
-/// Storages named by `output-storage` and its legacy relatives.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Storages {
-    file: bool,
-    db: bool,
-    notify: bool,
-    s3: bool,
-    gcs: bool,
-    memory: bool,
-}
-
-/// Checks everything about storages; what is not a file has no effect yet and is noticed.
-fn storage(settings: &Settings, notices: &mut Vec<String>) -> Result<Storage, OptionError> {
-    let fail = |text: &str| Err(OptionError::invalid(text));
-    let mut wanted = Storages::default();
-    let mut names = settings.list("output-storage");
-    if settings.text("output-format").as_deref() == Some("none") {
-        names = vec!["none".into()];
-    }
-    for name in &names {
-        match name.as_str() {
-            "file" => wanted.file = true,
-            "db" => wanted.db = true,
-            "both" => (wanted.file, wanted.db) = (true, true),
-            "notify" => wanted.notify = true,
-            "s3" => wanted.s3 = true,
-            "gcs" => wanted.gcs = true,
-            "memory" | "mem" => wanted.memory = true,
-            "db-mem" => (wanted.db, wanted.memory) = (true, true),
-            "none" => {}
-            _ => return Err(OptionError::invalid(format!("Invalid 'output-storage' option '{name}'"))),
-        }
-    }
-    wanted.notify |= settings.flag("notify-record");
-    wanted.file &= !settings.flag("notify-purge");
-    let disabled = wanted == Storages::default();
-    if disabled && !names.iter().any(|name| name == "none") {
-        return fail("No 'output-storage' is left: use 'none' to switch output off");
-    }
-    let forwards = ["forward-to", "tcp-send-to", "tls-send-to"].iter().any(|option| settings.is_set(option));
-    if settings.is_set("tcp-send-to") && settings.is_set("tls-send-to") {
-        return fail("Only one of --tcp-send-to and --tls-send-to can be used");
-    }
-    if disabled && (settings.flag("output-mixed") || settings.flag("output-single")) {
-        return fail("Output is disabled, but --output-mixed or --output-single is given");
-    }
-    if disabled && !forwards {
-        return fail("Both output and forwarding are disabled");
-    }
-    if wanted.memory && wanted.file {
-        return fail("Storage 'memory' cannot be used together with 'file'");
-    }
-    let needs: &[(bool, &str, &[&str])] = &[
-        (wanted.db, "db", &["mysql-host", "mysql-db"]),
-        (wanted.notify, "notify", &["notify-uri"]),
-        (wanted.s3, "s3", &["s3-host", "s3-access-key", "s3-secret-key", "s3-path", "s3-region"]),
-        (wanted.gcs, "gcs", &["gcs-uri"]),
-    ];
-    for (_, storage, options) in needs.iter().filter(|(wanted, ..)| *wanted) {
-        if let Some(missing) = options.iter().find(|option| !settings.is_set(option)) {
-            return Err(OptionError::invalid(format!("Storage '{storage}' needs --{missing}")));
-        }
-    }
-    if wanted.gcs && settings.is_set("gcs-key") == settings.is_set("gcs-service-account") {
-        return fail("Storage 'gcs' needs either --gcs-key or --gcs-service-account");
-    }
-    if disabled || !wanted.file {
-        return fail("output-storage without 'file': not implemented yet");
-    }
-    for (is_wanted, name) in
-        [(wanted.db, "db"), (wanted.notify, "notify"), (wanted.s3, "s3"), (wanted.gcs, "gcs")]
-    {
-        if is_wanted {
-            notices.push(format!("output-storage {name}: not implemented yet, no effect"));
-        }
-    }
-    Ok(Storage::File)
+fn format(settings: &Settings) -> Result<Format, OptionError> {
+    let bitrate = |option: &str| settings.int_if_set(option).and_then(|rate| u32::try_from(rate).ok());
+    Ok(match settings.text("output-format").as_deref() {
+        Some("mp3") => match bitrate("mp3-bitrate").filter(|rate| *rate > 0) {
+            Some(bitrate_bps) => Format::Mp3 { bitrate_bps },
+            None => return Err(OptionError::invalid("--output-format=mp3 needs --mp3-bitrate")),
+        },
+        Some("flac") => Format::Flac,
+        Some("opus") => Format::Opus { bitrate_bps: settings.positive_int("opus-bitrate") },
+        _ => Format::Wav,
+    })
 }
 
 /// An octal mode, with or without leading zero.

@@ -12,10 +12,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::call::Shared;
-use crate::resume::{self, CallState};
+use crate::delivery::{self, DeliveryThread, Hub};
+use crate::output::Budget;
+use crate::resume::{self, SavedState};
 use crate::settings::Settings;
 use crate::spool_watch::{SpoolEvent, SpoolWatch};
-use crate::store;
 use crate::worker::{Message, Outputs, WorkerHandle};
 
 /// A running daemon.
@@ -28,8 +29,8 @@ pub struct Daemon {
 struct Dispatcher {
     watch: SpoolWatch,
     workers: Vec<WorkerHandle>,
-    store: store::StoreHandle,
-    store_thread: JoinHandle<()>,
+    hub: Hub,
+    delivery: DeliveryThread,
     /// Worker of each running call, by the name of its metafile.
     calls: HashMap<String, usize>,
     next_worker: usize,
@@ -88,22 +89,29 @@ impl Daemon {
 
 impl Dispatcher {
     fn start(watch: SpoolWatch, settings: Settings) -> Result<Self, StartError> {
-        let (store, store_thread) = store::start(settings.database.clone(), settings.thread_stack)?;
+        let (hub, delivery) = delivery::start(&settings)?;
         let shared = Shared {
             output: Arc::new(settings.output.clone()),
-            store: store.clone(),
-            database: settings.database.is_some(),
+            hub: hub.clone(),
+            budget: Budget::new(settings.memory_octets),
+            database: settings.targets.database.is_some(),
+            pcm: settings.targets.pcm.clone().map(Arc::new),
+            forward_to: settings.targets.forward_to.clone().map(Arc::new),
         };
         let settings = Arc::new(settings);
         let workers = (0..settings.workers.max(1))
             .map(|number| WorkerHandle::start(number, Arc::clone(&settings), shared.clone()))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { watch, workers, store, store_thread, calls: HashMap::new(), next_worker: 0 })
+        Ok(Self { watch, workers, hub, delivery, calls: HashMap::new(), next_worker: 0 })
     }
 
-    fn take_up(&mut self, interrupted: Vec<CallState>) {
+    fn take_up(&mut self, interrupted: Vec<SavedState>) {
         for state in interrupted {
-            let worker = self.worker_of(&state.prefix);
+            if state.progress.is_none() {
+                self.hub.resume(state.recording);
+                continue;
+            }
+            let worker = self.worker_of(&state.recording.prefix);
             self.send(worker, Message::Interrupted(Box::new(state)));
         }
     }
@@ -140,10 +148,7 @@ impl Dispatcher {
         for worker in self.workers {
             worker.join();
         }
-        drop(self.store);
-        if self.store_thread.join().is_err() {
-            tracing::error!("The database thread panicked");
-        }
+        self.delivery.stop(self.hub);
     }
 
     fn dispatch(&mut self, events: Vec<SpoolEvent>) {

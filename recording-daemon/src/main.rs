@@ -5,13 +5,15 @@
 //!                                             ├ metafile_reader ─▶ metadata
 //!                                             ├ packet_source ─▶ call ─▶ ssrc (sequence, decode) ─▶ single output
 //!                                             │                    └▶ timeline ─▶ mix_output ─▶ mixed output
-//!                                             └▶ store (database thread)
+//!                                             └▶ delivery (rows, uploads, notifications, reports)
 //! ```
 
 mod call;
 mod config;
 mod convert;
 mod daemon;
+mod delivery;
+mod forward;
 mod local_time;
 mod metadata;
 mod metafile_reader;
@@ -20,11 +22,12 @@ mod mix_output;
 mod output;
 mod packet_source;
 mod pattern;
+mod recording;
 mod resume;
 mod settings;
 mod spool_watch;
 mod ssrc;
-mod store;
+mod staging;
 mod timeline;
 mod worker;
 

@@ -33,13 +33,15 @@ pub struct Stream {
     pub slot: u32,
     /// How many slots there are.
     pub slots: u32,
+    /// Audio of this stream is to be forwarded.
+    pub forwarding: bool,
     /// File name below the call's directory of exposed packets.
     pub interface: Option<String>,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { tag: None, media_sdp_id: None, slot: 1, slots: 1, interface: None }
+        Self { tag: None, media_sdp_id: None, slot: 1, slots: 1, forwarding: false, interface: None }
     }
 }
 
@@ -84,6 +86,10 @@ pub struct CallInfo {
     pub random_tag: Option<String>,
     /// Audio is to be written.
     pub recording: bool,
+    /// Audio of the whole call is to be forwarded.
+    pub forwarding: bool,
+    /// The call's metadata as they came.
+    pub metadata_text: String,
     /// No database rows are wanted.
     pub skip_database: bool,
     /// `key:value` pairs of the call's metadata, in order, repeated keys included.
@@ -115,7 +121,8 @@ impl CallInfo {
             }
             ["SKIP_DATABASE"] => self.skip_database = true,
             ["METADATA"] => {
-                self.metadata = parse_metadata(&text());
+                self.metadata_text = text();
+                self.metadata = parse_metadata(&self.metadata_text);
                 return Change::Metadata;
             }
             ["RECORDING_FILE"] => self.names.file = Some(text()),
@@ -140,7 +147,12 @@ impl CallInfo {
                 self.streams.entry(number).or_default().interface = Some(name);
                 return Change::Interface(number);
             }
-            ["FORWARDING" | "SDP", ..] | ["STREAM", _, "FORWARDING", _] | ["MEDIA", _, "PTIME", _] => {}
+            ["FORWARDING", flag] => self.forwarding = flag != "0",
+            ["STREAM", number, "FORWARDING", flag] => {
+                let Some(number) = parse_number(number) else { return Change::Invalid };
+                self.streams.entry(number).or_default().forwarding = flag != "0";
+            }
+            ["SDP", ..] | ["MEDIA", _, "PTIME", _] => {}
             _ => return Change::Unknown,
         }
         Change::State
@@ -164,6 +176,17 @@ impl CallInfo {
     pub fn stream_label(&self, stream: u32) -> &str {
         let tag = self.streams.get(&stream).and_then(|stream| stream.tag);
         tag.and_then(|tag| self.tags.get(&tag)).map_or("", |tag| tag.label.as_str())
+    }
+
+    /// The participant who sends a stream.
+    pub fn stream_party(&self, stream: u32) -> Option<(u32, &Tag)> {
+        let number = self.streams.get(&stream)?.tag?;
+        Some((number, self.tags.get(&number)?))
+    }
+
+    /// Whether audio of a stream is to be forwarded.
+    pub fn is_forwarded(&self, stream: u32) -> bool {
+        self.forwarding || self.streams.get(&stream).is_some_and(|stream| stream.forwarding)
     }
 
     fn with_tag(&mut self, number: &str, set: impl FnOnce(&mut Tag)) -> Change {
@@ -222,13 +245,14 @@ impl CallInfo {
         stream.slot = stream.slot.min(stream.slots);
         let entry = self.streams.entry(number).or_default();
         stream.interface = entry.interface.take();
+        stream.forwarding = entry.forwarding;
         *entry = stream;
         Change::State
     }
 }
 
 /// Splits `key:value|key:value…`; parts without a colon are left out.
-fn parse_metadata(text: &str) -> Vec<(String, String)> {
+pub fn parse_metadata(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('|').filter_map(|part| part.split_once(':'));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
@@ -268,7 +292,7 @@ mod tests {
         let mut info = CallInfo::default();
         let long = "TAG 1 MEDIA 2 COMPONENT 1 FLAGS 18446744073709551615 MEDIA-SDP-ID 1 MEDIA-REC-SLOT 2 MEDIA-REC-SLOTS 2";
         assert_eq!(apply(&mut info, "STREAM 4 details", long), Change::State);
-        let expected = Stream { tag: Some(1), media_sdp_id: Some(1), slot: 2, slots: 2, interface: None };
+        let expected = Stream { tag: Some(1), media_sdp_id: Some(1), slot: 2, slots: 2, ..Stream::default() };
         assert_eq!(info.streams[&4], expected);
     }
 
@@ -281,6 +305,16 @@ mod tests {
         assert_eq!(info.stream_label(2), "labB");
         assert_eq!(info.streams[&2].interface.as_deref(), Some("tag-1-media-1-component-1-RTP-id-2"));
         assert_eq!((info.streams[&2].slot, info.streams[&2].slots), (1, 1));
+    }
+
+    #[test]
+    fn forwarding_is_switched_for_the_call_or_a_stream() {
+        let mut info = CallInfo::default();
+        apply(&mut info, "STREAM 2 FORWARDING 1", "");
+        apply(&mut info, "STREAM 2 details", "TAG 1 MEDIA 2 TAG-MEDIA 1 COMPONENT 1 FLAGS 3");
+        assert!(info.is_forwarded(2) && !info.is_forwarded(3));
+        apply(&mut info, "FORWARDING 1", "");
+        assert!(info.is_forwarded(3));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::time::Duration;
 
 use spool::metafile::{self, Chunk, Parsed};
 
@@ -20,6 +21,12 @@ impl MetafileReader {
     /// Opens a metafile at its beginning.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(path)?, damaged: false })
+    }
+
+    /// How long ago the file was made; nothing when the file system does not know.
+    pub fn age(&self) -> Duration {
+        let made = self.file.metadata().and_then(|metadata| metadata.created());
+        made.ok().and_then(|made| made.elapsed().ok()).unwrap_or_default()
     }
 
     /// Hands out every chunk that became complete. An incomplete one is read again next time, since the writer may cut it

@@ -138,6 +138,11 @@ impl Mixer {
         self.start += frames;
     }
 
+    /// Positions before this do not change any more.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
     /// Position behind the last audio of any input; `None` before the first.
     pub fn end(&self) -> Option<i64> {
         self.inputs.iter().filter(|input| input.first.is_some()).map(|input| input.end).max()

@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use media_store::sink::sqlite::OutputKind;
+use media_store::sink::database::OutputKind;
 
 use crate::config::MixInput;
 use crate::convert::Converter;
 use crate::metadata::{CallInfo, Stream};
 use crate::mix::Mixer;
-use crate::output::{AudioFormat, CallRow, Contents, OutputFile};
+use crate::output::{AudioFormat, Budget, Contents, Finished, OutputFile};
+use crate::recording::Recording;
 use crate::resume::MixedState;
 use crate::settings::OutputSettings;
+use crate::staging::{InOrder, Staging};
 use crate::timeline::CallTime;
 
 const SECOND: i64 = 1_000_000_000;
@@ -22,6 +24,8 @@ const OPEN_AFTER: i64 = 700_000_000;
 const KEEP: i64 = 2 * SECOND;
 /// A call that ends so soon after its last audio is as long as its audio: the rest is the time that hanging up took.
 const SIGNALLING_TAIL: i64 = SECOND;
+/// Late audio of less than this does not make a recording partial: a packet or two that the sender repeated.
+const WORTH_REPORTING: f64 = 0.1;
 /// How much of an interrupted file is read back.
 const READ_BACK_SECONDS: u64 = 3;
 
@@ -36,6 +40,27 @@ pub struct PlacedAudio<'a> {
     pub samples: &'a [i16],
 }
 
+/// Where a mix goes, and what it is a part of.
+pub struct MixPlace<'a> {
+    /// How outputs are made.
+    pub settings: &'a OutputSettings,
+    /// Memory for what cannot be written.
+    pub budget: &'a Budget,
+    /// The call.
+    pub call: &'a CallInfo,
+    /// Its recording.
+    pub recording: &'a mut Recording,
+}
+
+/// Whether the recording's entry of the mix is new or has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It has changed.
+    OutputChanged,
+    /// It has not.
+    Same,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Owner {
     ssrc: u32,
@@ -46,6 +71,8 @@ struct Owner {
 pub struct MixOutput {
     mixer: Mixer,
     file: Option<OutputFile>,
+    /// What a format without random access gets when it does not change any more.
+    staging: Option<Staging>,
     cannot_open: bool,
     /// Position of the first frame of the file.
     origin: Option<i64>,
@@ -71,7 +98,7 @@ pub struct Feed {
 impl MixOutput {
     /// A mix whose format follows from its first source.
     pub fn new(settings: &OutputSettings, first: AudioFormat) -> Self {
-        let rate = settings.resample_to.unwrap_or(first.sample_rate);
+        let rate = settings.sample_rate(first.sample_rate);
         let source_channels = u8::try_from(first.channels).unwrap_or(2);
         Self::with_mixer(
             settings,
@@ -82,6 +109,7 @@ impl MixOutput {
     /// Goes on with the file of an interrupted recording.
     pub fn resume(settings: &OutputSettings, state: &MixedState, mut file: OutputFile) -> Option<Self> {
         let format = file.format();
+        let file_end = file.frames();
         let mut mixer = Mixer::new(
             settings.mix_method,
             settings.mix_inputs,
@@ -91,15 +119,20 @@ impl MixOutput {
         if mixer.output_channels() != usize::from(format.channels) {
             return None;
         }
-        let keep = u64::from(format.sample_rate) * READ_BACK_SECONDS;
-        let from = file.frames().saturating_sub(keep);
-        let samples = file.read_at(from, keep).unwrap_or_default();
+        let (from, samples) = if file.is_random_access() {
+            let keep = u64::from(format.sample_rate) * READ_BACK_SECONDS;
+            let from = file.frames().saturating_sub(keep);
+            (from, file.read_at(from, keep).unwrap_or_default())
+        } else {
+            (file.frames(), Vec::new())
+        };
         mixer.resume(state.origin + i64::try_from(from).ok()?, &samples, &state.active);
         let mut mix = Self::with_mixer(settings, mixer);
         for (owner, ssrc) in mix.owners.iter_mut().zip(&state.owners) {
             *owner = ssrc.map(|ssrc| Owner { ssrc, last_used: 0 });
         }
         mix.origin = Some(state.origin);
+        mix.stage_for(&mut file, state.origin + i64::try_from(file_end).ok()?);
         mix.file = Some(file);
         Some(mix)
     }
@@ -108,6 +141,7 @@ impl MixOutput {
         Self {
             mixer,
             file: None,
+            staging: None,
             cannot_open: false,
             origin: None,
             owners: vec![None; settings.mix_inputs.max(1)],
@@ -146,14 +180,18 @@ impl MixOutput {
     }
 
     /// Brings what was mixed so far into the file; opens it when it is time.
-    pub fn write(&mut self, settings: &OutputSettings, call: &CallInfo, row: CallRow<'_>, now: CallTime) {
+    pub fn write(&mut self, place: &mut MixPlace<'_>, now: CallTime) -> Written {
+        let mut written = Written::Same;
         if self.origin.is_none() && self.first_push.is_some_and(|first| now - first >= OPEN_AFTER) {
-            self.open(settings, call, row);
+            self.open(place);
+            written = Written::OutputChanged;
         }
         if self.origin.is_none() {
-            return;
+            return written;
         }
-        self.write_blocks();
+        if self.write_blocks() {
+            written = Written::OutputChanged;
+        }
         if let Some(end) = self.mixer.end() {
             self.ends.push_back((now, end));
         }
@@ -163,80 +201,137 @@ impl MixOutput {
             self.ends.pop_front();
             debug_assert!(at <= now);
         }
+        written
+    }
+
+    /// Gives out what lies before a time, for a mix that is heard while it is made; later audio for it is lost.
+    pub fn write_live(&mut self, until: CallTime, out: &mut impl InOrder) {
+        let Some(first) = self.mixer.first() else { return };
+        let channels = self.mixer.output_channels();
+        let staging = self.staging.get_or_insert_with(|| Staging::new(first, channels));
+        for block in self.mixer.take_blocks() {
+            staging.put(block.start, &block.samples, out);
+        }
+        let until = place(until, self.mixer.sample_rate());
+        staging.fill_until(until, out);
+        self.mixer.forget_before(until);
+    }
+
+    /// Channels of the mix.
+    pub fn channels(&self) -> u16 {
+        self.mixer.output_channels() as u16
     }
 
     /// Completes the file: it ends with the call.
     pub fn finish(
         mut self,
-        settings: &OutputSettings,
-        call: &CallInfo,
-        row: CallRow<'_>,
+        mix_place: &mut MixPlace<'_>,
         end: CallTime,
         at: SystemTime,
-    ) {
+    ) -> Option<(usize, Finished)> {
         if self.origin.is_none() && self.mixer.first().is_some() {
-            self.open(settings, call, row);
+            self.open(mix_place);
         }
         self.write_blocks();
         if self.mixer.late_frames() > 0 {
             tracing::warn!("{} samples came too late to be mixed", self.mixer.late_frames());
+            let late = self.mixer.late_frames() as f64 / f64::from(self.mixer.sample_rate());
+            if late >= WORTH_REPORTING {
+                mix_place.recording.add_fault(format!("{late:.3} s of audio came too late to be mixed"));
+            }
         }
         let (Some(mut file), Some(origin), Some(mix_end)) = (self.file, self.origin, self.mixer.end()) else {
-            return;
+            return None;
         };
+        if let Some(mut staging) = self.staging {
+            staging.take_until(i64::MAX, &mut file);
+        }
         let end = place(end, self.mixer.sample_rate());
         let tail = SIGNALLING_TAIL / SECOND * i64::from(self.mixer.sample_rate());
         if end.saturating_sub(mix_end) > tail {
             file.extend_to(u64::try_from(end - origin).unwrap_or(0));
         }
-        file.finish(at);
+        Some((file.index(), file.finish(mix_place.recording, at)))
     }
 
     /// Removes the file.
-    pub fn discard(self) {
+    pub fn discard(self, recording: &mut Recording) {
         if let Some(file) = self.file {
-            file.discard();
+            file.discard(recording);
+        }
+    }
+
+    /// Seconds from the beginning of the file, if there is one.
+    pub fn seconds_at(&self, time: CallTime) -> Option<f64> {
+        let frames = place(time, self.mixer.sample_rate()) - self.origin?;
+        Some(frames.max(0) as f64 / f64::from(self.mixer.sample_rate()))
+    }
+
+    /// Brings the recording's entry up to date.
+    pub fn describe(&self, recording: &mut Recording) {
+        if let Some(file) = &self.file {
+            file.describe(recording);
         }
     }
 
     /// What the next run needs to go on.
     pub fn state(&self) -> Option<MixedState> {
         Some(MixedState {
-            path: self.file.as_ref()?.path().to_owned(),
+            output: self.file.as_ref()?.index(),
             origin: self.origin?,
             active: self.mixer.active(),
             owners: self.owners.iter().map(|owner| owner.map(|owner| owner.ssrc)).collect(),
         })
     }
 
-    fn open(&mut self, settings: &OutputSettings, call: &CallInfo, row: CallRow<'_>) {
+    fn open(&mut self, place: &mut MixPlace<'_>) {
         let Some(origin) = self.mixer.first().filter(|_| !self.cannot_open) else { return };
         let format = AudioFormat {
             sample_rate: self.mixer.sample_rate(),
             channels: self.mixer.output_channels() as u16,
         };
-        let contents = Contents { kind: OutputKind::Mixed, ssrc: 0, stream: 0, label: String::new() };
-        match OutputFile::create(settings, call, &contents, format, row) {
-            Ok(file) => self.file = Some(file),
+        let contents =
+            Contents { kind: OutputKind::Mixed, ssrc: 0, stream: 0, party: None, label: String::new() };
+        let MixPlace { settings, budget, call, recording } = place;
+        match OutputFile::create(settings, budget, call, recording, &contents, format) {
+            Ok(mut file) => {
+                self.stage_for(&mut file, origin);
+                self.file = Some(file);
+            }
             Err(error) => {
                 tracing::error!("Failed to open the mixed output file: {error}");
+                recording.add_fault(format!("the mixed output could not be opened: {error}"));
                 self.cannot_open = true;
             }
         }
         self.origin = Some(origin);
     }
 
-    fn write_blocks(&mut self) {
+    fn stage_for(&mut self, file: &mut OutputFile, from: i64) {
+        if !file.is_random_access() {
+            self.staging = Some(Staging::new(from, self.mixer.output_channels()));
+        }
+    }
+
+    /// `true` when the file has another path now.
+    fn write_blocks(&mut self) -> bool {
         let blocks = self.mixer.take_blocks();
-        let (Some(file), Some(origin)) = (&mut self.file, self.origin) else { return };
+        let (Some(file), Some(origin)) = (&mut self.file, self.origin) else { return false };
         let channels = self.mixer.output_channels();
         for block in blocks {
+            if let Some(staging) = &mut self.staging {
+                staging.put(block.start, &block.samples, file);
+                continue;
+            }
             // What turns out to lie before the beginning of the file has no place in it.
             let skip = usize::try_from(origin - block.start).unwrap_or(0);
             let Some(samples) = block.samples.get(skip * channels..) else { continue };
             file.write_at(u64::try_from(block.start - origin).unwrap_or(0), samples);
         }
-        file.flush();
+        if let Some(staging) = &mut self.staging {
+            staging.take_until(self.mixer.start(), file);
+        }
+        file.flush()
     }
 
     /// The input of an SSRC: its own, else a free one of its slot, else the one that was not used for longest. `was_owner`
@@ -316,16 +411,9 @@ mod tests {
 
     fn mix(mix_input: MixInput) -> MixOutput {
         let settings = OutputSettings {
-            directory: "/out".into(),
-            pattern: "%c-%t".into(),
-            single: false,
-            mixed: true,
-            resample_to: None,
             mix_method: MixMethod::Channels,
-            mix_inputs: 4,
             mix_input,
-            ownership: media_store::sink::file::Ownership::default(),
-            buffer_octets: 0,
+            ..OutputSettings::for_tests("/out".as_ref())
         };
         MixOutput::new(&settings, AudioFormat { sample_rate: 8000, channels: 1 })
     }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use media_store::container::Format;
 use media_store::sink::file::Ownership;
 use service::process::ThreadStack;
 
-use crate::config::{Config, MixInput};
+use crate::config::{Config, MixInput, Targets};
 use crate::mix::MixMethod;
 
 /// Everything but logging and process mechanics.
@@ -17,12 +18,20 @@ pub struct Settings {
     pub spool_dir: PathBuf,
     /// Worker threads.
     pub workers: usize,
+    /// Events fetched at a time.
+    pub poller_events: usize,
     /// Stack of each thread.
     pub thread_stack: ThreadStack,
     /// Audio files.
     pub output: OutputSettings,
-    /// The embedded database, unless switched off.
-    pub database: Option<PathBuf>,
+    /// Where recordings go.
+    pub targets: Targets,
+    /// Octets of recordings in memory.
+    pub memory_octets: u64,
+    /// A JSON description beside each recording.
+    pub sidecar: bool,
+    /// Gets a line about the end of each recording.
+    pub report_file: Option<PathBuf>,
 }
 
 /// Which audio files are written, and how.
@@ -32,6 +41,10 @@ pub struct OutputSettings {
     pub directory: PathBuf,
     /// Pattern of their names.
     pub pattern: String,
+    /// How audio is stored.
+    pub format: Format,
+    /// In memory instead of files.
+    pub in_memory: bool,
     /// One file for each SSRC.
     pub single: bool,
     /// One file for each call.
@@ -58,10 +71,13 @@ impl Settings {
             table: config.table,
             spool_dir: config.spool_dir,
             workers: config.num_threads,
+            poller_events: config.poller_events,
             thread_stack,
             output: OutputSettings {
                 directory: output.dir,
                 pattern: output.pattern,
+                format: output.format,
+                in_memory: config.targets.storages.memory,
                 single: output.single,
                 mixed: output.mixed,
                 resample_to: output.resample_to,
@@ -76,7 +92,36 @@ impl Settings {
                 },
                 buffer_octets: if output.flush_packets { 0 } else { output.buffer_octets },
             },
-            database: config.database,
+            targets: config.targets,
+            memory_octets: output.memory_octets,
+            sidecar: output.sidecar,
+            report_file: output.report_file,
+        }
+    }
+}
+
+impl OutputSettings {
+    /// The rate that audio of this rate is stored with.
+    pub fn sample_rate(&self, of_audio: u32) -> u32 {
+        self.format.sample_rate_for(self.resample_to.unwrap_or(of_audio))
+    }
+
+    /// Both kinds, WAV, four inputs.
+    #[cfg(test)]
+    pub fn for_tests(directory: &std::path::Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            pattern: "%c-%t".into(),
+            format: Format::Wav,
+            in_memory: false,
+            single: true,
+            mixed: true,
+            resample_to: None,
+            mix_method: MixMethod::Direct,
+            mix_inputs: 4,
+            mix_input: MixInput::ByAppearance,
+            ownership: Ownership::default(),
+            buffer_octets: 1000,
         }
     }
 }

@@ -6,19 +6,26 @@ use std::time::{Instant, SystemTime};
 use codec::rtp::RtpPacket;
 use codec::sequencer::Sequencer;
 use codec::{Decoder, PayloadFormat};
-use media_store::sink::sqlite::OutputKind;
+use media_store::sink::database::OutputKind;
 
 use crate::convert::Converter;
+use crate::forward::SourcePcm;
 use crate::metadata::CallInfo;
 use crate::mix_output::Feed;
-use crate::output::{AudioFormat, CallRow, Contents, OutputFile};
+use crate::output::{AudioFormat, Budget, Contents, Finished, OutputFile};
+use crate::recording::{Recording, SourceReport};
 use crate::resume::{AnchorState, SingleState};
 use crate::settings::OutputSettings;
 use crate::timeline::{Anchor, Timeline};
 
-/// Decoded audio of one packet; empty when it is not to be written.
+/// Codecs of one source that are reported.
+const MAX_CODECS: usize = 16;
+
+/// Decoded audio of one packet.
 #[derive(Debug)]
 pub struct Frame {
+    /// It came while recording was on.
+    pub is_recorded: bool,
     /// What it is.
     pub format: AudioFormat,
     /// Interleaved samples.
@@ -48,10 +55,17 @@ pub struct Source {
     cannot_open: bool,
     lost: u64,
     last_packet: Option<Instant>,
+    /// Wall-clock times of the first and last packet.
+    seen: Option<(f64, f64)>,
+    codecs: Vec<String>,
     /// Its place in the call.
     pub timeline: Timeline<Frame>,
     /// Its way into the mix.
     pub feed: Feed,
+    /// Its way into the mix that is forwarded.
+    pub live_feed: Feed,
+    /// Its audio as it is forwarded.
+    pub pcm: Option<SourcePcm>,
 }
 
 /// What is done about packets that are missing.
@@ -71,7 +85,6 @@ struct SingleOutput {
     file: OutputFile,
     converter: Option<Converter>,
     converted: Vec<i16>,
-    contents: Contents,
 }
 
 impl Source {
@@ -86,8 +99,12 @@ impl Source {
             cannot_open: false,
             lost: 0,
             last_packet: None,
+            seen: None,
+            codecs: Vec::new(),
             timeline: Timeline::new(anchor),
             feed: Feed::default(),
+            live_feed: Feed::default(),
+            pcm: None,
         }
     }
 
@@ -99,7 +116,7 @@ impl Source {
         arrival: Instant,
         out: &mut Vec<DecodedFrame>,
     ) {
-        self.last_packet = Some(arrival);
+        self.last_packet = Some(Instant::now());
         self.sequencer.push(arrival, &packet);
         self.decode_ready(call, Missing::Awaited, out);
     }
@@ -114,28 +131,45 @@ impl Source {
         self.last_packet.is_some_and(|last| last < then)
     }
 
-    /// Appends audio to the source's own file, which is opened when it is the first.
+    /// Notes when a packet came, on the wall clock.
+    pub fn saw_packet_at(&mut self, time: f64) {
+        let seen = self.seen.get_or_insert((time, time));
+        seen.1 = seen.1.max(time);
+    }
+
+    /// Appends audio to the source's own output, which is opened when it is the first. `true` when it was.
     pub fn write_single(
         &mut self,
         settings: &OutputSettings,
+        budget: &Budget,
         call: &CallInfo,
-        row: CallRow<'_>,
+        recording: &mut Recording,
         frame: &Frame,
-    ) {
+    ) -> bool {
         if !settings.single || self.cannot_open || frame.samples.is_empty() {
-            return;
+            return false;
         }
+        let mut is_new = false;
         if self.single.is_none() {
             let label = call.stream_label(self.stream).to_owned();
-            let contents = Contents { kind: OutputKind::Single, ssrc: self.ssrc, stream: self.stream, label };
+            let party = call.stream_party(self.stream).map(|(number, _)| number);
+            let contents =
+                Contents { kind: OutputKind::Single, ssrc: self.ssrc, stream: self.stream, party, label };
             let format = AudioFormat {
-                sample_rate: settings.resample_to.unwrap_or(frame.format.sample_rate),
-                channels: frame.format.channels,
+                sample_rate: settings.sample_rate(frame.format.sample_rate),
+                channels: frame.format.channels.min(settings.format.max_channels()),
             };
-            match OutputFile::create(settings, call, &contents, format, row) {
-                Ok(file) => self.single = Some(SingleOutput::new(file, contents)),
+            match OutputFile::create(settings, budget, call, recording, &contents, format) {
+                Ok(file) => {
+                    self.single = Some(SingleOutput::new(file));
+                    is_new = true;
+                }
                 Err(error) => {
                     tracing::error!(ssrc = self.ssrc, "Failed to open the output file: {error}");
+                    recording.add_fault(format!(
+                        "the output of SSRC {:08x} could not be opened: {error}",
+                        self.ssrc
+                    ));
                     self.cannot_open = true;
                 }
             }
@@ -143,35 +177,54 @@ impl Source {
         if let Some(single) = &mut self.single {
             single.append(frame);
         }
+        is_new
     }
 
-    /// Goes on with the file of an interrupted recording.
-    pub fn resume_single(&mut self, file: OutputFile, contents: Contents) {
-        self.single = Some(SingleOutput::new(file, contents));
+    /// Goes on with the output of an interrupted recording.
+    pub fn resume_single(&mut self, file: OutputFile) {
+        self.single = Some(SingleOutput::new(file));
     }
 
-    /// Brings everything into the file.
-    pub fn flush_single(&mut self) {
-        if let Some(single) = &mut self.single {
-            single.file.flush();
+    /// Brings everything into the file. `true` when that has another name now.
+    pub fn flush_single(&mut self) -> bool {
+        self.single.as_mut().is_some_and(|single| single.file.flush())
+    }
+
+    /// Brings the recording's entry of the output up to date.
+    pub fn describe(&self, recording: &mut Recording) {
+        if let Some(single) = &self.single {
+            single.file.describe(recording);
         }
     }
 
-    /// Completes the file.
-    pub fn finish(self, end: SystemTime) {
-        if self.lost > 0 {
-            tracing::info!(ssrc = self.ssrc, "{} packets were lost on the way", self.lost);
-        }
-        if let Some(mut single) = self.single {
-            single.flush_converter();
-            single.file.finish(end);
-        }
+    /// Completes the output.
+    pub fn finish(self, recording: &mut Recording, end: SystemTime) -> Option<(usize, Finished)> {
+        let mut single = self.single?;
+        single.flush_converter();
+        Some((single.file.index(), single.file.finish(recording, end)))
     }
 
-    /// Removes the file.
-    pub fn discard(self) {
+    /// Removes the output.
+    pub fn discard(self, recording: &mut Recording) {
         if let Some(single) = self.single {
-            single.file.discard();
+            single.file.discard(recording);
+        }
+    }
+
+    /// What it sent.
+    pub fn report(&self, call: &CallInfo) -> SourceReport {
+        let counters = self.sequencer.counters();
+        let (first, last) = self.seen.unwrap_or_default();
+        SourceReport {
+            ssrc: self.ssrc,
+            stream: self.stream,
+            party: call.stream_party(self.stream).map(|(number, _)| number),
+            codecs: self.codecs.clone(),
+            packets: counters.accepted,
+            lost: self.lost,
+            duplicates: counters.duplicates,
+            first,
+            last,
         }
     }
 
@@ -185,11 +238,11 @@ impl Source {
         let single = self.single.as_ref().map(|single| SingleState {
             ssrc: self.ssrc,
             stream: self.stream,
-            label: single.contents.label.clone(),
-            path: single.file.path().to_owned(),
+            output: single.file.index(),
         });
         let anchor = self.timeline.anchor().map(|anchor| AnchorState {
             ssrc: self.ssrc,
+            stream: self.stream,
             timestamp: anchor.timestamp,
             clock_rate: anchor.clock_rate,
             time: anchor.time,
@@ -205,7 +258,9 @@ impl Source {
             };
             let Some(packet) = next else { return };
             self.lost += u64::from(packet.lost_before);
-            let Some(slot) = decoder_slot(&mut self.decoders, call, self.ssrc, packet.payload_type) else {
+            let decoders = &mut self.decoders;
+            let Some(slot) = decoder_slot(decoders, call, self.ssrc, packet.payload_type, &mut self.codecs)
+            else {
                 continue;
             };
             let clock_rate = slot.format.clock_rate;
@@ -223,7 +278,7 @@ impl Source {
                         timestamp: packet.timestamp,
                         clock_rate,
                         arrival: packet.arrival,
-                        frame: Frame { format, samples },
+                        frame: Frame { is_recorded: true, format, samples },
                     });
                 }
             }
@@ -237,6 +292,7 @@ fn decoder_slot<'a>(
     call: &CallInfo,
     ssrc: u32,
     payload_type: u8,
+    codecs: &mut Vec<String>,
 ) -> Option<&'a mut DecoderSlot> {
     let format = call.payload_format(payload_type).unwrap_or_else(|| PayloadFormat {
         payload_type,
@@ -247,9 +303,21 @@ fn decoder_slot<'a>(
     });
     if decoders.get(&payload_type).is_none_or(|slot| slot.format != format) {
         let decoder = new_decoder(&format, ssrc);
+        let codec = codec_name(&format);
+        if !codecs.contains(&codec) && codecs.len() < MAX_CODECS {
+            codecs.push(codec);
+        }
         decoders.insert(payload_type, DecoderSlot { format, decoder });
     }
     decoders.get_mut(&payload_type)
+}
+
+fn codec_name(format: &PayloadFormat) -> String {
+    match (format.name.as_str(), format.channels) {
+        ("", _) => format!("unknown ({})", format.payload_type),
+        (name, 1) => format!("{name}/{}", format.clock_rate),
+        (name, channels) => format!("{name}/{}/{channels}", format.clock_rate),
+    }
 }
 
 /// Says once why a payload type is not decoded; companions of audio (RFC 4733, RFC 3389) are not meant to be.
@@ -271,8 +339,8 @@ fn new_decoder(format: &PayloadFormat, ssrc: u32) -> Option<Box<dyn Decoder>> {
 }
 
 impl SingleOutput {
-    fn new(file: OutputFile, contents: Contents) -> Self {
-        Self { file, converter: None, converted: Vec::new(), contents }
+    fn new(file: OutputFile) -> Self {
+        Self { file, converter: None, converted: Vec::new() }
     }
 
     fn append(&mut self, frame: &Frame) {

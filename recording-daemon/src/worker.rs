@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use spool::names;
+use spool::{hold, names};
 
 use crate::call::{Call, Shared};
 use crate::metadata::{Change, is_file_name};
 use crate::metafile_reader::MetafileReader;
 use crate::packet_source::PacketSource;
-use crate::resume::CallState;
+use crate::resume::SavedState;
 use crate::settings::Settings;
 
 /// Period of what calls do regularly.
@@ -32,6 +32,12 @@ const FIRST_RETRY: Duration = Duration::from_millis(20);
 const MAX_RETRY: Duration = Duration::from_secs(1);
 /// How long the end of file of a stream is waited for when its call is over.
 const END_GRACE: Duration = Duration::from_secs(2);
+/// The relay daemon keeps packets for a reader that comes late for so long.
+const EXPOSURE_MEMORY: Duration = Duration::from_secs(10);
+/// A relay daemon that ends a recording removes the metafile right behind the ends of the streams.
+const ORDERLY_END: Duration = Duration::from_secs(3);
+/// When nobody removes it and nobody writes packets any more.
+const ABANDONED: Duration = Duration::from_secs(30);
 /// The wake-up descriptor among the keys.
 const WAKE: u64 = 0;
 
@@ -48,7 +54,7 @@ pub enum Message {
         outputs: Outputs,
     },
     /// An earlier run left this.
-    Interrupted(Box<CallState>),
+    Interrupted(Box<SavedState>),
     /// Complete everything and end.
     Stop,
 }
@@ -127,6 +133,8 @@ struct Slot {
     streams: BTreeMap<u32, StreamSlot>,
     /// Set when the call is over and its streams are read to their ends.
     give_up_at: Option<Instant>,
+    /// When the last of its streams came to its end.
+    silent_since: Option<Instant>,
 }
 
 enum StreamSlot {
@@ -137,7 +145,7 @@ enum StreamSlot {
 
 impl Worker {
     fn run(mut self, messages: &Receiver<Message>) {
-        let mut events = [EpollEvent::empty(); 128];
+        let mut events = vec![EpollEvent::empty(); self.settings.poller_events];
         let mut next_tick = Instant::now() + TICK;
         loop {
             let timeout = if self.calls.is_empty() {
@@ -182,7 +190,7 @@ impl Worker {
         match message {
             Message::Changed(prefix) => self.read_metafile(&prefix, None),
             Message::Interrupted(state) => {
-                let prefix = state.prefix.clone();
+                let prefix = state.recording.prefix.clone();
                 self.read_metafile(&prefix, Some(*state));
             }
             Message::Ended { prefix, outputs } => self.end(&prefix, outputs),
@@ -190,7 +198,7 @@ impl Worker {
         }
     }
 
-    fn read_metafile(&mut self, prefix: &str, interrupted: Option<CallState>) {
+    fn read_metafile(&mut self, prefix: &str, interrupted: Option<SavedState>) {
         if !self.calls.contains_key(prefix) {
             let path = names::metafile_path(&self.settings.spool_dir, prefix);
             let metafile = match MetafileReader::open(&path) {
@@ -198,8 +206,13 @@ impl Worker {
                 Err(error) => return self.without_metafile(&path, &error, interrupted),
             };
             tracing::info!("New call for recording: '{prefix}.meta'");
-            let call = Call::new(self.shared.clone(), prefix, Instant::now(), interrupted);
-            let slot = Slot { call, metafile, streams: BTreeMap::new(), give_up_at: None };
+            let is_new = interrupted.is_none();
+            let mut call = Call::new(self.shared.clone(), prefix, Instant::now(), interrupted);
+            if is_new && metafile.age() > EXPOSURE_MEMORY {
+                call.add_fault("the call had been going on when the recording daemon was started");
+            }
+            let slot =
+                Slot { call, metafile, streams: BTreeMap::new(), give_up_at: None, silent_since: None };
             self.calls.insert(prefix.into(), slot);
         }
         let now = Instant::now();
@@ -218,7 +231,7 @@ impl Worker {
         self.open_streams(prefix, now);
     }
 
-    fn without_metafile(&self, path: &Path, error: &io::Error, interrupted: Option<CallState>) {
+    fn without_metafile(&self, path: &Path, error: &io::Error, interrupted: Option<SavedState>) {
         match interrupted {
             Some(state) => Call::finish_interrupted(self.shared.clone(), state),
             None if error.kind() == io::ErrorKind::NotFound => {}
@@ -246,6 +259,7 @@ impl Worker {
             match opened {
                 Ok(source) => {
                     tracing::debug!("Reading packets of stream '{interface}'");
+                    slot.silent_since = None;
                     self.keys.insert(self.next_key, (Rc::clone(&name), number));
                     *stream = StreamSlot::Open { key: self.next_key, source };
                     self.next_key += 1;
@@ -274,6 +288,9 @@ impl Worker {
         if !matches!(slot.streams.get(&number), Some(StreamSlot::Open { .. })) {
             self.keys.remove(&key);
         }
+        if slot.is_drained() && slot.silent_since.is_none() {
+            slot.silent_since = Some(Instant::now());
+        }
         if slot.give_up_at.is_some() && slot.is_drained() {
             self.finish(prefix, Outputs::Keep);
         }
@@ -300,19 +317,20 @@ impl Worker {
                 self.keys.remove(key);
             }
         }
-        match outputs {
-            Outputs::Keep => slot.call.finish(Instant::now()),
-            Outputs::Discard => slot.call.discard(),
-        }
+        slot.close(outputs);
     }
 
     fn tick(&mut self, now: Instant) {
         let mut retry = Vec::new();
         let mut over = Vec::new();
+        let mut abandoned = Vec::new();
         for (prefix, slot) in &mut self.calls {
             slot.call.tick(now);
+            let is_abandoned = slot.silent_since.is_some_and(|since| now - since > ABANDONED);
             if slot.give_up_at.is_some_and(|deadline| deadline <= now) {
                 over.push(Rc::clone(prefix));
+            } else if is_abandoned && !hold::is_held(&self.settings.spool_dir) {
+                abandoned.push(Rc::clone(prefix));
             } else if slot.streams.values().any(|stream| matches!(stream, StreamSlot::Waiting { .. })) {
                 retry.push(Rc::clone(prefix));
             }
@@ -324,12 +342,19 @@ impl Worker {
             tracing::warn!("Streams of '{prefix}' have not ended, finishing it without the rest");
             self.finish(&prefix, Outputs::Keep);
         }
+        for prefix in abandoned {
+            tracing::warn!("The media proxy of '{prefix}' is gone, finishing its recording");
+            self.finish(&prefix, Outputs::Keep);
+        }
     }
 
     fn stop(mut self) {
         for (_, mut slot) in std::mem::take(&mut self.calls) {
             slot.drain(&mut self.buf);
-            slot.call.finish(Instant::now());
+            if slot.give_up_at.is_none() {
+                slot.call.add_fault("the recording daemon was stopped while the call went on");
+            }
+            slot.close(Outputs::Keep);
         }
     }
 }
@@ -360,6 +385,19 @@ impl Slot {
         let open: Vec<u32> = self.streams.keys().copied().collect();
         for number in open {
             self.read(number, usize::MAX, buf);
+        }
+    }
+
+    /// The recording is over. One whose streams had ended long before ended then: its relay daemon died.
+    fn close(mut self, outputs: Outputs) {
+        let now = Instant::now();
+        let died = self.silent_since.filter(|since| now.duration_since(*since) > ORDERLY_END);
+        if died.is_some() {
+            self.call.add_fault("the media proxy died during the call");
+        }
+        match outputs {
+            Outputs::Keep => self.call.finish(died.unwrap_or(now)),
+            Outputs::Discard => self.call.discard(),
         }
     }
 

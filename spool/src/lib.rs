@@ -10,5 +10,6 @@
 
 pub mod exposure;
 pub mod framing;
+pub mod hold;
 pub mod metafile;
 pub mod names;

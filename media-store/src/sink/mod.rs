@@ -1,7 +1,11 @@
 //! Where recordings go.
 //!
 //! * [`file`] – output files: names that are not taken yet, directories, modes and owners.
-//! * [`sqlite`] – the embedded database of recordings.
+//! * [`database`] – rows about recordings, in SQLite or MySQL.
+//! * [`http`] – requests; [`s3`] and [`gcs`] – object stores behind it.
 
+pub mod database;
 pub mod file;
-pub mod sqlite;
+pub mod gcs;
+pub mod http;
+pub mod s3;

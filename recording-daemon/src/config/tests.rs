@@ -14,7 +14,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     mix-num-inputs output-single output-chmod output-chmod-dir output-chown output-chgrp output-buffer mysql-host \
     mysql-port mysql-user mysql-pass mysql-db forward-to tcp-send-to tls-send-to tcp-resample tls-resample tcp-mixed \
     tls-mixed notify-uri notify-post notify-no-verify notify-concurrency notify-retries notify-command \
-    output-mixed-per-media notify-record notify-purge flush-packets s3-host s3-port s3-path s3-access-key \
+    output-mixed-per-media opus-bitrate output-memory-limit output-sidecar report-file notify-retry-delay notify-record notify-purge flush-packets s3-host s3-port s3-path s3-access-key \
     sqlite-db s3-secret-key s3-region s3-no-verify gcs-uri gcs-key gcs-service-account gcs-scope gcs-no-verify gcs-media-link";
 
 fn startup(words: &[OsString]) -> Result<Startup, String> {
@@ -93,18 +93,26 @@ fn what_does_not_fit_together_is_refused() {
         (&["--output-storage=file,notify"], "Invalid 'output-storage' option 'file,notify'"),
         (&["--output-storage=none"], "Both output and forwarding are disabled"),
         (&["--output-format=none", "--output-mixed"], "Output is disabled"),
-        (&["--output-format=ogg"], "one of wav, mp3, none is accepted"),
+        (&["--output-format=ogg"], "one of wav, mp3, flac, opus, none is accepted"),
+        (&["--output-format=mp3"], "needs --mp3-bitrate"),
         (&["--output-storage=both"], "Storage 'db' needs --mysql-host"),
         (&["--output-storage=file", "--output-storage=notify"], "Storage 'notify' needs --notify-uri"),
         (&["--notify-purge"], "No 'output-storage' is left"),
         (&["--output-storage=gcs", "--gcs-uri=x"], "either --gcs-key or --gcs-service-account"),
         (&["--output-storage=s3", "--s3-host=x"], "Storage 's3' needs --s3-access-key"),
         (&["--output-storage=mem", "--output-storage=file"], "'memory' cannot be used together"),
-        (&["--output-storage=mem"], "not implemented yet"),
+        (&["--output-storage=mem"], "needs another storage"),
+        (
+            &["--output-storage=both", "--mysql-host=h", "--mysql-db=d", "--notify-concurrency=0"],
+            "switches jobs off",
+        ),
+        (&["--mysql-host=h", "--mysql-db=d", "--sqlite-db=x"], "Only one of"),
+        (&["--tcp-send-to=host"], "HOST:PORT is expected"),
+        (&["--output-storage=notify", "--notify-uri=ftp://x"], "not an HTTP address"),
         (&["--tcp-send-to=a:1", "--tls-send-to=b:2"], "Only one of"),
         (&["--output-pattern=%c"], "must contain '%c' and '%t'"),
         (&["--mix-method=x"], "Invalid 'mix-method' option"),
-        (&["--mix-num-inputs=5"], "an integer from 1 to 4"),
+        (&["--mix-num-inputs=33"], "an integer from 1 to 32"),
         (&["--output-chmod=8"], "an octal mode is expected"),
         (&["--output-chmod=100000"], "an octal mode is expected"),
         (&["--output-chown=no-such-user"], "Unknown user or group 'no-such-user' (--output-chown)"),
@@ -118,23 +126,58 @@ fn what_does_not_fit_together_is_refused() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_noticed() {
+fn targets_arrive_in_their_fields() {
     let words = [
-        "--output-format=mp3",
-        "--mp3-bitrate=64000",
-        "--output-storage=both",
+        "--output-storage=s3",
+        "--output-storage=gcs",
+        "--output-storage=db-mem",
         "--mysql-host=h",
         "--mysql-db=d",
+        "--mysql-port=3307",
+        "--s3-host=s",
+        "--s3-access-key=a",
+        "--s3-secret-key=b",
+        "--s3-path=bucket/calls",
+        "--s3-region=",
+        "--gcs-uri=https://g/o",
+        "--gcs-key=k",
+        "--gcs-no-verify",
+        "--tls-send-to=host:1234",
+        "--tcp-mixed",
+        "--tls-resample=16000",
+        "--notify-retries=-1",
+        "--notify-command=/bin/true",
     ];
-    let notices = run(&words).expect("startup").notices;
-    for part in [
-        "mp3-bitrate: not implemented",
-        "output-format mp3: not",
-        "mysql-host: not",
-        "output-storage db: not",
-    ] {
-        assert!(notices.iter().any(|notice| notice.contains(part)), "{part}: {notices:?}");
-    }
+    let targets = run(&words).expect("startup").config.targets;
+    let expected = Storages { s3: true, gcs: true, db: true, memory: true, ..Storages::default() };
+    assert_eq!(targets.storages, expected);
+    assert!(matches!(&targets.database, Some(DatabaseConfig::MySql(mysql)) if mysql.port == Some(3307)));
+    let s3 = targets.s3.expect("s3");
+    assert_eq!((s3.path.as_str(), s3.port, s3.verify), ("/bucket/calls/", 443, Verify::Certificates));
+    let gcs = targets.gcs.expect("gcs");
+    assert_eq!((gcs.identity, gcs.verify), (GcsIdentity::Key("k".into()), Verify::Nothing));
+    let pcm = PcmConfig { address: "host:1234".into(), tls: true, sample_rate: 16_000, mixed: true };
+    assert_eq!(targets.pcm, Some(pcm));
+    assert_eq!((targets.notify.retries, targets.notify.concurrency), (0, 5));
+}
+
+#[test]
+fn nothing_is_stored_when_packets_are_only_forwarded() {
+    let config = run(&["--output-storage=none", "--forward-to=/run/x", "--output-dir=/var/spool/rtpengine"]);
+    let output = config.expect("startup").config.output;
+    assert_eq!((output.single, output.mixed), (false, false));
+}
+
+#[test]
+fn channels_that_a_format_lacks_are_noticed() {
+    let words = ["--output-format=mp3", "--mp3-bitrate=64000", "--mix-method=channels"];
+    let startup = run(&words).expect("startup");
+    assert_eq!(startup.config.output.mix_num_inputs, 2);
+    assert!(
+        startup.notices.iter().any(|notice| notice.contains("2 channels at most")),
+        "{:?}",
+        startup.notices
+    );
 }
 
 #[test]

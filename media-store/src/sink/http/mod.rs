@@ -1,0 +1,171 @@
+//! Sends octets over HTTP: requests with bodies of any length out of memory and files, within bounds of time.
+//!
+//! One connection a request: uploads are long and rare.
+
+mod body;
+pub mod tls;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::header::{CONTENT_LENGTH, HOST, LOCATION};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+pub use body::{Body, Piece};
+pub use hyper::Method as HttpMethod;
+pub use tls::Verification;
+
+/// To connect, to shake hands, and to get the answer after everything was sent.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The slowest server that is waited for, in octets per second.
+const SLOWEST: u64 = 32 * 1024;
+/// Redirects followed.
+const MAX_REDIRECTS: usize = 5;
+/// Octets of an answer that are read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The address is not one.
+    #[error("'{0}' is not an HTTP address")]
+    Address(String),
+    /// A header is not valid.
+    #[error("a header is not valid: {0}")]
+    Header(String),
+    /// Reading the body, connecting, TLS.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The connection broke, or the answer is not HTTP.
+    #[error("{0}")]
+    Protocol(#[from] hyper::Error),
+    /// The server took too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer is longer than it may be.
+    #[error("the answer cannot be read: {0}")]
+    Answer(String),
+    /// The server said no.
+    #[error("status {0}")]
+    Status(StatusCode),
+}
+
+/// What is sent. Redirects send it again.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// GET, PUT, POST.
+    pub method: Method,
+    /// Where to.
+    pub uri: String,
+    /// Beside `Host` and `Content-Length`.
+    pub headers: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Body,
+    /// Whether certificates are checked.
+    pub verification: Verification,
+}
+
+/// Sends a request; gives the body of a successful (2xx) answer.
+///
+/// # Errors
+/// With anything else.
+pub async fn send(request: Outgoing) -> Result<Bytes, HttpError> {
+    let mut uri: Uri = request.uri.parse().map_err(|_| HttpError::Address(request.uri.clone()))?;
+    for _ in 0..=MAX_REDIRECTS {
+        let slow = Duration::from_secs(request.body.octets() / SLOWEST);
+        let answered = timeout(PATIENCE * 2 + slow, send_once(&request, &uri)).await;
+        let (status, location, body) = answered.map_err(|_| HttpError::Timeout)??;
+        if status.is_success() {
+            return Ok(body);
+        }
+        match location.filter(|_| status.is_redirection()) {
+            Some(location) => uri = redirected(&uri, &location)?,
+            None => return Err(HttpError::Status(status)),
+        }
+    }
+    Err(HttpError::Status(StatusCode::LOOP_DETECTED))
+}
+
+async fn send_once(request: &Outgoing, uri: &Uri) -> Result<(StatusCode, Option<String>, Bytes), HttpError> {
+    let address = || HttpError::Address(uri.to_string());
+    let host = uri.host().ok_or_else(address)?;
+    let is_tls = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(address()),
+    };
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let bare_host = host.trim_start_matches('[').trim_end_matches(']');
+    let tcp =
+        timeout(PATIENCE, TcpStream::connect((bare_host, port))).await.map_err(|_| HttpError::Timeout)??;
+    let target = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut head = Request::builder().method(request.method.clone()).uri(target);
+    if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        let host = uri.authority().map_or(host, |authority| authority.as_str());
+        head = head.header(HOST, host.rsplit_once('@').map_or(host, |(_, host)| host));
+    }
+    for (name, value) in &request.headers {
+        head = head.header(name, value);
+    }
+    if request.body.octets() > 0 || request.method != Method::GET {
+        head = head.header(CONTENT_LENGTH, request.body.octets());
+    }
+    let message =
+        head.body(request.body.clone().stream()).map_err(|error| HttpError::Header(error.to_string()))?;
+    if is_tls {
+        let tls = tls::connect(bare_host, tcp, request.verification);
+        let stream = timeout(PATIENCE, tls).await.map_err(|_| HttpError::Timeout)??;
+        exchange(TokioIo::new(stream), message).await
+    } else {
+        exchange(TokioIo::new(tcp), message).await
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    message: Request<body::Stream>,
+) -> Result<(StatusCode, Option<String>, Bytes), HttpError>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    let talk = async {
+        let answer = sender.send_request(message).await?;
+        let status = answer.status();
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.map(str::to_owned);
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| HttpError::Answer(error.to_string()))?.to_bytes();
+        Ok((status, location, body))
+    };
+    tokio::pin!(connection);
+    tokio::pin!(talk);
+    // The connection has to be driven until the answer is complete.
+    tokio::select! {
+        answer = &mut talk => answer,
+        ended = &mut connection => match ended {
+            Ok(()) => talk.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// RFC 9110 §10.2.2: relative to the request.
+fn redirected(from: &Uri, location: &str) -> Result<Uri, HttpError> {
+    let address = || HttpError::Address(location.to_owned());
+    let to: Uri = location.parse().map_err(|_| address())?;
+    if to.scheme().is_some() {
+        return Ok(to);
+    }
+    let mut parts = from.clone().into_parts();
+    parts.path_and_query = to.into_parts().path_and_query;
+    Uri::from_parts(parts).map_err(|_| address())
+}
+
+#[cfg(test)]
+mod tests;
