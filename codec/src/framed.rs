@@ -105,14 +105,14 @@ impl Family for Framed {
 }
 
 /// For codecs whose frames need no telling apart.
-pub(crate) fn whole_payload(payload: &[u8]) -> Option<usize> {
+fn whole_payload(payload: &[u8]) -> Option<usize> {
     (!payload.is_empty()).then_some(payload.len())
 }
 
 /// Frames of one payload: more than a packet of [`crate::packet_time_ms`] can hold are not decoded.
 const MOST_FRAMES: usize = 64;
 
-pub(crate) struct FramedDecoder {
+struct FramedDecoder {
     engine: LibavDecoder,
     sample_rate: u32,
     header_octets: usize,
@@ -121,7 +121,7 @@ pub(crate) struct FramedDecoder {
 }
 
 impl FramedDecoder {
-    pub(crate) fn open(
+    fn open(
         format: &PayloadFormat,
         name: &str,
         setup: DecoderSetup,
@@ -161,13 +161,13 @@ impl Decoder for FramedDecoder {
     }
 }
 
-pub(crate) struct FramedEncoder {
+struct FramedEncoder {
     engine: LibavEncoder,
     sample_rate: u32,
 }
 
 impl FramedEncoder {
-    pub(crate) fn open(format: &PayloadFormat, setup: EncoderSetup) -> Result<Box<dyn Encoder>, CodecError> {
+    fn open(format: &PayloadFormat, setup: EncoderSetup) -> Result<Box<dyn Encoder>, CodecError> {
         let sample_rate = setup.sample_rate;
         let engine = LibavEncoder::open(setup).map_err(|reason| open_error(format, reason))?;
         Ok(Box::new(Self { engine, sample_rate }))

@@ -11,6 +11,7 @@
 //! eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by repeating the signal
 //! ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
 
+mod dtx;
 mod event_tones;
 mod input;
 mod packetiser;
@@ -25,6 +26,8 @@ use crate::rtp::RtpPacket;
 use crate::sequencer::{Arrival, SequencedPacket, Sequencer, SequencerCounters};
 use crate::{CodecError, Feedback, PayloadFormat};
 
+pub use dtx::DtxSettings;
+use dtx::{DtxBuffer, Turn};
 use event_tones::EventTones;
 use input::Input;
 use packetiser::Packetiser;
@@ -78,6 +81,7 @@ pub struct TranscodeCounters {
 pub struct Transcoder {
     sequencer: Sequencer,
     settings: Settings,
+    dtx: Option<DtxBuffer>,
     stages: Stages,
 }
 
@@ -107,6 +111,7 @@ impl Transcoder {
         Ok(Self {
             sequencer: Sequencer::live(plan.source.clock_rate),
             settings: settings.clone(),
+            dtx: settings.dtx.clone().map(DtxBuffer::new),
             stages: Stages {
                 input,
                 packetiser,
@@ -128,7 +133,34 @@ impl Transcoder {
     pub fn push(&mut self, now: Instant, packet: RtpPacket<'_>, emit: Emit<'_>) {
         if self.sequencer.push(now, &packet) != Arrival::Duplicate {
             while let Some(packet) = self.sequencer.pop() {
-                self.stages.process(now, packet, emit);
+                match &mut self.dtx {
+                    Some(dtx) => dtx.push(now, packet),
+                    None => self.stages.process(now, packet, emit),
+                }
+            }
+        }
+    }
+
+    /// When [`Transcoder::turn`] has something to do next; to be asked again after each packet and turn.
+    pub fn next_turn(&self) -> Option<Instant> {
+        self.dtx.as_ref().and_then(DtxBuffer::next_turn)
+    }
+
+    /// Plays out what is due with [`Settings::dtx`]: packets that waited, or what is put in place of those that were not sent.
+    pub fn turn(&mut self, now: Instant, emit: Emit<'_>) {
+        let Some(dtx) = &mut self.dtx else { return };
+        // More turns than this at once make up for a worker that was held up.
+        for _ in 0..50 {
+            let stages = &self.stages;
+            let (ticks, clock_rate) = stages.input.packet_ticks();
+            let main = stages.input.plan.source.payload_type;
+            match dtx.turn(now, ticks, clock_rate, |payload_type| stages.is_event(payload_type, main)) {
+                Turn::Packet(packet) => {
+                    self.stages.process(now, &packet, emit);
+                    dtx.recycle(packet);
+                }
+                Turn::Missing => self.stages.fill_in(now, dtx.settings(), emit),
+                Turn::Stopped => return,
             }
         }
     }
@@ -324,6 +356,18 @@ impl Stages {
             Ok(frames) => self.samples_in += frames as u64,
             Err(_) => self.decode_errors += 1,
         }
+        self.packetiser.drain(now, emit);
+    }
+
+    /// A companion whose timestamps stand still.
+    fn is_event(&self, payload_type: u8, main: u8) -> bool {
+        payload_type != main && self.companions.iter().any(|c| c.payload_type == payload_type && c.is_event)
+    }
+
+    /// A packet time in which nothing was sent.
+    fn fill_in(&mut self, now: Instant, settings: &DtxSettings, emit: Emit<'_>) {
+        let frames = self.input.fill_in(settings, &mut self.packetiser);
+        self.samples_in += frames as u64;
         self.packetiser.drain(now, emit);
     }
 

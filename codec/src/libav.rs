@@ -51,13 +51,11 @@ pub(crate) struct EncoderSetup {
     pub(crate) bitrate_bps: u32,
     /// The encoder takes frames of any length, whatever it says about itself.
     pub(crate) any_frame: bool,
-    /// Option of that name, for encoders that put several frames into a packet themselves.
-    pub(crate) frames_per_packet: Option<u32>,
 }
 
 impl EncoderSetup {
     pub(crate) fn new(name: &'static str, sample_rate: u32, frame_samples: usize) -> Self {
-        Self { name, sample_rate, frame_samples, bitrate_bps: 0, any_frame: false, frames_per_packet: None }
+        Self { name, sample_rate, frame_samples, bitrate_bps: 0, any_frame: false }
     }
 }
 
@@ -95,11 +93,7 @@ impl LibavEncoder {
         // SAFETY: the context is valid and not opened yet, and nobody else has it; encoders with a free
         // frame size read this field when they are opened.
         unsafe { (*audio.as_mut_ptr()).frame_size = frame_samples as i32 };
-        let mut options = ffmpeg::Dictionary::new();
-        if let Some(frames) = setup.frames_per_packet {
-            options.set("frames_per_packet", &frames.to_string());
-        }
-        let mut encoder = audio.open_as_with(codec, options).map_err(|e| e.to_string())?;
+        let mut encoder = audio.open_as(codec).map_err(|e| e.to_string())?;
         if setup.any_frame {
             // SAFETY: the context is valid and nobody else has it; this encoder looks at the samples of each frame only, the field is what
             // the library checks frames against.

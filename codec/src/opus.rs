@@ -82,8 +82,20 @@ impl Family for Interactive {
         if let Some(limit) = peer.maxaveragebitrate {
             bitrate = bitrate.min(limit.max(6000));
         }
+        let packet_ms = usize::from(packet_time_ms(format, options)).min(MAX_PACKET_MS) / 10 * 10;
+        let packet_ms = packet_ms.max(10);
+        // 10, 20, 40, 60 … ms are one Opus frame or a packet the library joins; 30, 50 … we join from 10 ms.
+        let parts = if matches!(packet_ms, 10 | 20 | 40 | 60 | 80 | 100 | 120) { 1 } else { packet_ms / 10 };
         let engine = (|| {
-            let mut engine = libopus::Encoder::new(rate, layout(channels), Application::Voip)?;
+            // Frames of 10 ms: error correction would cost more than it saves, and only frames of one mode, bandwidth and channel count
+            // can be joined (RFC 6716 §3.2), so that the encoder must not choose.
+            let is_short = packet_ms == 10 || parts > 1;
+            let application = if is_short { Application::LowDelay } else { Application::Voip };
+            let mut engine = libopus::Encoder::new(rate, layout(channels), application)?;
+            if parts > 1 {
+                engine.set_bandwidth(bandwidth_for(rate.min(peer.maxplaybackrate.unwrap_or(rate))))?;
+                engine.set_force_channels(Some(layout(channels)))?;
+            }
             engine.set_bitrate(Bitrate::Bits(bitrate as i32))?;
             if let Some(complexity) = complexity {
                 engine.set_complexity(complexity)?;
@@ -100,10 +112,6 @@ impl Family for Interactive {
             Ok::<_, libopus::Error>(engine)
         })()
         .map_err(|e| open_error(format, e.to_string()))?;
-        let packet_ms = usize::from(packet_time_ms(format, options)).min(MAX_PACKET_MS) / 10 * 10;
-        let packet_ms = packet_ms.max(10);
-        // 10, 20, 40, 60 … ms are one Opus frame or a packet the library joins; 30, 50 … we join from 10 ms.
-        let parts = if matches!(packet_ms, 10 | 20 | 40 | 60 | 80 | 100 | 120) { 1 } else { packet_ms / 10 };
         Ok(Box::new(OpusEncoder {
             engine,
             joiner: libopus::Repacketizer::new().map_err(|e| open_error(format, e.to_string()))?,

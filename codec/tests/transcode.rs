@@ -257,7 +257,7 @@ fn silence_becomes_comfort_noise_for_who_takes_it() {
     let mut plan = plan("PCMU/8000", "PCMA/8000", None);
     plan.noise.to = Some(13);
     let silence = codec::graph::SilenceDetection { threshold: 8, payload: [32, 100].into() };
-    let settings = codec::graph::Settings { silence: Some(silence) };
+    let settings = codec::graph::Settings { silence: Some(silence), ..Default::default() };
     let mut harness = Harness::new(&plan);
     harness.transcoder = Transcoder::with_settings(&plan, SSRC, FIRST_SEQUENCE, &settings).unwrap();
     let speech = tone(&plan.source, 20, 2);

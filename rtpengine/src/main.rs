@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     match config::load(&words) {
         Ok(Command::Help(text)) => print!("{text}"),
         Ok(Command::Version) => eprintln!("Version: {VERSION}"),
+        Ok(Command::CodecCatalogue) => print!("{}", codec::catalogue::json(&codec::catalogue::measured())),
         Ok(Command::Codecs) => print!("{}", codec::def::listing()),
         Ok(Command::Run(startup)) => return daemon(*startup),
         Err(error) => {

@@ -80,6 +80,7 @@ impl Services {
     /// Starts everything; on return the ng ports answer. Operators may change the levels of `log`.
     pub fn start(config: Config, log: LogHandle) -> Result<Self, ServiceError> {
         let config = Arc::new(config);
+        let codecs = std::thread::spawn(codec::self_test::run);
         let identity = Identity::generate(&config.dtls, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
         let (producers, consumers) = (0..config.num_threads).map(|_| tap::ring(ring)).unzip();
@@ -160,6 +161,10 @@ impl Services {
             udp.push(listeners.run(&responder, runtime.handle(), &unmarked).map_err(ServiceError::Runtime)?);
         }
         drop(entered);
+        let missing = codecs.join().unwrap_or_default();
+        if !missing.is_empty() {
+            tracing::info!("codecs that this machine has no library for: {}", missing.join(", "));
+        }
         Ok(Self { http, udp, runtime, engine, plane, recorder, doors, background })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::packetiser::{Gap, Packetiser};
-use super::{Emit, TranscodePlan};
+use super::{DtxSettings, Emit, TranscodePlan};
 use crate::coder::new_decoder_for;
 use crate::comfort_noise::NoiseGenerator;
 use crate::plc::Concealment;
@@ -151,6 +151,33 @@ impl Input {
         self.decoded.clear();
         self.noise.generate(frames * usize::from(self.decoder.channels()), &mut self.decoded);
         Some(self.take_decoded(packetiser))
+    }
+
+    /// A packet time, as far as is known, in ticks of the source's clock, and that clock.
+    pub(super) fn packet_ticks(&self) -> (u32, u32) {
+        let clock_rate = self.clock_rate();
+        match self.ticks(self.packet_frames) as u32 {
+            0 => (clock_rate / 50, clock_rate),
+            ticks => (ticks, clock_rate),
+        }
+    }
+
+    /// Puts into the packetiser's queue what stands for a packet that was not sent.
+    pub(super) fn fill_in(&mut self, settings: &DtxSettings, packetiser: &mut Packetiser) -> usize {
+        let rate = self.decoder.sample_rate() as usize;
+        let frames = if self.packet_frames == 0 { rate / 50 } else { self.packet_frames };
+        let values = frames * usize::from(self.decoder.channels());
+        let is_amr = self.plan.source.name.get(..3).is_some_and(|name| name.eq_ignore_ascii_case("AMR"));
+        self.decoded.clear();
+        if self.decoder.can_conceal() && (settings.native_amr || !is_amr) {
+            self.decoder.conceal(frames, &mut self.decoded);
+        } else if let Some(noise) = &settings.noise
+            && self.noise.describe(noise).is_some()
+        {
+            self.noise.generate(values, &mut self.decoded);
+        }
+        self.decoded.resize(values, 0);
+        self.take_decoded(packetiser)
     }
 
     /// Moves the clock over what was decoded and the samples into the packetiser's queue.

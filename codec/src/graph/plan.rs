@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::DtxSettings;
 use crate::{EncoderOptions, PayloadFormat};
 
 /// What is to become of one ingress payload type that is not passed through.
@@ -38,6 +39,8 @@ pub struct ComfortNoise {
 pub struct Settings {
     /// Silence is sent as comfort noise to those who take it.
     pub silence: Option<SilenceDetection>,
+    /// Packets are played out by a clock that fills in what was not sent.
+    pub dtx: Option<DtxSettings>,
 }
 
 /// What silence is, and what is sent for it.

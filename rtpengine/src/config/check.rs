@@ -35,12 +35,6 @@ pub(super) fn later_features(settings: &Settings) -> Result<(), OptionError> {
     if let Some(query) = settings.text("mysql-query") {
         mysql_query(&query)?;
     }
-    let noise = settings.list("cn-payload");
-    if noise.first().and_then(|first| parse_int32(first).ok()).is_some_and(|level| level > 127) {
-        return Err(OptionError::invalid(
-            "Invalid CN payload specified (--cn-payload): the first number is a level from 0 to 127",
-        ));
-    }
     let bounds = (settings.int("jb-adaptive-min"), settings.int("jb-adaptive-max"));
     if bounds.1 != 0 && bounds.0 > bounds.1 {
         return Err(OptionError::invalid(format!(

@@ -14,7 +14,7 @@ use super::options::PROGRAM;
 use super::{
     AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat,
     PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, ReportingConfig, RtcpConfig,
-    SsrcReporting, check, media_library, parameters,
+    SsrcReporting, TranscodingConfig, check, media_library, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
@@ -25,6 +25,8 @@ pub enum Command {
     Help(String),
     /// To see the version.
     Version,
+    /// To see what codecs are made of and what they cost.
+    CodecCatalogue,
     /// To see the list of codecs.
     Codecs,
     /// To run the daemon.
@@ -55,6 +57,9 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     };
     if settings.flag("version") {
         return Ok(Command::Version);
+    }
+    if settings.flag("codecs-json") {
+        return Ok(Command::CodecCatalogue);
     }
     if settings.flag("codecs") {
         return Ok(Command::Codecs);
@@ -135,6 +140,7 @@ fn build(
             .and_then(|limit| u64::try_from(limit).ok())
             .unwrap_or(0),
         rtcp: RtcpConfig::from_settings(settings),
+        transcoding: TranscodingConfig::from_settings(settings, notices)?,
         ssrc_reporting: match settings.text("ssrc-reporting").as_deref() {
             Some("inline") => SsrcReporting::Inline,
             Some("global") => SsrcReporting::Global,

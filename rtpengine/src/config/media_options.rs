@@ -21,12 +21,11 @@ pub(super) const MEDIA: &[OptionSpec] = &[
         .default("native")
         .words_any_case(&["native", "CN"])
         .not_yet(),
-    O::float("silence-detect", "Audio level in percent below which is silence").not_yet(),
+    O::float("silence-detect", "Audio level in percent below which is silence"),
     O::list("cn-payload", "INT INT INT ...", "Comfort noise parameters for silence")
         .default("32")
         .range(0, 254)
-        .complaint("Invalid CN payload specified (--cn-payload)")
-        .not_yet(),
+        .complaint("Invalid CN payload specified (--cn-payload)"),
     O::text("audio-player", "on-demand|play-media|transcoding|always", "When audio is generated")
         .default("on-demand")
         .words(&[

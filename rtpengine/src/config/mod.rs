@@ -14,6 +14,7 @@ mod options;
 mod parameters;
 mod reporting;
 mod rtcp;
+mod transcoding;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
 pub use rtcp::{Mos, MosModel, RtcpConfig};
+pub use transcoding::TranscodingConfig;
 
 use crate::proto::dtls::Settings as DtlsSettings;
 
@@ -98,6 +100,8 @@ pub struct Config {
     pub max_bandwidth: u64,
     /// RTCP and quality.
     pub rtcp: RtcpConfig,
+    /// What happens between decoder and encoder.
+    pub transcoding: TranscodingConfig,
     /// Where SSRC statistics go in query replies.
     pub ssrc_reporting: SsrcReporting,
     /// SRTP keys go into the log.
@@ -321,6 +325,7 @@ impl Config {
             max_cpu: 0.0,
             max_bandwidth: 0,
             rtcp: RtcpConfig::default(),
+            transcoding: TranscodingConfig::default(),
             ssrc_reporting: SsrcReporting::Full,
             log_srtp_keys: false,
             max_recv_iters: 50,

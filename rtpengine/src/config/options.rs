@@ -63,6 +63,10 @@ const MORE_LOGGING: &[OptionSpec] = &[
 
 const PROCESS: &[OptionSpec] = &[
     O::flag("codecs", "Print the list of codecs and exit"),
+    O::flag(
+        "codecs-json",
+        "Print the codecs with implementation, licence and measured cost as JSON and exit",
+    ),
     O::int("num-threads", "Worker threads").default_note("number of CPU cores, at least 4"),
     O::int("media-num-threads", "Threads for playback of media").default_note("num-threads").not_yet(),
     O::int("codec-num-threads", "Threads for transcoding; 0 transcodes in the worker").default("0").not_yet(),

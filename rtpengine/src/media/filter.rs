@@ -342,8 +342,9 @@ pub fn follow(
     let way = match action {
         Action::Transcode(plan) => {
             let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
-            transcoding.source(now, seen.ssrc, usize::from(plan))?.transcoder.hold(held.is_some());
-            Some(Way::Decode(plan))
+            let plan = transcoding.plan_of(seen.ssrc, seen.payload_type, usize::from(plan));
+            transcoding.source(now, seen.ssrc, plan)?.transcoder.hold(held.is_some());
+            Some(Way::Decode(plan as u8))
         }
         Action::Rewrite(payload_type) => companion(edge, now, &seen, payload_type, held.is_some())?,
         _ => companion(edge, now, &seen, seen.payload_type, held.is_some())?,

@@ -58,6 +58,8 @@ pub struct Output {
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
+    /// What all transcoders have in common.
+    pub graph: codec::graph::Settings,
     /// When RTCP of our own is sent, and how reports become scores.
     pub rtcp: RtcpConfig,
     /// Where copies of RTCP packets go, if anywhere.
@@ -248,11 +250,13 @@ pub fn transcode(
     let source = match way {
         Way::Decode(plan) => {
             let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
-            transcoding.source(now, packet.ssrc(), usize::from(plan))?
+            let plan = transcoding.plan_of(packet.ssrc(), packet.payload_type(), usize::from(plan));
+            transcoding.source(now, packet.ssrc(), plan)?
         }
         Way::Companion(_) => edge.numbers_of(now, &seen(datagram)).unwrap_or(Err(DropReason::PayloadType))?,
     };
     let Source { transcoder, numbering, sent, .. } = source;
+    transcoder.follow(sink.codec_feedback);
     numbering.received(packet.sequence_number());
     let mut result = Ok(());
     let mut emit = |out: OutPacket<'_>| {
@@ -271,6 +275,12 @@ pub fn transcode(
     }
     output.totals.sequencing.add_growth(transcoder.sequencer_counters(), before.0);
     let samples = transcoder.counters().samples_in - before.1;
+    let feedback = transcoder.feedback();
+    if feedback != codec::Feedback::default()
+        && let Some(stream) = streams.get_mut(slot)
+    {
+        stream.codec_feedback = feedback;
+    }
     if let (Way::Decode(plan), Some(transcoding)) = (way, &edge.transcoding) {
         transcoding.count(usize::from(plan), octets, samples);
     }

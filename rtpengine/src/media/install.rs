@@ -173,7 +173,7 @@ impl Worker {
                 .filter(|edge| edge.from == *id)
                 .map(|edge| {
                     let formats = [formats(Some(edge.from)), formats(edge.rtp_to)];
-                    Edge::compile(edge, formats, |sink| call.slot(sink))
+                    Edge::compile(edge, formats, |sink| call.slot(sink), &self.output.graph)
                 })
                 .collect();
             edges.shrink_to_fit();

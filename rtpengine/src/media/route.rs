@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use codec::PayloadFormat;
-use codec::graph::TranscodePlan;
+use codec::graph::{Settings, TranscodePlan};
 
 use super::apart::KeyUse;
 use super::filter::Filter;
@@ -57,19 +57,22 @@ impl Edge {
         plan: &EdgePlan,
         formats: [&[PayloadFormat]; 2],
         slot_of: impl Fn(StreamId) -> Option<u32>,
+        settings: &Settings,
     ) -> Self {
         let mut plans: Vec<Arc<TranscodePlan>> = Vec::new();
         let mut action = |handling: &Handling| match handling {
             Handling::Forward { payload_type: None } | Handling::Echo => Action::Forward,
             Handling::Forward { payload_type: Some(pt) } => Action::Rewrite(pt & 0x7f),
             Handling::Drop(reason) => Action::Drop(*reason),
-            Handling::Transcode(plan) => match u8::try_from(plans.len()) {
-                Ok(index) => {
+            // Payload types that share a plan (an audio codec and its comfort noise) share the transcoder.
+            Handling::Transcode(plan) => {
+                let known = plans.iter().position(|other| other == plan);
+                let index = known.unwrap_or(plans.len());
+                if known.is_none() {
                     plans.push(Arc::clone(plan));
-                    Action::Transcode(index)
                 }
-                Err(_) => Action::Drop(DropReason::PayloadType),
-            },
+                u8::try_from(index).map_or(Action::Drop(DropReason::PayloadType), Action::Transcode)
+            }
         };
         let default = action(&plan.default);
         let table = (!plan.by_payload_type.is_empty()).then(|| {
@@ -79,8 +82,10 @@ impl Edge {
             }
             table
         });
-        let transcoding = (!plans.is_empty())
-            .then(|| Box::new(Transcoding::new(plans, passing(plan, formats)).with_dtmf(plan.dtmf.clone())));
+        let transcoding = (!plans.is_empty()).then(|| {
+            let transcoding = Transcoding::new(plans, passing(plan, formats), settings);
+            Box::new(transcoding.with_dtmf(plan.dtmf.clone()))
+        });
         let filter =
             (!plan.treatment.is_none()).then(|| Box::new(Filter::new(plan.treatment.clone(), formats[0])));
         let rewrites = plan.by_payload_type.iter().map(|(_, handling)| handling).chain([&plan.default]);

@@ -81,6 +81,8 @@ pub struct Stream {
     pub mixer: Option<Box<Mixer>>,
     /// The party's profile has feedback messages (RFC 4585).
     pub feedback: bool,
+    /// What the payloads of the party say about what it wants to be sent.
+    pub codec_feedback: codec::Feedback,
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
     pub rtp: Option<u32>,
     /// The fax gateway that it belongs to.
@@ -124,6 +126,7 @@ impl Stream {
             generator: None,
             mixer: None,
             feedback: true,
+            codec_feedback: codec::Feedback::default(),
             rtp: None,
             gateway: None,
             epoch: plan.learning_epoch,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::PayloadFormat;
-use codec::graph::{DtmfPlan, TranscodePlan, Transcoder};
+use codec::graph::{DtmfPlan, Settings, TranscodePlan, Transcoder};
 use rand::Rng;
 
 use super::numbering::Numbering;
@@ -33,6 +33,7 @@ const NO_DTMF: DtmfPlan = DtmfPlan { events_become_tones: false, tones: None };
 
 /// All sources of one edge.
 pub struct Transcoding {
+    settings: Settings,
     plans: Vec<Codecs>,
     companions: Vec<Companion>,
     /// A codec passes on the same edge: packets of an SSRC that was never transcoded pass as well.
@@ -91,9 +92,11 @@ impl Transcoding {
     pub fn new(
         plans: Vec<Arc<TranscodePlan>>,
         passing: impl Iterator<Item = (PayloadFormat, PayloadFormat)>,
+        settings: &Settings,
     ) -> Self {
         let companions: Vec<_> = passing.map(|(source, sink)| Companion { source, sink }).collect();
         Self {
+            settings: settings.clone(),
             plans: plans.into_iter().map(|plan| Codecs { plan, retry_at: None, chain: None }).collect(),
             passes_codec: companions.iter().any(|c| !c.source.is_supplemental()),
             companions,
@@ -165,7 +168,7 @@ impl Transcoding {
         }
         let mut rng = rand::rng();
         let ssrc_out = rng.random_range(1..=u32::MAX);
-        let result = Transcoder::new(&codecs.plan, ssrc_out, rng.random());
+        let result = Transcoder::with_settings(&codecs.plan, ssrc_out, rng.random(), &self.settings);
         let mut transcoder = codecs.opened(now, result)?;
         for companion in &self.companions {
             transcoder.set_companion(&companion.source, &companion.sink);
@@ -184,6 +187,14 @@ impl Transcoding {
             replans: Allowance { left: REPLANS, since: now },
         });
         self.sources.last_mut().ok_or(DropReason::Codec)
+    }
+
+    /// The plan that a packet goes by: comfort noise that several codecs share goes by that of the codec which is being sent.
+    pub fn plan_of(&self, ssrc: u32, payload_type: u8, plan: usize) -> usize {
+        let source = self.sources.iter().find(|source| source.ssrc == ssrc);
+        let present = source.filter(|source| source.plan.noise.from == Some(payload_type));
+        let index = present.and_then(|source| self.plans.iter().position(|c| c.plan == source.plan));
+        index.unwrap_or(plan)
     }
 
     /// The source of an SSRC that is being transcoded.
@@ -265,7 +276,8 @@ mod tests {
     #[test]
     fn codec_that_cannot_be_opened_is_tried_again_after_a_while_only() {
         let now = Instant::now();
-        let mut transcoding = Transcoding::new(vec![plan((96, "none-such"), "PCMA")], std::iter::empty());
+        let mut transcoding =
+            Transcoding::new(vec![plan((96, "none-such"), "PCMA")], std::iter::empty(), &Settings::default());
         let retry_at = |t: &Transcoding| t.plans[0].retry_at;
         assert_eq!(transcoding.source(now, 1, 0).err(), Some(DropReason::Codec));
         assert_eq!(retry_at(&transcoding), Some(now + RETRY));
@@ -275,7 +287,8 @@ mod tests {
         assert_eq!(retry_at(&transcoding), Some(now + RETRY), "not tried");
         assert!(transcoding.source(now + RETRY, 1, 0).is_err());
         assert_eq!(retry_at(&transcoding), Some(now + 2 * RETRY), "tried");
-        let mut next = Transcoding::new(vec![plan((96, "none-such"), "PCMA")], std::iter::empty());
+        let mut next =
+            Transcoding::new(vec![plan((96, "none-such"), "PCMA")], std::iter::empty(), &Settings::default());
         next.adopt(&mut transcoding);
         assert_eq!(retry_at(&next), Some(now + 2 * RETRY), "a new plan of the same codecs knows");
     }
@@ -284,7 +297,7 @@ mod tests {
     fn alternating_codecs_are_followed_within_bounds() {
         let start = Instant::now();
         let plans = vec![plan((0, "PCMU"), "PCMA"), plan((9, "G722"), "PCMA")];
-        let mut transcoding = Transcoding::new(plans, std::iter::empty());
+        let mut transcoding = Transcoding::new(plans, std::iter::empty(), &Settings::default());
         // 50 packets a second for ten seconds, each of the other codec.
         let mut accepted = [0; 10];
         for packet in 0..500u32 {
@@ -308,11 +321,13 @@ mod tests {
             (format.clone(), format)
         };
         let codec = PayloadFormat::new(3, "GSM", 8000, 1);
-        let mut transcoding = Transcoding::new(vec![plan((0, "PCMU"), "PCMA")], [event()].into_iter());
+        let mut transcoding =
+            Transcoding::new(vec![plan((0, "PCMU"), "PCMA")], [event()].into_iter(), &Settings::default());
         assert!(transcoding.companion(now, 1, 99).is_none());
         assert!(transcoding.companion(now, 1, 101).is_some_and(|s| s.is_ok()));
         let passing = [event(), (codec.clone(), codec)].into_iter();
-        let mut transcoding = Transcoding::new(vec![plan((0, "PCMU"), "PCMA")], passing);
+        let mut transcoding =
+            Transcoding::new(vec![plan((0, "PCMU"), "PCMA")], passing, &Settings::default());
         assert!(transcoding.companion(now, 1, 101).is_none());
         assert!(transcoding.source(now, 1, 0).is_ok());
         assert!(transcoding.companion(now, 1, 101).is_some());

@@ -112,6 +112,7 @@ impl Worker {
             fax: FaxGateways::default(),
             now: now(),
             totals,
+            graph: config.transcoding.graph.clone(),
             rtcp: config.rtcp,
             rtcp_copies: config.reporting.wants_rtcp().then(|| RtcpCopies::new(events.clone())),
         };

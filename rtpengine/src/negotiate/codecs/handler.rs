@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use codec::def::Kind;
 use codec::graph::TranscodePlan;
 use codec::{EncoderOptions, PayloadFormat};
 
@@ -109,7 +110,8 @@ impl CodecState {
         };
         let is_supplemental = |f: &MediaFormat| registry.is_supplemental(&f.format);
         let ordinary = |sent: &&MediaFormat| (!is_supplemental(sent)).then(|| ordinary(sent));
-        let handlers: Vec<Option<Handler>> = sends.iter().map(ordinary).collect();
+        let mut handlers: Vec<Option<Handler>> = sends.iter().map(ordinary).collect();
+        join_comfort_noise(&mut handlers, sends, sink, registry);
         let transcoding = handlers.iter().any(|handler| matches!(handler, Some(Handler::Transcode(_))));
         let companion = |sent: &MediaFormat| match find_same(sink, &sent.format, registry) {
             Some(same) => pass(&sent.format, &same.format),
@@ -157,6 +159,30 @@ pub fn configure(
     options.options = spec.options.clone().unwrap_or_default().to_string();
     if let Some(fmtp) = &spec.fmtp {
         sink.fmtp.clone_from(fmtp);
+    }
+}
+
+/// Comfort noise belongs to the codecs of its clock rate (RFC 3389 §4): if these are transcoded, it goes through their transcoder
+/// where the sink does not take it, and may be made by it where the sink does.
+fn join_comfort_noise(
+    handlers: &mut [Option<Handler>],
+    sends: &[&MediaFormat],
+    sink: &[MediaFormat],
+    registry: &Registry,
+) {
+    let is_noise = |f: &PayloadFormat| registry.kind(f) == Kind::ComfortNoise;
+    for index in 0..handlers.len() {
+        let Some(Handler::Transcode(plan)) = &mut handlers[index] else { continue };
+        let beside = |f: &&MediaFormat, clock| is_noise(&f.format) && f.format.clock_rate == clock;
+        let to = sink.iter().find(|f| beside(f, plan.sink.clock_rate));
+        plan.noise.to = to.map(|f| f.format.payload_type);
+        let from = sends.iter().position(|f| beside(f, plan.source.clock_rate));
+        let lacks = |from: &usize| find_same(sink, &sends[*from].format, registry).is_none();
+        let Some(from) = from.filter(lacks) else { continue };
+        plan.noise.from = Some(sends[from].format.payload_type);
+        let plan = plan.clone();
+        // One plan stands for all codecs of that clock rate.
+        handlers[from].get_or_insert(Handler::Transcode(plan));
     }
 }
 
