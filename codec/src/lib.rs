@@ -25,6 +25,7 @@ pub mod graph;
 mod gsm;
 pub mod header_extension;
 mod ilbc;
+pub mod jitter;
 mod l16;
 mod libav;
 pub mod mix;

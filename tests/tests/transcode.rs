@@ -36,6 +36,27 @@ fn pcma_and_l16() {
 }
 
 #[test]
+fn pcmu_and_g726_in_both_orders() {
+    converts("0 PCMU/8000", "96 G726-32/8000", 20, 20, 0.95);
+    converts("0 PCMU/8000", "96 AAL2-G726-32/8000", 20, 20, 0.95);
+}
+
+/// Codecs whose libraries a machine may lack.
+#[test]
+fn pcmu_and_speech_models() {
+    for (name, format) in [
+        ("G729", "18 G729/8000 annexb=no"),
+        ("AMR", "96 AMR/8000 octet-align=1"),
+        ("AMR-WB", "96 AMR-WB/16000 octet-align=1"),
+        ("speex", "96 speex/8000"),
+    ] {
+        if codec::def::by_name(name).is_some_and(codec::def::CodecDef::can_encode) {
+            converts("0 PCMU/8000", format, 20, 20, 0.7);
+        }
+    }
+}
+
+#[test]
 fn packets_of_20_ms_become_packets_of_40_ms() {
     converts("0 PCMU/8000", "8 PCMA/8000", 20, 40, 0.98);
 }

@@ -7,6 +7,7 @@ use codec::PayloadFormat;
 use codec::def::Kind;
 
 use super::model::Media;
+use crate::config::TranscodePreference;
 use crate::media::plan::{DropReason, Handling};
 use crate::negotiate::codecs::{self, CodecState, Handler, PacketTimes, PayloadHandler, Registry};
 use crate::negotiate::ptime::{self, PtimeState};
@@ -113,7 +114,13 @@ impl Coding {
 }
 
 /// An offer: makes the list for `to`.
-pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, signal: &Signal) {
+pub fn offer(
+    from: &mut Media,
+    to: &mut Media,
+    described: &MediaDescription,
+    signal: &Signal,
+    preferences: &Arc<[TranscodePreference]>,
+) {
     let options = &signal.codecs;
     let offered = codecs::offer(
         &described.formats,
@@ -126,7 +133,7 @@ pub fn offer(from: &mut Media, to: &mut Media, described: &MediaDescription, sig
     let (printed_ptime_ms, ptime) =
         ptime::offer(previous, described.attributes.ptime_ms, options.ptime_ms, options.ptime_reverse_ms);
     let negotiated = Arc::new(Negotiated {
-        codecs: offered.state,
+        codecs: CodecState { preferences: Arc::clone(preferences), ..offered.state },
         ptime,
         printed_ptime_ms,
         without_codecs: offered.rejected,

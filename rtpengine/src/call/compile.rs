@@ -15,6 +15,7 @@ use super::model::{Call, Media, Party, PartyId};
 use super::subscription::Subscription;
 use super::switches;
 use crate::config::{AudioPlayerConfig, RecordDirection};
+use crate::media::hold::HoldPlan;
 use crate::media::plan::{
     BundlePlan, CallPlan, DtlsPlan, EdgePlan, Expect, Handling, MixerPlan, SectionPlan, StreamId, StreamPlan,
     StreamSecurity, TapPlan, Unheard,
@@ -195,6 +196,7 @@ fn streams(
                 wait: media.nat_wait,
             },
             block_short: media.block_short,
+            hold: if media.is_rtp() { media.hold } else { HoldPlan::default() },
             bundle: bundle(party, media),
             hidden_extensions: hidden_extensions(party, media),
             ice: ice.clone(),

@@ -4,7 +4,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use codec::jitter::JitterSettings;
 use smol_str::SmolStr;
 
 use super::audio_player;
@@ -17,6 +19,7 @@ use super::model::{Media, MuxAnswer, Party, Remote};
 use super::pairing;
 use super::ports::{Latching, PortSet};
 use crate::config::{Config, EndpointLearning};
+use crate::media::hold::MAX_DELAY;
 use crate::media::port_pool::PortPool;
 use crate::negotiate::security::{Packets, Policy, Section};
 use crate::negotiate::signal::{AddressFamily, Signal, TransportOverride};
@@ -88,7 +91,7 @@ impl Exchange<'_> {
             self.mask_extensions(from, described);
             match gateway {
                 Some(Gateway::Decode) => coding::offer_for_fax(from, to, self.signal),
-                _ => coding::offer(from, to, described, self.signal),
+                _ => coding::offer(from, to, described, self.signal, &self.config.transcoding.preferences),
             }
             self.attach(from, from_interface.clone(), None);
             let wanted = network.address_family.filter(|_| !to.ice.is_running());
@@ -346,6 +349,11 @@ impl Exchange<'_> {
         media.nat_wait |= flags.nat_wait;
         media.block_short |= flags.block_short;
         media.unidirectional |= flags.unidirectional;
+        media.hold.jitter =
+            if flags.no_jitter_buffer { JitterSettings::default() } else { self.config.transcoding.jitter };
+        if let Some(ms) = self.signal.network.delay_buffer_ms {
+            media.hold.delay = Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(MAX_DELAY);
+        }
         media.learning = if media.asymmetric {
             EndpointLearning::Off
         } else {

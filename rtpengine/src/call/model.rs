@@ -19,6 +19,7 @@ use super::subscription::Subscription;
 use super::switches::{Flow, Switches};
 use crate::config::EndpointLearning;
 use crate::media::WorkerId;
+use crate::media::hold::HoldPlan;
 use crate::media::plan::{CallKey, StreamId};
 use crate::media::stats::StreamShared;
 use crate::negotiate::bundle::Bundling;
@@ -172,6 +173,8 @@ pub struct Media {
     /// `NAT-wait`
     pub nat_wait: bool,
     pub block_short: bool,
+    /// `jitter-buffer`, `delay-buffer`
+    pub hold: HoldPlan,
     /// What the last description of either side says about the media, as the party sees it.
     pub direction: Direction,
     pub asymmetric: bool,
@@ -369,6 +372,7 @@ impl Media {
             pierce_nat: false,
             nat_wait: false,
             block_short: false,
+            hold: HoldPlan::default(),
             direction: Direction::SendRecv,
             asymmetric: false,
             unidirectional: false,

@@ -13,9 +13,8 @@ pub fn warn(signal: &Signal) {
 }
 
 fn without_effect(signal: &Signal) -> impl Iterator<Item = &'static str> {
-    let (network, recording) = (&signal.network, &signal.recording);
+    let recording = &signal.recording;
     [
-        (network.delay_buffer_ms.is_some(), "delay-buffer"),
         (recording.recording_vsc, "recording-vsc"),
         (recording.recording_announcement, "recording-announcement"),
     ]

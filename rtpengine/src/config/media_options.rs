@@ -5,18 +5,13 @@ use service::options::OptionSpec;
 type O = OptionSpec;
 
 pub(super) const MEDIA: &[OptionSpec] = &[
-    O::int("dtx-delay", "Milliseconds without packets until DTX is handled; 0 for never")
-        .default("0")
-        .not_yet(),
-    O::int("max-dtx", "Longest DTX in seconds; 0 for any").default("30").at_least(0).not_yet(),
-    O::int("dtx-buffer", "Packets kept for DTX").default("10").not_yet(),
-    O::int("dtx-lag", "Most delay of the DTX buffer in ms").default("100").at_least(0).not_yet(),
-    O::int("dtx-shift", "Milliseconds by which the DTX timer shifts").default("5").at_least(0).not_yet(),
-    O::list("dtx-cn-params", "INT INT INT ...", "Comfort noise parameters for DTX").range(0, 255).not_yet(),
-    O::text("amr-dtx", "native|CN", "DTX of AMR")
-        .default("native")
-        .words_any_case(&["native", "CN"])
-        .not_yet(),
+    O::int("dtx-delay", "Milliseconds without packets until DTX is handled; 0 for never").default("0"),
+    O::int("max-dtx", "Longest DTX in seconds; 0 for any").default("30").at_least(0),
+    O::int("dtx-buffer", "Packets kept for DTX").default("10"),
+    O::int("dtx-lag", "Most delay of the DTX buffer in ms").default("100").at_least(0),
+    O::int("dtx-shift", "Milliseconds by which the DTX timer shifts").default("5").at_least(0),
+    O::list("dtx-cn-params", "INT INT INT ...", "Comfort noise parameters for DTX").range(0, 255),
+    O::text("amr-dtx", "native|CN", "DTX of AMR").default("native").words_any_case(&["native", "CN"]),
     O::text("evs-dtx", "native|CN", "DTX of EVS")
         .default("native")
         .words_any_case(&["native", "CN"])
@@ -51,7 +46,7 @@ pub(super) const MEDIA: &[OptionSpec] = &[
     O::int("moh-max-repeats", "Most repetitions of music on hold").default("999"),
     O::text("moh-attr-name", "STRING", "Session attribute added while music on hold plays"),
     O::flag("moh-prevent-double-hold", "Do not play music on hold to who plays it"),
-    O::text("transcode-config", "STR", "Prefix of the config file groups about transcoding").not_yet(),
+    O::text("transcode-config", "STR", "Prefix of the config file groups about transcoding"),
     O::text("vsc-start-rec", "STRING", "DTMF code that starts recording").not_yet(),
     O::text("vsc-stop-rec", "STRING", "DTMF code that stops recording").not_yet(),
     O::text("vsc-start-stop-rec", "STRING", "DTMF code that starts or stops recording").not_yet(),

@@ -31,7 +31,7 @@ pub use load::{Command, Startup, load};
 pub use options::PROGRAM;
 pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
 pub use rtcp::{Mos, MosModel, RtcpConfig};
-pub use transcoding::TranscodingConfig;
+pub use transcoding::{CodecName, TranscodePreference, TranscodingConfig};
 
 use crate::proto::dtls::Settings as DtlsSettings;
 

@@ -171,20 +171,11 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
     .words(&["delayed", "immediate", "off", "heuristic"]),
     O::flag("sip-source", "Trust the source address of SIP messages more than SDP"),
     O::flag("active-switchover", "Take over calls of another instance when they become active").not_yet(),
-    O::int("jitter-buffer", "Size of the jitter buffer in packets; 0 for none")
-        .default("0")
-        .at_least(0)
-        .not_yet(),
-    O::flag("jb-clock-drift", "Compensate clock drift in the jitter buffer").not_yet(),
-    O::flag("jb-adaptive", "Adapt the size of the jitter buffer").not_yet(),
-    O::int("jb-adaptive-min", "Least delay of the adaptive jitter buffer in ms")
-        .default("0")
-        .at_least(0)
-        .not_yet(),
-    O::int("jb-adaptive-max", "Most delay of the adaptive jitter buffer in ms")
-        .default("300")
-        .range(0, 1000)
-        .not_yet(),
+    O::int("jitter-buffer", "Size of the jitter buffer in packets; 0 for none").default("0").at_least(0),
+    O::flag("jb-clock-drift", "Compensate clock drift in the jitter buffer"),
+    O::flag("jb-adaptive", "Adapt the size of the jitter buffer"),
+    O::int("jb-adaptive-min", "Least delay of the adaptive jitter buffer in ms").default("0").at_least(0),
+    O::int("jb-adaptive-max", "Most delay of the adaptive jitter buffer in ms").default("300").range(0, 1000),
     O::int("rtcp-interval", "Base interval of generated RTCP in ms").default("5000"),
     O::flag("measure-rtp", "Measure the quality of forwarded streams too").not_yet(),
     O::list("mos", "CQ|LQ", "How mean opinion scores are estimated")

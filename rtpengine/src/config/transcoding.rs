@@ -1,14 +1,61 @@
 //! Options about what happens between decoder and encoder.
 
-use codec::graph::{Settings as GraphSettings, SilenceDetection};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec::PayloadFormat;
+use codec::graph::{DtxSettings, Settings as GraphSettings, SilenceDetection};
+use codec::jitter::JitterSettings;
 use service::options::number::parse_int32;
 use service::options::{OptionError, Settings};
+use smol_str::SmolStr;
 
-/// `silence-detect`, `cn-payload`.
+/// `silence-detect`, `cn-payload`, `dtx-*`, `jitter-buffer` and its companions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TranscodingConfig {
     /// For all transcoders.
     pub graph: GraphSettings,
+    /// For all streams, unless a call does not want it.
+    pub jitter: JitterSettings,
+    /// Which codecs are best transcoded into each other.
+    pub preferences: Arc<[TranscodePreference]>,
+}
+
+/// A group of `transcode-config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TranscodePreference {
+    /// A codec that is offered.
+    pub source: CodecName,
+    /// A codec that is answered.
+    pub destination: CodecName,
+    /// The highest wins; 0 is what other pairs have.
+    pub preference: i32,
+}
+
+/// `NAME`, `NAME/RATE` or `NAME/RATE/CHANNELS`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecName {
+    name: SmolStr,
+    clock_rate: Option<u32>,
+    channels: Option<u8>,
+}
+
+impl CodecName {
+    /// Reads one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().split('/');
+        let name = parts.next().filter(|name| !name.is_empty())?;
+        let clock_rate = parts.next().map(str::parse).transpose().ok()?;
+        let channels = parts.next().map(str::parse).transpose().ok()?;
+        Some(Self { name: name.into(), clock_rate, channels })
+    }
+
+    /// The format is of that codec.
+    pub fn matches(&self, format: &PayloadFormat) -> bool {
+        self.name.eq_ignore_ascii_case(&format.name)
+            && self.clock_rate.is_none_or(|rate| rate == format.clock_rate)
+            && self.channels.is_none_or(|channels| channels == format.channels)
+    }
 }
 
 impl TranscodingConfig {
@@ -30,9 +77,76 @@ impl TranscodingConfig {
                 None
             }
         };
-        Ok(Self { graph: GraphSettings { silence } })
+        Ok(Self {
+            graph: GraphSettings { silence, dtx: dtx(settings)? },
+            jitter: jitter(settings),
+            preferences: preferences(settings, notices)?,
+        })
     }
 }
+
+fn dtx(settings: &Settings) -> Result<Option<DtxSettings>, OptionError> {
+    let noise = noise(settings, "dtx-cn-params")?;
+    let ms = |option| Duration::from_millis(u64::try_from(settings.int(option)).unwrap_or(0));
+    let delay = ms("dtx-delay");
+    if delay.is_zero() {
+        return Ok(None);
+    }
+    let longest = u64::try_from(settings.int("max-dtx")).ok().filter(|&seconds| seconds > 0);
+    Ok(Some(DtxSettings {
+        delay,
+        longest: longest.map(Duration::from_secs),
+        most_packets: usize::try_from(settings.int("dtx-buffer")).unwrap_or(0),
+        most_lag: ms("dtx-lag"),
+        shift: ms("dtx-shift"),
+        noise: (!noise.is_empty()).then(|| noise.into()),
+        native_amr: !settings.text("amr-dtx").is_some_and(|word| word.eq_ignore_ascii_case("CN")),
+    }))
+}
+
+fn jitter(settings: &Settings) -> JitterSettings {
+    let ms = |option| Duration::from_millis(u64::try_from(settings.int(option)).unwrap_or(0));
+    let most =
+        Some(ms("jb-adaptive-max")).filter(|most| !most.is_zero()).unwrap_or(Duration::from_millis(300));
+    JitterSettings {
+        most_packets: u32::try_from(settings.int("jitter-buffer")).unwrap_or(0).min(MOST_JITTER_PACKETS),
+        follow_drift: settings.flag("jb-clock-drift"),
+        adaptive: settings.flag("jb-adaptive").then(|| (ms("jb-adaptive-min"), most)),
+    }
+}
+
+/// The groups have been checked for their keys.
+fn preferences(
+    settings: &Settings,
+    notices: &mut Vec<String>,
+) -> Result<Arc<[TranscodePreference]>, OptionError> {
+    let Some(prefix) = settings.text("transcode-config") else { return Ok(Arc::default()) };
+    let mut preferences = Vec::new();
+    for (name, group) in settings.groups_with_prefix(&prefix) {
+        let codec = |key: &str| {
+            let text = group.raw(key).unwrap_or_default();
+            CodecName::parse(text).ok_or_else(|| {
+                OptionError::invalid(format!("Transcode config '{name}': '{text}' is no codec ({key})"))
+            })
+        };
+        let (source, destination) = (codec("source")?, codec("destination")?);
+        for verdict in ["transform", "codec-chain"].iter().filter(|verdict| group.raw(verdict).is_some()) {
+            notices.push(format!(
+                "Transcode config '{name}': '{verdict}' is not supported, calls are transcoded here"
+            ));
+        }
+        let preference = group.raw("preference").and_then(|raw| parse_int32(raw).ok());
+        preferences.extend(preference.map(|preference| TranscodePreference {
+            source,
+            destination,
+            preference,
+        }));
+    }
+    Ok(preferences.into())
+}
+
+/// Packets that a worker may have to keep for each stream.
+const MOST_JITTER_PACKETS: u32 = 100;
 
 /// Level and coefficients of comfort noise (RFC 3389 §3).
 fn noise(settings: &Settings, option: &str) -> Result<Vec<u8>, OptionError> {
@@ -49,4 +163,26 @@ fn noise(settings: &Settings, option: &str) -> Result<Vec<u8>, OptionError> {
         return Err(wrong("the first number is a level from 0 to 127"));
     }
     Ok(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codec_names_match_what_they_say() {
+        let name = |text| CodecName::parse(text).unwrap();
+        let opus = PayloadFormat::new(96, "opus", 48_000, 2);
+        for (text, expected) in [
+            ("Opus", true),
+            ("opus/48000", true),
+            ("opus/48000/2", true),
+            ("opus/48000/1", false),
+            ("PCMU", false),
+        ] {
+            assert_eq!(name(text).matches(&opus), expected, "{text}");
+        }
+        assert_eq!(CodecName::parse("opus/x"), None);
+        assert_eq!(CodecName::parse(""), None);
+    }
 }

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use codec::graph::{OutPacket, Transcoder};
+use codec::graph::{OutPacket, Settings, Transcoder};
 use codec::rtp::{RtpPacket, write_header};
 use codec::t38::Gateway;
 use rand::Rng;
@@ -71,7 +71,7 @@ impl FaxGateway {
             modem: Gateway::new(&modem_options(&plan))?,
             receiver: Receiver::default(),
             sender: Sender::new(plan.correction, usize::from(plan.modem.max_datagram)),
-            hears: Transcoding::new(plan.hears.clone(), std::iter::empty()),
+            hears: Transcoding::new(plan.hears.clone(), std::iter::empty(), &Settings::default()),
             heard: None,
             speaks: Transcoder::new(&plan.speaks, ssrc, rng.random()).ok()?,
             plan,
@@ -90,7 +90,7 @@ impl FaxGateway {
             self.modem.configure(&modem_options(&plan));
         }
         self.sender.update(plan.correction, usize::from(plan.modem.max_datagram));
-        let mut hears = Transcoding::new(plan.hears.clone(), std::iter::empty());
+        let mut hears = Transcoding::new(plan.hears.clone(), std::iter::empty(), &Settings::default());
         hears.adopt(&mut self.hears);
         self.hears = hears;
         // A sink codec that cannot be opened leaves the one before.

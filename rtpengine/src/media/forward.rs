@@ -17,6 +17,7 @@ use super::apart::{self, KeyUse, mask_ssrc};
 use super::dtls::Gate;
 use super::fax::{self, FaxGateways};
 use super::filter;
+use super::hold::hold;
 use super::ice::IceAgents;
 use super::plan::{DropReason, LINEAR};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
@@ -86,23 +87,15 @@ pub fn handle_batch(
         *accepted = accept(stream, batch, index, output, scratch, &mut learned);
     }
     output.totals.interface(stream.interface).ingress.add_growth(&stream.shared.ingress, before);
-    // Taken out for the time in which sinks are borrowed from the same slab; no allocation.
-    let mut edges = std::mem::take(&mut stream.edges);
-    if edges.is_empty() && stream.gateway.is_none() {
+    if stream.edges.is_empty() && stream.gateway.is_none() {
         let refused = accepted[..count].iter().filter(|a| matches!(a, Accepted::Refused)).count();
         stream.drop_packets(DropReason::NoSink, (count - refused) as u64);
+    } else if stream.holding.is_some() {
+        let token = streams.token(slot);
+        let stream = streams.get_mut(slot)?;
+        hold(stream, token, batch, &mut accepted[..count], output);
     }
-    for edge in &mut edges {
-        follow_edge(streams, slot, edge, batch, &accepted[..count], output, scratch);
-    }
-    let edge_count = edges.len();
-    let gateway = streams.get(slot).and_then(|stream| stream.gateway);
-    if let Some(number) = gateway {
-        fax::received(streams, (slot, number), batch, &accepted[..count], output);
-    }
-    if let Some(stream) = streams.get_mut(slot) {
-        stream.edges = edges;
-    }
+    let edge_count = follow_edges(streams, slot, batch, &accepted[..count], output, scratch);
     for index in (0..count).filter(|index| matches!(accepted[*index], Accepted::Rtcp)) {
         if let (Some(copies), Some(stream)) = (&output.rtcp_copies, streams.get(slot)) {
             copies.take(stream, batch.octets(index));
@@ -116,6 +109,31 @@ pub fn handle_batch(
         }
     }
     learned
+}
+
+/// Everything that packets which have been accepted go through: the edges, whose number is given back, and a fax gateway.
+pub fn follow_edges(
+    streams: &mut Streams,
+    slot: u32,
+    batch: &mut ReceiveBatch,
+    accepted: &[Accepted],
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+) -> usize {
+    let Some(stream) = streams.get_mut(slot) else { return 0 };
+    // Taken out for the time in which sinks are borrowed from the same slab; no allocation.
+    let mut edges = std::mem::take(&mut stream.edges);
+    for edge in &mut edges {
+        follow_edge(streams, slot, edge, batch, accepted, output, scratch);
+    }
+    let edge_count = edges.len();
+    if let Some(stream) = streams.get_mut(slot) {
+        stream.edges = edges;
+        if let Some(number) = stream.gateway {
+            fax::received(streams, (slot, number), batch, accepted, output);
+        }
+    }
+    edge_count
 }
 
 fn follow_edge(
@@ -255,7 +273,7 @@ pub fn transcode(
         }
         Way::Companion(_) => edge.numbers_of(now, &seen(datagram)).unwrap_or(Err(DropReason::PayloadType))?,
     };
-    let Source { transcoder, numbering, sent, .. } = source;
+    let Source { transcoder, numbering, sent, turn_at, .. } = source;
     transcoder.follow(sink.codec_feedback);
     numbering.received(packet.sequence_number());
     let mut result = Ok(());
@@ -274,6 +292,10 @@ pub fn transcode(
         Way::Companion(payload_type) => transcoder.forward(now, packet, payload_type, &mut emit),
     }
     output.totals.sequencing.add_growth(transcoder.sequencer_counters(), before.0);
+    if let Some(at) = transcoder.next_turn().filter(|_| turn_at.is_none()) {
+        *turn_at = Some(at);
+        output.schedule.turn(at, tokens[0], packet.ssrc());
+    }
     let samples = transcoder.counters().samples_in - before.1;
     let feedback = transcoder.feedback();
     if feedback != codec::Feedback::default()
@@ -285,6 +307,48 @@ pub fn transcode(
         transcoding.count(usize::from(plan), octets, samples);
     }
     result
+}
+
+/// Transcoders of an SSRC that play out by a clock of their own have their turn.
+pub fn turn(
+    streams: &mut Streams,
+    slot: u32,
+    ssrc: u32,
+    output: &mut Output,
+    scratch: &mut [u8; DATAGRAM],
+) -> Option<()> {
+    let now = output.now.instant;
+    let mut edges = std::mem::take(&mut streams.get_mut(slot)?.edges);
+    for edge in &mut edges {
+        let source = edge.transcoding.as_mut().and_then(|transcoding| transcoding.of(ssrc));
+        let Some(source) = source.filter(|source| source.turn_at.is_some_and(|at| at <= now + EARLY)) else {
+            continue;
+        };
+        // Whether or not there is anybody to send to, time goes on.
+        let to = edge.rtp_to.unwrap_or(slot);
+        let tokens = [streams.token(slot), streams.token(to)];
+        let mut sink = edge.rtp_to.and_then(|to| streams.get_mut(to));
+        let Source { transcoder, numbering, sent, turn_at, .. } = source;
+        let mut failed = None;
+        transcoder.turn(now + EARLY, &mut |out: OutPacket<'_>| {
+            numbering.made(out.sequence_number);
+            let emitted = match &mut sink {
+                Some(sink) => output.emit(sink, tokens, out, scratch),
+                None => Err(DropReason::NoSink),
+            };
+            sent.count(out.payload.len(), emitted.is_ok());
+            failed = emitted.err().or(failed);
+        });
+        *turn_at = transcoder.next_turn();
+        if let Some(at) = *turn_at {
+            output.schedule.turn(at, tokens[0], ssrc);
+        }
+        if let (Some(reason), Some(stream)) = (failed, streams.get(slot)) {
+            stream.drop_packet(reason);
+        }
+    }
+    streams.get_mut(slot)?.edges = edges;
+    Some(())
 }
 
 impl Output {

@@ -18,6 +18,7 @@ pub mod event;
 mod fax;
 mod filter;
 mod forward;
+pub mod hold;
 mod ice;
 mod inband;
 mod inject;
@@ -47,6 +48,7 @@ mod security;
 mod send;
 mod sender_report;
 mod short;
+mod silence;
 mod ssrc;
 pub mod stats;
 #[cfg(any(test, fuzzing))]

@@ -9,6 +9,7 @@ use codec::header_extension::Ids;
 use codec::{EncoderOptions, PayloadFormat};
 use smol_str::SmolStr;
 
+use super::hold::HoldPlan;
 use super::port_pool::LocalPort;
 use super::stats::StreamShared;
 use super::treatment::Treatment;
@@ -76,6 +77,8 @@ pub struct StreamPlan {
     pub unheard: Unheard,
     /// RTP from the party that is shorter than usual is dropped.
     pub block_short: bool,
+    /// RTP from the party waits.
+    pub hold: HoldPlan,
     /// Set when several media sections share the stream.
     pub bundle: Option<Arc<BundlePlan>>,
     /// Header extensions of the party's packets that nobody else is to see.
@@ -130,6 +133,7 @@ impl StreamPlan {
             security: StreamSecurity::Plain,
             unheard: Unheard::default(),
             block_short: false,
+            hold: HoldPlan::default(),
             bundle: None,
             hidden_extensions: Ids::default(),
             ice: None,

@@ -86,6 +86,18 @@ impl ReceiveBatch {
         self.datagrams[index].get_mut(..header.msg_len as usize)
     }
 
+    /// Puts a datagram that was received earlier into the first place, while nothing of the batch is in use; `false` when it is too long.
+    pub fn place(&mut self, octets: &[u8]) -> bool {
+        let (Some(datagram), Some(header)) = (self.datagrams.first_mut(), self.headers.first_mut()) else {
+            return false;
+        };
+        let Some(place) = datagram.get_mut(..octets.len()) else { return false };
+        place.copy_from_slice(octets);
+        header.msg_len = octets.len() as u32;
+        header.msg_hdr.msg_flags = 0;
+        true
+    }
+
     /// Cuts a datagram that was taken apart in place; it cannot grow.
     pub fn shorten(&mut self, index: usize, length: usize) {
         let header = &mut self.headers[index];

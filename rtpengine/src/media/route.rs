@@ -10,6 +10,7 @@ use super::apart::KeyUse;
 use super::filter::Filter;
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
 use super::rtcp::RtcpRoute;
+use super::silence::detect_silence;
 use super::ssrc::Seen;
 use super::transcode::{Source, Transcoding};
 use super::treatment::Treatment;
@@ -59,6 +60,8 @@ impl Edge {
         slot_of: impl Fn(StreamId) -> Option<u32>,
         settings: &Settings,
     ) -> Self {
+        let detecting = settings.silence.as_ref().and_then(|_| detect_silence(plan, formats));
+        let plan = detecting.as_ref().unwrap_or(plan);
         let mut plans: Vec<Arc<TranscodePlan>> = Vec::new();
         let mut action = |handling: &Handling| match handling {
             Handling::Forward { payload_type: None } | Handling::Echo => Action::Forward,

@@ -11,6 +11,10 @@ use super::receive::DATAGRAM;
 pub enum Due {
     /// A waiting packet; give it back with [`Schedule::release`].
     Packet(u32),
+    /// A packet that waits for its way through the edges; give it back likewise.
+    Held(u32),
+    /// A transcoder of this SSRC on the stream with this token.
+    Turn(u64, u32),
     /// A player by its number.
     Player(u64),
     /// A digit that is being added, by its number.
@@ -78,23 +82,38 @@ impl Schedule {
 
     /// Queues a packet made of two parts, from `source` to `sink`; `false` when no buffer is left or it is too
     /// long.
-    pub fn packet(&mut self, at: Instant, [source, sink]: [u64; 2], header: &[u8], payload: &[u8]) -> bool {
+    pub fn packet(&mut self, at: Instant, tokens: [u64; 2], header: &[u8], payload: &[u8]) -> bool {
+        let index = self.keep(tokens, header, payload);
+        index.inspect(|&index| self.push(at, Due::Packet(index))).is_some()
+    }
+
+    /// Queues a packet of `source` that goes through its edges later; `note` comes back as its sink.
+    pub fn held(&mut self, at: Instant, source: u64, note: u64, octets: &[u8]) -> bool {
+        let index = self.keep([source, note], octets, &[]);
+        index.inspect(|&index| self.push(at, Due::Held(index))).is_some()
+    }
+
+    /// Queues the next turn of a transcoder.
+    pub fn turn(&mut self, at: Instant, stream: u64, ssrc: u32) {
+        self.push(at, Due::Turn(stream, ssrc));
+    }
+
+    fn keep(&mut self, [source, sink]: [u64; 2], header: &[u8], payload: &[u8]) -> Option<u32> {
         let length = header.len() + payload.len();
         if length > DATAGRAM {
-            return false;
+            return None;
         }
         if self.free.is_empty() && self.waiting.len() < MAX_WAITING {
             self.grow();
         }
-        let Some(index) = self.free.pop() else { return false };
+        let index = self.free.pop()?;
         let waiting = &mut self.waiting[index as usize];
         waiting.sink = sink;
         waiting.source = source;
         waiting.length = length;
         waiting.octets[..header.len()].copy_from_slice(header);
         waiting.octets[header.len()..length].copy_from_slice(payload);
-        self.push(at, Due::Packet(index));
-        true
+        Some(index)
     }
 
     /// Queues a player's next turn.

@@ -10,6 +10,7 @@ use codec::header_extension::Ids;
 
 use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
+use super::hold::Holding;
 use super::ice::StreamIce;
 use super::learn::{Learner, PeerRules};
 use super::mixer::Mixer;
@@ -81,6 +82,8 @@ pub struct Stream {
     pub mixer: Option<Box<Mixer>>,
     /// The party's profile has feedback messages (RFC 4585).
     pub feedback: bool,
+    /// Packets of the party wait before they go through the edges.
+    pub holding: Option<Box<Holding>>,
     /// What the payloads of the party say about what it wants to be sent.
     pub codec_feedback: codec::Feedback,
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
@@ -126,6 +129,7 @@ impl Stream {
             generator: None,
             mixer: None,
             feedback: true,
+            holding: None,
             codec_feedback: codec::Feedback::default(),
             rtp: None,
             gateway: None,
@@ -177,6 +181,7 @@ impl Stream {
             }
         };
         self.hidden_extensions = plan.hidden_extensions;
+        self.holding = Holding::follow(self.holding.take(), plan.hold);
         self.feedback = plan.feedback;
         let before = self.mixer.take();
         self.mixer = plan.mixer.as_ref().and_then(|plan| Mixer::follow(before, plan, Instant::now()));

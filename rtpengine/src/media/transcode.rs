@@ -65,6 +65,8 @@ pub struct Source {
     pub numbering: Numbering,
     /// Packets and payload octets that left, as a sender report counts them.
     pub sent: Sent,
+    /// The transcoder's next turn that the worker knows of.
+    pub turn_at: Option<Instant>,
     plan: Arc<TranscodePlan>,
     used: Instant,
     replans: Allowance,
@@ -182,6 +184,7 @@ impl Transcoding {
             transcoder,
             numbering: Numbering::new(),
             sent: Sent::default(),
+            turn_at: None,
             plan: Arc::clone(&codecs.plan),
             used: now,
             replans: Allowance { left: REPLANS, since: now },

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::dtls::Gate;
 use super::event::MediaEvent;
 use super::fax::FaxGateways;
-use super::forward::{EARLY, Now, Output, handle_batch};
+use super::forward::{self, EARLY, Now, Output, handle_batch};
 use super::ice::{IceAgents, position_of};
 use super::install::Calls;
 use super::mailbox::{Command, Inbox};
@@ -63,7 +63,7 @@ pub struct Worker {
     pub(super) calls: Calls,
     pub(super) output: Output,
     inbox: Inbox,
-    batch: ReceiveBatch,
+    pub(super) batch: ReceiveBatch,
     pub(super) scratch: Box<[u8; DATAGRAM]>,
     /// Streams whose socket was not emptied.
     unfinished: Vec<u64>,
@@ -266,7 +266,7 @@ impl Worker {
     }
 
     /// Tells control about digits that ended on a stream.
-    fn tell_digits(&mut self, slot: u32) {
+    pub(super) fn tell_digits(&mut self, slot: u32) {
         while let Some(stream) = self.streams.get_mut(slot) {
             let Some(digit) = stream.dtmf.as_mut().and_then(|detector| detector.next_digit()) else { return };
             let event =
@@ -319,6 +319,8 @@ impl Worker {
                         self.streams.get(source).inspect(|stream| stream.drop_packet(reason));
                     }
                 }
+                Due::Held(index) => self.release_held(index),
+                Due::Turn(stream, ssrc) => self.transcoder_turn(stream, ssrc),
                 Due::Player(player) => self.play(player, at),
                 Due::Injection(injection) => self.injection_turn(injection, at),
                 Due::Pierce(stream) => self.pierce_turn(stream, at),
@@ -331,6 +333,13 @@ impl Worker {
                 Due::Fax(gateway) => self.fax_turn(gateway, at),
             }
         }
+    }
+
+    /// Transcoders that make packets by a clock of their own.
+    fn transcoder_turn(&mut self, token: u64, ssrc: u32) {
+        let Some(slot) = self.streams.resolve(token) else { return };
+        self.load.packets += 1;
+        forward::turn(&mut self.streams, slot, ssrc, &mut self.output, &mut self.scratch);
     }
 
     fn play(&mut self, number: u64, at: Instant) {

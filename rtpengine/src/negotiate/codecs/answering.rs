@@ -5,6 +5,7 @@ use codec::fmtp::OpusFmtp;
 
 use super::compare::{any_matches, compatible};
 use super::{CodecState, Registry};
+use crate::config::TranscodePreference;
 use crate::negotiate::signal::CodecOptions;
 use crate::proto::sdp::model::MediaFormat;
 
@@ -114,8 +115,23 @@ impl CodecState {
         };
         match same {
             Some(same) if !insisted || same == preferred => TargetFormat::Same,
-            _ => TargetFormat::Other(preferred.clone()),
+            _ if insisted => TargetFormat::Other(preferred.clone()),
+            _ => TargetFormat::Other(self.partner(sent, registry).unwrap_or(preferred).clone()),
         }
+    }
+
+    /// The codec of the offerer that is best transcoded from and to this one of the answerer; the first of equals.
+    fn partner(&self, sent: &PayloadFormat, registry: &Registry) -> Option<&MediaFormat> {
+        if self.preferences.is_empty() {
+            return None;
+        }
+        let usable = self.offerer.iter().map(|f| &f.format).filter(|f| registry.encodes(&f.format));
+        let preference = |offered: &MediaFormat| {
+            let fits =
+                |p: &&TranscodePreference| p.source.matches(&offered.format) && p.destination.matches(sent);
+            self.preferences.iter().filter(fits).map(|p| p.preference).max().unwrap_or(0)
+        };
+        usable.rev().max_by_key(|f| preference(f))
     }
 
     /// telephone-event, CN and red for these codecs, in the offerer's order.

@@ -24,7 +24,10 @@ pub use offering::{OfferedCodecs, offer};
 pub use proposal::{choose, propose, without_stripped};
 pub use registry::Registry;
 
+use std::sync::Arc;
+
 use super::signal::CodecSpec;
+use crate::config::TranscodePreference;
 use crate::proto::sdp::model::MediaFormat;
 
 /// What is known about the codecs of one media between two parties.
@@ -42,6 +45,8 @@ pub struct CodecState {
     pub encoder_specs: Vec<CodecSpec>,
     /// Flag `force-transcoding` of either message.
     pub force_transcoding: bool,
+    /// Which codecs are best transcoded into each other.
+    pub preferences: Arc<[TranscodePreference]>,
 }
 
 impl CodecState {

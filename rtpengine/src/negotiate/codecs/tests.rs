@@ -153,6 +153,43 @@ fn encoder_settings_come_from_the_first_specification_that_fits() {
 }
 
 #[test]
+fn preferences_choose_the_partner_of_an_answered_codec() {
+    use crate::config::{CodecName, TranscodePreference};
+    let preference = |source: &str, destination: &str, preference| TranscodePreference {
+        source: CodecName::parse(source).unwrap(),
+        destination: CodecName::parse(destination).unwrap(),
+        preference,
+    };
+    let options = CodecOptions { transcode: specs(&["PCMA", "G723"]), ..CodecOptions::default() };
+    let mut state = offer(&formats("3 0 9"), "audio", None, &options, &TEST).state;
+    let partner = |state: &CodecState, answered| {
+        numbers(&answer(state, &formats(answered), &CodecOptions::default(), &TEST).towards_offerer)
+    };
+    assert_eq!((partner(&state, "8"), partner(&state, "4")), (vec![3], vec![3]));
+    state.preferences = [preference("PCMU", "PCMA/8000", 5), preference("GSM", "G723", -5)].into();
+    assert_eq!((partner(&state, "8"), partner(&state, "4")), (vec![0], vec![0]));
+    // What both have passes all the same.
+    assert_eq!(partner(&state, "9"), [9]);
+}
+
+#[test]
+fn comfort_noise_joins_the_transcoder_of_its_clock_rate() {
+    let plan = |handlers: &[PayloadHandler], number| {
+        let found = handlers.iter().find(|h| h.payload_type == number).map(|h| h.handler.clone());
+        let Some(Handler::Transcode(plan)) = found else { panic!("{number}: {found:?}") };
+        plan
+    };
+    let options = CodecOptions { transcode: specs(&["PCMA"]), ..CodecOptions::default() };
+    let state = exchange("0 13", &options, "8").state;
+    let handlers = state.handlers_from_offerer(PacketTimes::default(), &TEST);
+    assert_eq!(plan(&handlers, 0).noise.from, Some(13));
+    assert_eq!(plan(&handlers, 13), plan(&handlers, 0));
+    let taken = exchange("0 13", &options, "8 13").state;
+    let handlers = taken.handlers_from_offerer(PacketTimes::default(), &TEST);
+    assert_eq!((plan(&handlers, 0).noise.from, plan(&handlers, 0).noise.to), (None, Some(13)));
+}
+
+#[test]
 fn re_offers_keep_numbers_and_follow_reuse_and_static() {
     let options = CodecOptions { transcode: specs(&["opus"]), ..CodecOptions::default() };
     let first = offer(&formats("0 96:speex/16000"), "audio", None, &options, &TEST);
