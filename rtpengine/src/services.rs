@@ -111,9 +111,11 @@ impl Services {
             .map_err(ServiceError::Runtime)?;
         let entered = runtime.enter();
         let told = config.control.events_over_tcp.then(Events::new);
-        let dtmf_log = DtmfLog::new(config.dtmf.log_destination, told.clone());
+        let dtmf_log =
+            DtmfLog::new(config.dtmf.log_destination, told.clone().filter(|_| config.dtmf.over_ng_tcp));
+        let playback_events = told.clone().filter(|_| config.control.playback_events);
         let homer = reporting.homer.map(|homer| Arc::new(Homer::start(homer)));
-        let reporter = Reporter::new(&config, log.clone(), dtmf_log, homer.clone());
+        let reporter = Reporter::new(&config, log.clone(), dtmf_log, playback_events, homer.clone());
         let mut background = vec![
             tokio::spawn(reporter.run(engine.clone(), receiver, ended_calls)),
             tokio::spawn(alarms(engine.clone())),

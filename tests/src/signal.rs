@@ -107,6 +107,15 @@ pub fn tone_share(samples: &[i16], rate: u32, frequency: f64) -> f64 {
     if total == 0.0 { 0.0 } else { 2.0 * power / (total * samples.len() as f64) }
 }
 
+/// [`tone_share`] of a typical piece of 20 ms that is not silent. For frequencies that are multiples of 50 Hz: a machine that is busy with
+/// other things makes gaps, which would put a tone out of step with itself.
+pub fn typical_tone_share(samples: &[i16], rate: u32, frequency: f64) -> f64 {
+    let pieces = samples.chunks_exact(rate as usize / 50).filter(|piece| piece.iter().any(|s| s.abs() > 100));
+    let mut shares: Vec<f64> = pieces.map(|piece| tone_share(piece, rate, frequency)).collect();
+    shares.sort_by(f64::total_cmp);
+    shares.get(shares.len() / 2).copied().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

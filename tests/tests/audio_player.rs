@@ -42,7 +42,7 @@ fn tones(heard: &[Received], format: &str) -> impl Fn(f64) -> f64 {
     let (audio, rate) = rtp::decode(heard, &sdp::format(format));
     // The middle, so that everybody has begun.
     let audio = audio[audio.len() / 4..audio.len() * 3 / 4].to_vec();
-    move |frequency| signal::tone_share(&audio, rate, frequency)
+    move |frequency| signal::typical_tone_share(&audio, rate, frequency)
 }
 
 fn tone_file(relay: &Relay, frequency: f64, milliseconds: u32) -> std::path::PathBuf {
@@ -135,8 +135,8 @@ fn play_media_mode_mixes_from_the_first_announcement_on() {
     is_one_stream(&mixed, 8000);
     let (audio, rate) = rtp::decode(&mixed, &sdp::format(PCMU));
     let (first, last) = (&audio[1600..4000], &audio[audio.len() - 3000..]);
-    assert!((0.4..0.6).contains(&signal::tone_share(first, rate, 1200.0)));
-    assert!(signal::tone_share(last, rate, 500.0) > 0.9, "the partner alone after the end");
+    assert!((0.4..0.6).contains(&signal::typical_tone_share(first, rate, 1200.0)));
+    assert!(signal::typical_tone_share(last, rate, 500.0) > 0.9, "the partner alone after the end");
 }
 
 #[test]
@@ -216,5 +216,5 @@ fn what_is_on_hold_hears_music_through_the_player() {
     let heard = at_b.stop();
     is_one_stream(&heard, 8000);
     let (audio, rate) = rtp::decode(&heard, &sdp::format(PCMU));
-    assert!(signal::tone_share(&audio[audio.len() / 2..], rate, 800.0) > 0.9);
+    assert!(signal::typical_tone_share(&audio[audio.len() / 2..], rate, 800.0) > 0.9);
 }

@@ -1,30 +1,18 @@
-//! Media by number out of a database.
-//!
-//! One thread with a runtime of its own talks to the server; nobody else ever waits for a socket of it. Callers block on the answer of
-//! their own request, for [`Limits::fetch`] at most, and requests for the same number that come meanwhile share one query.
-//!
-//! ```text
-//! fetch(id) ─▶ queue ─▶ runtime: one task for each number ─▶ connection of the pool ─▶ answer to all that wait
-//! ```
+//! Media by number out of a database: a server that is slow or gone delays those who ask it, and nobody else.
 
 mod mysql;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
+
+use crate::fetch::{Fetcher, Remote, Unanswered};
 
 /// Where the media are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,15 +92,9 @@ pub enum DatabaseError {
     /// The server refuses the log-in or the query.
     #[error("media database refuses: {0}")]
     Refused(String),
-    /// Slower than [`Limits::fetch`].
-    #[error("media database did not answer within {} s", .0.as_secs_f32())]
-    TooSlow(Duration),
-    /// Too many callers wait already.
-    #[error("too many requests wait for the media database")]
-    Busy,
-    /// The client was shut down.
-    #[error("the media database client has ended")]
-    Ended,
+    /// No answer in time, or too many requests.
+    #[error("media database: {0}")]
+    Unanswered(#[from] Unanswered),
 }
 
 /// Result of a query.
@@ -122,18 +104,15 @@ type Fetched = Result<Arc<[u8]>, DatabaseError>;
 const ATTEMPTS: u32 = 5;
 /// Pause before the second attempt; doubled for each further one.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Requests that may wait in all: a database that hangs must not tie up all threads that may block.
-const MAX_WAITING: usize = 256;
-
 /// A client. Dropping it ends its thread and connections.
 pub struct Database {
-    requests: mpsc::Sender<Request>,
-    limit: Duration,
+    fetcher: Fetcher<Client>,
 }
 
-struct Request {
-    id: u64,
-    reply: SyncSender<Fetched>,
+/// What the thread works with.
+struct Client {
+    settings: DatabaseSettings,
+    connector: Connector,
 }
 
 /// One attempt's failure.
@@ -149,59 +128,28 @@ impl Database {
     /// # Errors
     /// The thread or its runtime cannot be made.
     pub fn start(settings: DatabaseSettings) -> io::Result<Self> {
-        let (requests, queue) = mpsc::channel(MAX_WAITING);
         let limit = settings.limits.fetch;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new()
-            .name("media-database".into())
-            .spawn(move || LocalSet::new().block_on(&runtime, serve(settings, queue)))?;
-        Ok(Self { requests, limit })
+        let make = move || Client { connector: Connector::new(&settings.server), settings };
+        Ok(Self { fetcher: Fetcher::start("media-database", limit, make)? })
     }
 
     /// The medium of this number. Blocks, up to [`Limits::fetch`].
     pub fn fetch(&self, id: u64) -> Fetched {
-        let (reply, answer) = sync_channel(1);
-        self.requests.try_send(Request { id, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => DatabaseError::Busy,
-            mpsc::error::TrySendError::Closed(_) => DatabaseError::Ended,
-        })?;
-        answer.recv_timeout(self.limit).unwrap_or_else(|error| {
-            Err(match error {
-                RecvTimeoutError::Timeout => DatabaseError::TooSlow(self.limit),
-                RecvTimeoutError::Disconnected => DatabaseError::Ended,
-            })
-        })
+        self.fetcher.fetch(id)
     }
 }
 
-/// Callers by the number that they wait for.
-type Waiting = Rc<RefCell<HashMap<u64, Vec<SyncSender<Fetched>>>>>;
+impl Remote for Client {
+    type Key = u64;
+    type Error = DatabaseError;
 
-async fn serve(settings: DatabaseSettings, mut queue: mpsc::Receiver<Request>) {
-    let settings = Rc::new(settings);
-    let connector = Rc::new(Connector::new(&settings.server));
-    let waiting = Waiting::default();
-    while let Some(Request { id, reply }) = queue.recv().await {
-        if waiting.borrow().values().map(Vec::len).sum::<usize>() >= MAX_WAITING {
-            // A caller that is gone already is told nothing.
-            let _ = reply.try_send(Err(DatabaseError::Busy));
-            continue;
-        }
-        if let Some(others) = waiting.borrow_mut().get_mut(&id) {
-            others.push(reply);
-            continue;
-        }
-        waiting.borrow_mut().insert(id, vec![reply]);
-        let (settings, connector, waiting) = (settings.clone(), connector.clone(), waiting.clone());
-        tokio::task::spawn_local(async move {
-            let fetched = timeout(settings.limits.fetch, fetch(&settings, &connector, id)).await;
-            let fetched = fetched.unwrap_or(Err(DatabaseError::TooSlow(settings.limits.fetch)));
-            for reply in waiting.borrow_mut().remove(&id).into_iter().flatten() {
-                let _ = reply.try_send(fetched.clone());
-            }
-        });
+    async fn ask(&self, id: u64) -> Fetched {
+        fetch(&self.settings, &self.connector, id).await
     }
-    connector.disconnect().await;
+
+    async fn close(&self) {
+        self.connector.disconnect().await;
+    }
 }
 
 async fn fetch(settings: &DatabaseSettings, connector: &Connector, id: u64) -> Fetched {

@@ -1,7 +1,7 @@
 //! Media that are played often: what is kept in memory and on disk, and where the rest comes from.
 //!
 //! ```text
-//! file(path) ─▶ memory ─▶ disk
+//! file(path or URL) ─▶ memory ─▶ disk or HTTP
 //! database(id) ─▶ memory ─▶ <directory>/<id>.blob ─▶ database
 //! ```
 //!
@@ -22,6 +22,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use crate::database::{Database, DatabaseError, DatabaseSettings};
+use crate::http::{self, Http, HttpError, HttpSettings};
 use crate::source::Origin;
 use disk::Directory;
 use memory::Memory;
@@ -55,6 +56,8 @@ pub struct LibrarySettings {
     pub expiry_interval: Option<Duration>,
     /// Where media come from that are asked for by number.
     pub database: Option<DatabaseSettings>,
+    /// How files are fetched whose name is a URL.
+    pub http: HttpSettings,
 }
 
 /// A medium, and what tells it from others.
@@ -110,6 +113,14 @@ pub enum LibraryError {
         /// Why.
         source: io::Error,
     },
+    /// The URL gives nothing.
+    #[error("cannot fetch {url}: {source}")]
+    Url {
+        /// Which, without a password.
+        url: String,
+        /// Why.
+        source: HttpError,
+    },
     /// The directory of copies cannot be made or written to.
     #[error("cannot keep media in {path}: {source}")]
     Directory {
@@ -145,11 +156,12 @@ struct Shared {
     database_media: Memory<u64>,
     disk: Option<Directory>,
     database: Option<Database>,
+    http: Http,
 }
 
 impl Library {
     /// Takes in what is to be there from the beginning. Of the database, what is not to be had now is tried again later, and logged:
-    /// calls that need none of it must not wait for it.
+    /// calls that need none of it must not wait for it. The same for URLs.
     ///
     /// # Errors
     /// `File` when a file that is to be preloaded cannot be read; `Directory`; `Thread`.
@@ -158,18 +170,20 @@ impl Library {
         let database = settings.database.clone().map(Database::start).transpose();
         let database = database.map_err(LibraryError::Thread)?;
         let (files, database_media) = (Memory::default(), Memory::default());
-        let shared = Arc::new(Shared { settings, files, database_media, disk, database });
-        for path in &shared.settings.files.preload {
+        let http = Http::new(settings.http.clone());
+        let shared = Arc::new(Shared { settings, files, database_media, disk, database, http });
+        for path in shared.settings.files.preload.iter().filter(|path| !http::is_url(path)) {
             shared.read_file(path).inspect(|content| shared.files.keep(path.clone(), content))?;
         }
         let upkeep = Upkeep::start(shared.clone()).map_err(LibraryError::Thread)?;
         Ok(Self { shared, upkeep })
     }
 
-    /// A file, from memory if it is kept there. One that is not is opened by whoever reads it.
+    /// A file, from memory if it is kept there. One that is not is opened by whoever reads it; one with a URL is fetched, which may take
+    /// seconds.
     ///
     /// # Errors
-    /// `File` when it is not a regular file that can be opened.
+    /// `File` when it is not a regular file that can be opened; `Url`.
     pub fn file(&self, path: &str) -> Result<Medium, LibraryError> {
         self.shared.file(path)
     }
@@ -268,7 +282,11 @@ impl Library {
 
     /// Reads all files in memory again; how many could be read.
     pub fn reload_files(&self) -> usize {
-        let read = |path: &String| self.add_file(path).inspect_err(|error| not_reloaded(path, error)).is_ok();
+        let read = |path: &String| {
+            self.add_file(path)
+                .inspect_err(|error| not_reloaded(&http::without_password(path), error))
+                .is_ok()
+        };
         self.shared.files.keys().iter().filter(|path| read(path)).count()
     }
 
@@ -352,6 +370,9 @@ impl Shared {
             self.files.keep(path.to_owned(), &content);
             return Ok(content.medium());
         }
+        if http::is_url(path) {
+            return Ok(self.read_file(path)?.medium());
+        }
         let metadata = open(path.as_ref())?.1;
         let identity =
             Identity::File { path: path.into(), modified: metadata.modified().ok(), length: metadata.len() };
@@ -390,16 +411,25 @@ impl Shared {
     }
 
     fn read_file(&self, path: &str) -> Result<Content, LibraryError> {
+        if http::is_url(path) {
+            let fetched = self.http.fetch(path);
+            let octets =
+                fetched.map_err(|source| LibraryError::Url { url: http::without_password(path), source })?;
+            return Ok(Content::new(octets, None));
+        }
         let (mut file, metadata) = open(path.as_ref())?;
         let mut octets = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         file.read_to_end(&mut octets).map_err(|source| LibraryError::File { path: path.into(), source })?;
         Ok(Content::new(octets.into(), metadata.modified().ok()))
     }
 
-    /// Reads files again that have changed.
+    /// Reads files again that have changed. Of URLs nobody knows without fetching them.
     fn refresh_files(&self) {
         for path in self.files.keys() {
             let changed = || {
+                if http::is_url(&path) {
+                    return Ok(true);
+                }
                 let modified = open(path.as_ref())?.1.modified().ok();
                 Ok(self.files.modified(&path) != Some(modified))
             };
@@ -410,7 +440,7 @@ impl Shared {
             };
             match read {
                 Ok(content) => self.files.renew(&path, &content),
-                Err(error) => not_reloaded(&path, &error),
+                Err(error) => not_reloaded(&http::without_password(&path), &error),
             }
         }
     }

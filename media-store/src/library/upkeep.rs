@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Content, LibraryError, Shared};
+use crate::http;
 
 /// How long the start waits for preloading from the database. What takes longer comes later.
 const START: Duration = Duration::from_secs(5);
@@ -50,6 +51,7 @@ impl Upkeep {
             })
             .collect();
         let missing = Missing {
+            urls: settings.files.preload.iter().filter(|path| http::is_url(path)).cloned().collect(),
             memory: settings.database_media.preload.clone(),
             disk: settings.disk.preload.clone(),
             next: now,
@@ -75,6 +77,7 @@ impl Upkeep {
 
 /// What was to be preloaded and is not there yet.
 struct Missing {
+    urls: Vec<String>,
     memory: Vec<u64>,
     disk: Vec<u64>,
     next: Instant,
@@ -82,21 +85,31 @@ struct Missing {
 
 impl Missing {
     fn is_empty(&self) -> bool {
-        self.memory.is_empty() && self.disk.is_empty()
+        self.urls.is_empty() && self.memory.is_empty() && self.disk.is_empty()
     }
 
     fn load(&mut self, shared: &Shared) {
-        let failed = |id: u64, error: &LibraryError| {
-            tracing::error!(id, %error, "medium not preloaded, trying again in {} s", RETRY.as_secs());
+        let failed = |id: &dyn std::fmt::Display, error: &LibraryError| {
+            tracing::error!(%id, %error, "medium not preloaded, trying again in {} s", RETRY.as_secs());
         };
+        self.urls.retain(|url| match shared.read_file(url) {
+            Ok(content) => {
+                shared.files.keep(url.clone(), &content);
+                false
+            }
+            Err(error) => {
+                failed(&http::without_password(url), &error);
+                true
+            }
+        });
         self.disk.retain(|&id| {
             let Some(disk) = &shared.disk else {
-                failed(id, &LibraryError::NoDirectory);
+                failed(&id, &LibraryError::NoDirectory);
                 return false;
             };
             let fetched = shared.fetch(id).map_err(LibraryError::from);
             let written = fetched.and_then(|octets| disk.write(id, &octets));
-            written.inspect_err(|error| failed(id, error)).is_err()
+            written.inspect_err(|error| failed(&id, error)).is_err()
         });
         self.memory.retain(|&id| match shared.fetch(id) {
             Ok(octets) => {
@@ -104,7 +117,7 @@ impl Missing {
                 false
             }
             Err(error) => {
-                failed(id, &error.into());
+                failed(&id, &error.into());
                 true
             }
         });

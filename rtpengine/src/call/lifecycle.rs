@@ -7,8 +7,9 @@ use super::delete::{self, Deletion};
 use super::dtmf::DtmfReport;
 use super::engine::Engine;
 use super::error::CommandError;
-use super::model::{Call, PartyId};
+use super::model::{Call, Party, PartyId};
 use super::operate;
+use super::playback::PlaybackReport;
 use super::recording::{self, CallRecording};
 use super::store::{CallHandle, lock, next_id, unix_us};
 use super::switches::Switches;
@@ -18,6 +19,13 @@ use crate::media::plan::CallKey;
 use crate::negotiate::signal::Signal;
 use crate::record::RecordingEnd;
 use crate::statistics::MediaActivity;
+
+/// Something to tell others about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    Digit(DtmfReport),
+    PlaybackEnd(PlaybackReport),
+}
 
 impl Engine {
     pub(super) fn fresh(&self, call_id: &str, signal: &Signal) -> CallHandle {
@@ -37,7 +45,7 @@ impl Engine {
     }
 
     /// Something happened in the data plane; what there is to tell about it.
-    pub fn on_event(&self, event: &MediaEvent) -> Option<DtmfReport> {
+    pub fn on_event(&self, event: &MediaEvent) -> Option<News> {
         match event {
             MediaEvent::EndpointLearned { call, stream, peer } => {
                 let handle = self.by_key(call)?;
@@ -53,20 +61,35 @@ impl Engine {
                 None
             }
             MediaEvent::DtmfEnded { call, stream, digit, injected } => {
-                self.on_digit(&self.by_key(call)?, *stream, digit, *injected)
+                self.on_digit(&self.by_key(call)?, *stream, digit, *injected).map(News::Digit)
             }
             // Reported by whoever follows the events.
             MediaEvent::Rtcp { .. } => None,
             MediaEvent::PlayerFinished { call, player, next_sequence, next_timestamp, .. } => {
                 let handle = self.by_key(call)?;
-                let players: Vec<_> =
-                    lock(&handle).parties.iter().filter_map(|party| party.player.clone()).collect();
-                for candidate in players {
-                    if candidate.finished(*player, *next_sequence, *next_timestamp) {
-                        break;
-                    }
-                }
-                None
+                // Players have locks of their own, which may be waited for.
+                let (call_id, players) = {
+                    let call = lock(&handle);
+                    let player_of = |party: &Party| {
+                        Some((
+                            party.tag.clone().unwrap_or_default(),
+                            party.label.clone(),
+                            party.player.clone()?,
+                        ))
+                    };
+                    (call.id.clone(), call.parties.iter().filter_map(player_of).collect::<Vec<_>>())
+                };
+                players.into_iter().find_map(|(tag, label, candidate)| {
+                    let end = candidate.finished(*player, *next_sequence, *next_timestamp)?;
+                    let time = SystemTime::now();
+                    Some(News::PlaybackEnd(PlaybackReport {
+                        call_id: call_id.clone(),
+                        tag,
+                        label,
+                        end,
+                        time,
+                    }))
+                })
             }
         }
     }

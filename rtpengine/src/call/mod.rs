@@ -64,8 +64,10 @@ pub use engine::{Deleted, Engine, Services};
 pub use error::CommandError;
 pub use exchange_command::SdpReply;
 pub use explain::{ExplainedMedia, ExplainedParty, ExplainedStream, Message};
+pub use lifecycle::News;
 pub use model::{Call, Media, Party, PartyId};
 pub use operate::{CallLine, Gauges, Ownership, Sessions};
+pub use playback::{PlaybackCause, PlaybackEnd, PlaybackReport};
 pub use publish::Published;
 pub use recording::RecordingCommand;
 pub use snapshot::{

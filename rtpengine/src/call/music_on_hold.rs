@@ -31,7 +31,7 @@ pub struct HeldParty {
     local_port: u16,
 }
 
-/// Where the music comes from. A database is asked before the call is locked, since it may take its time.
+/// Where the music comes from. A database or a web server is asked before the call is locked, since it may take its time.
 pub struct Desk<'s> {
     sources: &'s Sources,
     fetched: Vec<(MediaSource, Result<Found, PlayError>)>,
@@ -57,9 +57,7 @@ impl<'s> Desk<'s> {
         }
         let plays = call.is_some() && is_hold(sdp);
         for source in music.iter().filter_map(|music| music.source.as_ref()).filter(|_| plays) {
-            if matches!(source, MediaSource::Database(_))
-                && desk.fetched.iter().all(|(other, _)| other != source)
-            {
+            if source.is_remote() && desk.fetched.iter().all(|(other, _)| other != source) {
                 desk.fetched.push((source.clone(), sources.find(source)));
             }
         }

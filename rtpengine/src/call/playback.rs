@@ -1,7 +1,9 @@
 //! `play media` and `stop media`: which party hears what.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use smol_str::SmolStr;
 
 use super::model::{Call, Media, Party, PartyId, PlayerNumbering};
 use super::store::lock;
@@ -32,6 +34,8 @@ struct PlayerState {
     /// Started in the data plane and not yet reported as finished.
     running: Option<PlayerId>,
     kind: Kind,
+    /// How far the one came that was stopped last.
+    stopped_at_ms: u64,
 }
 
 /// Why something plays.
@@ -40,6 +44,35 @@ enum Kind {
     #[default]
     Announcement,
     MusicOnHold,
+}
+
+/// The end of an announcement as those who want to know are told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaybackReport {
+    pub call_id: SmolStr,
+    /// Of whom it was for.
+    pub tag: SmolStr,
+    pub label: Option<SmolStr>,
+    pub end: PlaybackEnd,
+    pub time: SystemTime,
+}
+
+/// Why an announcement ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaybackCause {
+    /// It was played to its end, or as long as was asked for.
+    End,
+    /// By a command, by another announcement, or because the hold or the stream ended.
+    Stopped,
+}
+
+/// What a player knows about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaybackEnd {
+    pub is_music_on_hold: bool,
+    pub cause: PlaybackCause,
+    /// Position of the last frame in the source.
+    pub position_ms: u64,
 }
 
 /// Where an announcement goes.
@@ -186,16 +219,14 @@ impl PartyPlayer {
     pub fn end_music(&self) {
         let mut state = lock(&self.state);
         if state.plays_music() {
-            state.playback = None;
+            state.stop();
         }
     }
 
     /// Stops what plays and waits until the data plane has said where its numbers ended.
     fn end_running(&self) -> MutexGuard<'_, PlayerState> {
         let mut state = lock(&self.state);
-        if let Some(running) = state.playback.take() {
-            running.stop();
-        }
+        state.stop();
         let deadline = Instant::now() + HANDOVER;
         while state.running.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -217,33 +248,43 @@ impl PartyPlayer {
         if state.plays_music() {
             return Err(CommandError::MusicOnHold);
         }
-        Ok(state.playback.take().map_or(0, |playback| {
-            let position = playback.position_ms();
-            playback.stop();
-            position
-        }))
+        Ok(state.stop())
     }
 
-    /// The data plane came to the end of an announcement; `true` if it was this player's.
-    pub fn finished(&self, player: PlayerId, next_sequence: u16, next_timestamp: u32) -> bool {
+    /// The data plane came to the end of an announcement; what ended if it was this player's.
+    pub fn finished(&self, player: PlayerId, next_sequence: u16, next_timestamp: u32) -> Option<PlaybackEnd> {
         let mut state = lock(&self.state);
         if state.running != Some(player) {
-            return false;
+            return None;
         }
         state.running = None;
         if let Some(numbering) = &mut state.numbering {
             *numbering =
                 PlayerNumbering { next_sequence, next_timestamp, since: Instant::now(), ..*numbering };
         }
-        if state.playback.as_ref().is_some_and(|playback| playback.id() == player) {
-            state.playback = None;
-        }
+        let is_music_on_hold = state.kind == Kind::MusicOnHold;
+        let ended = state.playback.take_if(|playback| playback.id() == player);
+        let (cause, position_ms) = match ended {
+            Some(playback) => (PlaybackCause::End, playback.position_ms()),
+            None => (PlaybackCause::Stopped, state.stopped_at_ms),
+        };
         self.finished.notify_all();
-        true
+        Some(PlaybackEnd { is_music_on_hold, cause, position_ms })
     }
 }
 
 impl PlayerState {
+    /// Stops what plays; the position of its last frame, 0 when nothing played.
+    fn stop(&mut self) -> u64 {
+        let position = self.playback.take().map(|playback| {
+            let position = playback.position_ms();
+            playback.stop();
+            position
+        });
+        self.stopped_at_ms = position.unwrap_or(self.stopped_at_ms);
+        position.unwrap_or(0)
+    }
+
     fn plays_music(&self) -> bool {
         self.playback.is_some() && self.kind == Kind::MusicOnHold
     }

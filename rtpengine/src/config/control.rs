@@ -27,8 +27,10 @@ pub struct ControlConfig {
     pub http: HttpConfig,
     /// `janus-secret`: what administrative requests of the Janus interface must know; none are allowed without.
     pub janus_secret: Option<String>,
-    /// `dtmf-log-ng-tcp`: events go to all ng clients over TCP.
+    /// `dtmf-log-ng-tcp` or another one: there are events for all ng clients over TCP.
     pub events_over_tcp: bool,
+    /// `playback-events-ng-tcp`: among them that an announcement has ended.
+    pub playback_events: bool,
 }
 
 /// `http-*` and `https-*` options.
@@ -108,7 +110,8 @@ impl ControlConfig {
                 idle_timeout: positive("http-idle-timeout").map_or(DEFAULT_IDLE, seconds),
             },
             janus_secret: settings.text("janus-secret").filter(|secret| !secret.is_empty()),
-            events_over_tcp: settings.flag("dtmf-log-ng-tcp"),
+            events_over_tcp: settings.flag("dtmf-log-ng-tcp") || settings.flag("playback-events-ng-tcp"),
+            playback_events: settings.flag("playback-events-ng-tcp"),
         })
     }
 }

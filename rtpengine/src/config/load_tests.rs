@@ -31,7 +31,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     jb-adaptive-max debug-srtp reject-invalid-sdp ignore-transport-words dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
     dtls-signature listen-http listen-https https-cert https-key http-threads http-buf-size http-idle-timeout \
     software-id poller-per-thread timer-accuracy dtx-delay max-dtx dtx-buffer dtx-lag dtx-shift dtx-cn-params amr-dtx \
-    evs-dtx silence-detect cn-payload player-cache sqlite-db kernel-player kernel-player-media preload-media-files \
+    evs-dtx silence-detect cn-payload player-cache sqlite-db media-urls playback-events-ng-tcp kernel-player kernel-player-media preload-media-files \
     media-files-reload media-files-expire expiry-timer preload-db-media db-media-reload db-media-expire \
     db-media-cache preload-db-cache db-cache-reload db-cache-expire audio-buffer-length audio-buffer-delay \
     audio-player transcode-config mqtt-host mqtt-port mqtt-tls-alpn mqtt-id mqtt-keepalive mqtt-user mqtt-pass \
@@ -110,6 +110,7 @@ fn sample(spec: &OptionSpec) -> String {
         ("redis" | "redis-write" | "redis-subscribe", _) => "pw@127.0.0.1:6379/1".into(),
         ("graphite" | "homer" | "dtmf-log-dest", _) => "127.0.0.1:9999".into(),
         ("mysql-query", _) => "select data from files where id = %llu".into(),
+        ("media-urls", _) => "https://media.example/ivr/".into(),
         ("preload-db-media" | "preload-db-cache", _) => "5".into(),
         ("port-max", _) => "40000".into(),
         (name, _) if name.starts_with("listen-") => "127.0.0.1:22222".into(),

@@ -1,8 +1,9 @@
-//! Options about media that are played: `mysql-*`, `sqlite-db`, preloading, reading again, expiry, caches.
+//! Options about media that are played: `mysql-*`, `sqlite-db`, `media-urls`, preloading, reading again, expiry, caches.
 
 use std::time::Duration;
 
 use media_store::database::{DatabaseSettings, Limits, MySqlServer, Server};
+use media_store::http::{HttpSettings, UrlRules};
 use media_store::library::{Keeping, LibrarySettings};
 use service::options::{OptionError, Settings};
 
@@ -38,6 +39,7 @@ pub(super) fn from_settings(settings: &Settings) -> Result<LibrarySettings, Opti
         disk_directory: settings.path("db-media-cache"),
         expiry_interval: seconds("expiry-timer"),
         database: database(settings),
+        http: HttpSettings { allowed: urls(settings)?, ..HttpSettings::default() },
     })
 }
 
@@ -60,6 +62,16 @@ fn database(settings: &Settings) -> Option<DatabaseSettings> {
         (None, None) => return None,
     };
     Some(DatabaseSettings { server, query, limits: Limits::default() })
+}
+
+/// All, when nothing is said.
+fn urls(settings: &Settings) -> Result<UrlRules, OptionError> {
+    let words = settings.list("media-urls");
+    if words.is_empty() {
+        return Ok(UrlRules::Any);
+    }
+    let rules = UrlRules::parse(words.iter().map(String::as_str));
+    rules.map_err(|error| OptionError::invalid(format!("Invalid rule (--media-urls): {error}")))
 }
 
 fn text(settings: &Settings, name: &str) -> Option<String> {

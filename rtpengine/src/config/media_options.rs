@@ -58,6 +58,7 @@ pub(super) const MEDIA: &[OptionSpec] = &[
 
 pub(super) const LIBRARY: &[OptionSpec] = &[
     O::flag("player-cache", "Keep encoded media in memory"),
+    O::flag("playback-events-ng-tcp", "Tell all ng clients over TCP when an announcement ends"),
     O::list("preload-media-files", "FILE", "Media files to load at start"),
     seconds("media-files-reload", "Interval of looking for changed media files"),
     seconds("media-files-expire", "Unused media files are dropped after this time"),
@@ -71,6 +72,11 @@ pub(super) const LIBRARY: &[OptionSpec] = &[
     seconds("cache-media-reload", "Interval of looking for changed copies").alias_of("db-cache-reload"),
     seconds("db-cache-expire", "Unused copies are dropped after this time"),
     O::file("sqlite-db", "SQLite file with media, in place of the MySQL database").arg("PATH"),
+    O::list(
+        "media-urls",
+        "URL",
+        "Announcements may come from URLs below these (default any; none for no URL)",
+    ),
     O::text("mysql-host", "HOST|IP", "Host of the media database"),
     O::int("mysql-port", "Port of the media database").range(0, 65535),
     O::text("mysql-user", "USERNAME", "User of the media database"),

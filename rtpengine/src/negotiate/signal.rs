@@ -432,6 +432,17 @@ pub enum MediaSource {
     Database(i64),
 }
 
+impl MediaSource {
+    /// It may take seconds to come: from a database or a web server.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::File(name) => name.contains("://"),
+            Self::Blob(_) => false,
+            Self::Database(_) => true,
+        }
+    }
+}
+
 /// Section 10, DTMF.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DtmfOptions {

@@ -77,6 +77,8 @@ pub(super) struct Encoding {
 struct Growing {
     frames: Vec<(PlayerFrame, u64)>,
     octets: u64,
+    /// Most frames.
+    longest: usize,
     /// `None` once all frames are there.
     maker: Option<FrameMaker>,
 }
@@ -92,6 +94,9 @@ pub struct EncodedMedia {
 
 /// What is shared without the player cache is no longer than this: it stays in memory while it is played.
 const LONGEST_UNKEPT: Duration = Duration::from_secs(300);
+/// What the player cache keeps is no longer than this. A source that says nothing of its length, or lies, is cut off here: some kilobytes
+/// may hold days of silence.
+const LONGEST_KEPT: Duration = Duration::from_secs(3600);
 /// Frames that are completed in one go, so that listeners get at the encoding in between.
 const COMPLETED_AT_ONCE: usize = 8;
 
@@ -126,7 +131,7 @@ impl Encodings {
     /// Whether a source of this length is to be shared.
     pub(super) fn takes(&self, duration: Option<Duration>) -> bool {
         match self.retention {
-            Retention::UntilEvicted => true,
+            Retention::UntilEvicted => duration.is_none_or(|duration| duration <= LONGEST_KEPT),
             Retention::WhilePlayed => duration.is_some_and(|duration| duration <= LONGEST_UNKEPT),
         }
     }
@@ -139,12 +144,11 @@ impl Encodings {
         }
         table.retain(|_, slot| slot.encoding().is_some());
         self.begun.fetch_add(1, Relaxed);
-        let encoding = Arc::new(Encoding {
-            name: key.name(),
-            packet_time: maker.packet_time(),
-            duration,
-            growing: Mutex::new(Growing { frames: Vec::new(), octets: 0, maker: Some(maker) }),
-        });
+        let packet_time = maker.packet_time();
+        let longest = LONGEST_KEPT.div_duration_f64(packet_time.max(Duration::from_millis(1))) as usize;
+        let growing = Growing { frames: Vec::new(), octets: 0, longest, maker: Some(maker) };
+        let name = key.name();
+        let encoding = Arc::new(Encoding { name, packet_time, duration, growing: Mutex::new(growing) });
         let slot = match self.retention {
             Retention::UntilEvicted => Slot::Kept(encoding.clone()),
             Retention::WhilePlayed => Slot::Played(Arc::downgrade(&encoding)),
@@ -243,7 +247,11 @@ impl Growing {
     /// Adds a frame; `false` when there is none.
     fn encode(&mut self) -> bool {
         let Some(maker) = &mut self.maker else { return false };
-        let Some((frame, position)) = maker.next() else {
+        let is_full = self.frames.len() >= self.longest;
+        if is_full {
+            tracing::warn!(frames = self.longest, "announcement is too long to be shared, cut off");
+        }
+        let Some((frame, position)) = (if is_full { None } else { maker.next() }) else {
             self.maker = None;
             self.frames.shrink_to_fit();
             return false;
@@ -384,10 +392,18 @@ mod tests {
     }
 
     #[test]
+    fn a_source_without_end_is_cut_off() {
+        let encodings = Encodings::new(Retention::WhilePlayed);
+        let encoding = encodings.begin(key(1), None, maker(8000));
+        lock(&encoding.growing).longest = 7;
+        assert_eq!(payloads(Reader::new(encoding, 1, None)).len(), 7);
+    }
+
+    #[test]
     fn long_sources_are_shared_by_the_player_cache_only() {
         let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
         let [played, kept] = [Retention::WhilePlayed, Retention::UntilEvicted].map(Encodings::new);
         assert!(played.takes(minutes(5)) && !played.takes(minutes(6)) && !played.takes(None));
-        assert!(kept.takes(minutes(600)) && kept.takes(None));
+        assert!(kept.takes(minutes(60)) && kept.takes(None) && !kept.takes(minutes(61)));
     }
 }

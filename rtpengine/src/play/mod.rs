@@ -197,15 +197,15 @@ impl Sources {
 }
 
 impl OpenedSource {
-    /// Takes all frames at once instead of playing them, for measuring; how many there were.
-    pub fn drain(mut self) -> usize {
-        let mut count = 0;
+    /// Takes all frames at once instead of playing them, for measuring.
+    pub fn take_all(mut self) -> Vec<PlayerFrame> {
+        let mut taken = Vec::new();
         loop {
-            while self.frames.pop().is_ok() {
-                count += 1;
+            while let Ok(frame) = self.frames.pop() {
+                taken.push(frame);
             }
             if self.frames.is_abandoned() && self.frames.is_empty() {
-                return count;
+                return taken;
             }
             self.feed.fill();
         }

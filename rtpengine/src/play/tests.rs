@@ -184,6 +184,36 @@ fn many_players_share_few_threads() {
 }
 
 #[test]
+fn a_thousand_listeners_of_one_music_cost_one_encoder() {
+    let sources = Sources::without_library().expect("a library");
+    let found = sources.find(&MediaSource::Blob(wav(2000, |n| n as u8))).expect("found");
+    let form = |codec: &str, payload_type| Form {
+        format: PayloadFormat::new(payload_type, codec, 8000, 1),
+        options: EncoderOptions { ptime_ms: Some(20), ..EncoderOptions::default() },
+        repeat_times: 999,
+        repeat_duration: Some(Duration::from_millis(600)),
+        start_pos: Duration::ZERO,
+    };
+    // Their payload type is their own affair.
+    let listeners: Vec<_> = (0..1000)
+        .map(|n| sources.open(&found, &form("PCMA", 8 + (n % 100) as u8)).expect("opened"))
+        .collect();
+    let mut frames: Vec<std::sync::Weak<[u8]>> = Vec::new();
+    for listener in listeners {
+        let heard = listener.take_all();
+        assert_eq!(heard.len(), 30);
+        frames.extend(heard.iter().map(|frame| Arc::downgrade(&frame.payload)));
+        // The music is 13 packets long; all else is the same octets again.
+        let again = heard.iter().skip(13).zip(&heard);
+        assert!(again.into_iter().all(|(later, first)| Arc::ptr_eq(&later.payload, &first.payload)));
+        assert!(frames.iter().step_by(30).all(|first| first.ptr_eq(&frames[0])), "the very same frames");
+    }
+    assert_eq!(sources.encodings().begun(), 1);
+    assert_eq!(sources.open(&found, &form("PCMU", 0)).expect("opened").take_all().len(), 30);
+    assert_eq!(sources.encodings().begun(), 2, "another codec");
+}
+
+#[test]
 fn position_is_that_of_the_frame_handed_out_last() {
     let (feed, mut frames) = Feed::new(own(wav(80_000, |_| 1), SHAPE));
     assert_eq!(feed.position_ms(), 0);

@@ -50,9 +50,29 @@ pub enum HttpError {
     /// The answer is longer than it may be.
     #[error("the answer cannot be read: {0}")]
     Answer(String),
+    /// To where it may not lead.
+    #[error("redirected to an address that is not allowed")]
+    Redirect,
     /// The server said no.
     #[error("status {0}")]
     Status(StatusCode),
+}
+
+/// Bounds of an answer.
+#[derive(Clone, Copy)]
+pub struct Reception<'a> {
+    /// Octets that are read.
+    pub largest: usize,
+    /// Redirects followed.
+    pub redirects: usize,
+    /// Where they may lead to.
+    pub may_lead_to: &'a (dyn Fn(&Uri) -> bool + Sync),
+}
+
+impl Default for Reception<'_> {
+    fn default() -> Self {
+        Self { largest: MAX_ANSWER, redirects: MAX_REDIRECTS, may_lead_to: &|_| true }
+    }
 }
 
 /// What is sent. Redirects send it again.
@@ -75,23 +95,40 @@ pub struct Outgoing {
 /// # Errors
 /// With anything else.
 pub async fn send(request: Outgoing) -> Result<Bytes, HttpError> {
+    send_within(request, Reception::default()).await
+}
+
+/// The same with bounds of its own for the answer.
+///
+/// # Errors
+/// With anything but a successful answer within them.
+pub async fn send_within(request: Outgoing, reception: Reception<'_>) -> Result<Bytes, HttpError> {
     let mut uri: Uri = request.uri.parse().map_err(|_| HttpError::Address(request.uri.clone()))?;
-    for _ in 0..=MAX_REDIRECTS {
+    for _ in 0..=reception.redirects {
         let slow = Duration::from_secs(request.body.octets() / SLOWEST);
-        let answered = timeout(PATIENCE * 2 + slow, send_once(&request, &uri)).await;
+        let answered = timeout(PATIENCE * 2 + slow, send_once(&request, &uri, reception.largest)).await;
         let (status, location, body) = answered.map_err(|_| HttpError::Timeout)??;
         if status.is_success() {
             return Ok(body);
         }
         match location.filter(|_| status.is_redirection()) {
-            Some(location) => uri = redirected(&uri, &location)?,
+            Some(location) => {
+                uri = redirected(&uri, &location)?;
+                if !(reception.may_lead_to)(&uri) {
+                    return Err(HttpError::Redirect);
+                }
+            }
             None => return Err(HttpError::Status(status)),
         }
     }
     Err(HttpError::Status(StatusCode::LOOP_DETECTED))
 }
 
-async fn send_once(request: &Outgoing, uri: &Uri) -> Result<(StatusCode, Option<String>, Bytes), HttpError> {
+async fn send_once(
+    request: &Outgoing,
+    uri: &Uri,
+    largest: usize,
+) -> Result<(StatusCode, Option<String>, Bytes), HttpError> {
     let address = || HttpError::Address(uri.to_string());
     let host = uri.host().ok_or_else(address)?;
     let is_tls = match uri.scheme_str() {
@@ -120,15 +157,16 @@ async fn send_once(request: &Outgoing, uri: &Uri) -> Result<(StatusCode, Option<
     if is_tls {
         let tls = tls::connect(bare_host, tcp, request.verification);
         let stream = timeout(PATIENCE, tls).await.map_err(|_| HttpError::Timeout)??;
-        exchange(TokioIo::new(stream), message).await
+        exchange(TokioIo::new(stream), message, largest).await
     } else {
-        exchange(TokioIo::new(tcp), message).await
+        exchange(TokioIo::new(tcp), message, largest).await
     }
 }
 
 async fn exchange<S>(
     stream: S,
     message: Request<body::Stream>,
+    largest: usize,
 ) -> Result<(StatusCode, Option<String>, Bytes), HttpError>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
@@ -139,7 +177,7 @@ where
         let status = answer.status();
         let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
         let location = location.map(str::to_owned);
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = Limited::new(answer.into_body(), largest).collect().await;
         let body = body.map_err(|error| HttpError::Answer(error.to_string()))?.to_bytes();
         Ok((status, location, body))
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! call ends ─ EndedReport ──→ Reporter ─ log (final statistics), record (CDR), xmlrpc (own task)
-//! worker ─── MediaEvent ────→ Reporter ─ DTMF, RTCP → record, Homer (own task, bounded queue)
+//! worker ─── MediaEvent ────→ Reporter ─ ends of announcements → ng clients; DTMF, RTCP → record, Homer (own task, bounded queue)
 //! ng ─────── request, reply ───────────→ Homer
 //! each second ──→ graphite (own task)
 //! ```
@@ -15,6 +15,7 @@ mod final_statistics;
 mod graphite;
 mod homer;
 mod interval;
+mod playback;
 mod rtcp_record;
 mod xmlrpc;
 
@@ -28,8 +29,9 @@ pub use graphite::run as run_graphite;
 pub use homer::{Homer, NgSide};
 pub use interval::IntervalReport;
 
-use crate::call::{EndReason, EndedReport, Engine, StreamWhereabouts};
+use crate::call::{EndReason, EndedReport, Engine, News, StreamWhereabouts};
 use crate::config::{Config, XmlRpcConfig};
+use crate::control::ng::events::Events;
 use crate::media::event::MediaEvent;
 
 /// Severities of syslog.
@@ -43,13 +45,20 @@ pub struct Reporter {
     rtcp: Option<Facility>,
     dtmf: Option<Facility>,
     dtmf_log: DtmfLog,
+    playback_events: Option<Events>,
     homer: Option<Arc<Homer>>,
     xmlrpc: Option<XmlRpcConfig>,
 }
 
 impl Reporter {
     /// Must be called within a runtime.
-    pub fn new(config: &Config, log: LogHandle, dtmf_log: DtmfLog, homer: Option<Arc<Homer>>) -> Self {
+    pub fn new(
+        config: &Config,
+        log: LogHandle,
+        dtmf_log: DtmfLog,
+        playback_events: Option<Events>,
+        homer: Option<Arc<Homer>>,
+    ) -> Self {
         let reporting = &config.reporting;
         Self {
             log,
@@ -57,6 +66,7 @@ impl Reporter {
             rtcp: reporting.rtcp_facility,
             dtmf: reporting.dtmf_facility,
             dtmf_log,
+            playback_events,
             homer: homer.filter(|_| reporting.homer.is_some_and(|homer| homer.rtcp)),
             xmlrpc: reporting.xmlrpc.clone(),
         }
@@ -87,11 +97,19 @@ impl Reporter {
             }
             return;
         }
-        if let Some(report) = engine.on_event(&event) {
-            if let Some(facility) = self.dtmf {
-                self.log.record(facility, NOTICE, dtmf_log::text(&report));
+        match engine.on_event(&event) {
+            Some(News::Digit(report)) => {
+                if let Some(facility) = self.dtmf {
+                    self.log.record(facility, NOTICE, dtmf_log::text(&report));
+                }
+                self.dtmf_log.report(&report);
             }
-            self.dtmf_log.report(&report);
+            Some(News::PlaybackEnd(report)) => {
+                if let Some(events) = &self.playback_events {
+                    events.send("onPlaybackEnd", playback::event(&report));
+                }
+            }
+            None => {}
         }
     }
 
