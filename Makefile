@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz bench load interop clean
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench load interop clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -53,6 +53,9 @@ differential: build  ## generated calls to this relay and to Debian's side by si
 
 fuzz:            ## each parser for ten minutes (FUZZ_SECONDS=…), memory bounded
 	@scripts/fuzz
+
+talk-off:        ## 100 minutes of recorded speech and music (fetched from Debian) must contain no digit
+	@scripts/talk-off
 
 bench: release   ## CPU per packet and per call beside other daemons, as ratios of one run
 	@scripts/bench

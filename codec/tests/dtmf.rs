@@ -181,15 +181,40 @@ fn matches(got: &[(u8, u8, u32)], code: u8, level: u8, ms: u32, name: &str) {
     assert!(c == code && l.abs_diff(level) <= 1 && d.abs_diff(ms) <= 6, "{name}: {got:?}");
 }
 
+/// Volumes and durations that every digit is tried with.
+const DIGITS: [(u8, u32); 6] = [(3, 40), (10, 45), (10, 100), (20, 253), (30, 70), (10, 1000)];
+
 #[test]
 fn events_pass_as_they_are() {
-    for code in 0..16 {
-        let mut call = Call::new((0, "PCMU"), (8, "PCMA"), &DtmfPlan::default());
-        call.silence(100);
-        call.event(code, 9, 100);
-        call.silence(100);
-        assert_eq!(call.events(), [(code, 9, 100)]);
-        assert_eq!(found(8000, &call.heard()), []);
+    for (level, ms) in DIGITS.into_iter().chain([(0, 60), (63, 200), (36, 3000)]) {
+        for code in 0..16 {
+            let mut call = Call::new((0, "PCMU"), (8, "PCMA"), &DtmfPlan::default());
+            call.silence(100);
+            call.event(code, level, ms);
+            call.silence(100);
+            assert_eq!(call.events(), [(code, level, ms)]);
+            assert_eq!(found(8000, &call.heard()), []);
+        }
+    }
+}
+
+#[test]
+fn tones_pass_as_they_are() {
+    let cases = [((0, "PCMU"), (8, "PCMA"), 8000), ((8, "PCMA"), (9, "G722"), 16_000)];
+    for (source, sink, rate) in cases {
+        for (level, ms) in DIGITS {
+            for code in 0..16 {
+                let mut call = Call::new(source, sink, &DtmfPlan::default());
+                call.silence(100);
+                let mut audio = tone(code, level, ms as usize);
+                audio.resize(audio.len().next_multiple_of(160), 0);
+                call.audio(&audio);
+                call.silence(200);
+                let name = format!("{source:?} to {sink:?}: digit {code} at -{level} dBm0 for {ms} ms");
+                assert_eq!(call.events(), [], "{name}");
+                matches(&found(rate, &call.heard()), code, level, ms, &name);
+            }
+        }
     }
 }
 
@@ -201,7 +226,7 @@ fn events_become_tones() {
         ((0, "PCMU"), (9, "G722"), 16_000),
         ((96, "opus"), (8, "PCMA"), 8000),
     ] {
-        for (level, ms) in [(3, 40), (10, 100), (20, 250), (30, 60), (10, 1000)] {
+        for (level, ms) in DIGITS {
             for code in 0..16 {
                 let mut call = Call::new(source, sink, &plan);
                 let lead = if source.1 == "opus" { 0 } else { 100 };
@@ -251,25 +276,25 @@ fn audio_beside_events_is_not_heard_twice() {
 fn tones_become_events_and_leave_no_remnant() {
     let mut worst = f64::NEG_INFINITY;
     for (sink, pt) in [((0, "PCMU"), 0), ((8, "PCMA"), 8), ((9, "G722"), 9)] {
-        for (level, ms) in [(3, 40), (10, 45), (10, 100), (20, 253), (30, 70), (10, 1000)] {
+        for (level, ms) in DIGITS {
             for code in 0..16 {
                 let mut call = Call::new((0, "PCMU"), sink, &to_events());
                 let lead = 3 + usize::from(code) * 8;
-                let digit = tone(code, level, ms);
+                let digit = tone(code, level, ms as usize);
                 let mut audio = vec![0; lead * 8 + 1600];
                 audio.extend(&digit);
                 audio.resize(audio.len() + 4000, 0);
                 audio.truncate(audio.len() / 160 * 160);
                 call.audio(&audio);
                 let name = format!("to {sink:?}: digit {code} at -{level} dBm0 for {ms} ms");
-                matches(&call.events(), code, level, ms as u32, &name);
+                matches(&call.events(), code, level, ms, &name);
                 assert!(call.sequences.windows(2).all(|s| s[1] == s[0] + 1), "{name}: no gap");
                 assert!(call.sent.iter().any(|sent| sent.0 == pt));
                 // All energy that is left, over the duration of the digit.
                 let heard = call.heard();
                 // The smallest value of A-law stands for silence.
                 let heard: Vec<i16> = heard.iter().map(|&s| if s.abs() <= 8 { 0 } else { s }).collect();
-                let energy = power(&heard) * heard.len() as f64 / (ms as f64 * 8.0);
+                let energy = power(&heard) * heard.len() as f64 / (f64::from(ms) * 8.0);
                 let remnant = 10.0 * (energy.max(1e-3) / power(&digit)).log10();
                 worst = worst.max(remnant);
                 assert!(remnant <= -40.0, "{name}: {remnant:.1} dB");
