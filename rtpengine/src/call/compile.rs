@@ -181,6 +181,7 @@ fn streams(
             signalling_host: media.signalling_host,
             known_peer: state.learned.filter(usable),
             answered: is_answered,
+            described: remote.is_some(),
             learning: media.learning,
             learning_epoch: state.learning_epoch,
             strict_source: media.strict_source,

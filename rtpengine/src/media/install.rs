@@ -132,7 +132,7 @@ impl Worker {
     /// Tells the stream of a party's RTCP from where its RTP comes.
     pub(super) fn tell_companion(&mut self, slot: u32) {
         let Some(stream) = self.streams.get(slot) else { return };
-        let (call, host) = (stream.call, stream.learner.source().map(|source| source.ip()));
+        let (call, host) = (stream.call, stream.learner.host());
         if let Some(host) = host
             && let Some(rtcp) = self.rtcp_slot(call, slot).filter(|rtcp| *rtcp != slot)
             && let Some(rtcp) = self.streams.get_mut(rtcp)

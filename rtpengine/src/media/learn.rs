@@ -56,6 +56,8 @@ pub struct PeerRules {
     pub known: Option<SocketAddr>,
     /// The other side has answered. Before, nobody is listened to for whom nothing speaks.
     pub answered: bool,
+    /// The party has described its media. Before, it may be heard (early media), but nobody is sent anything for whom nothing speaks.
+    pub described: bool,
     pub strict_source: bool,
     pub media_handover: bool,
     pub epoch: u32,
@@ -70,6 +72,7 @@ impl PeerRules {
             signalling_host: None,
             known: None,
             answered: true,
+            described: true,
             strict_source: false,
             media_handover: false,
             epoch: 0,
@@ -151,7 +154,12 @@ struct Trial {
     next: u16,
     count: u8,
     since: Instant,
+    newest: Instant,
 }
+
+/// Several at a time: a stranger's packets must not keep the party from having two in a row. The one that was quiet for longest makes
+/// way.
+type Trials = [Option<Trial>; 4];
 
 /// The peer of one stream.
 #[derive(Clone, Debug)]
@@ -163,7 +171,8 @@ pub struct Learner {
     rules: PeerRules,
     /// Where the party's RTP comes from, if this is its RTCP.
     companion: Option<IpAddr>,
-    trial: Option<Trial>,
+    /// Sources on trial; nothing while nobody is.
+    trials: Option<Box<Trials>>,
     moved_at: Option<Instant>,
     /// In the `Fixed` phase a packet was accepted.
     heard: bool,
@@ -181,7 +190,7 @@ impl Learner {
             phase,
             rules,
             companion: None,
-            trial: None,
+            trials: None,
             moved_at: None,
             heard: false,
         }
@@ -220,6 +229,14 @@ impl Learner {
             Phase::Candidate { source, .. } => Some(source),
             Phase::Confirmed { .. } => self.peer,
             Phase::Fixed | Phase::Open | Phase::Delay { .. } => None,
+        }
+    }
+
+    /// The host that the party sends from. A stranger, who is heard for want of a better source, says nothing about it.
+    pub fn host(&self) -> Option<IpAddr> {
+        match self.phase {
+            Phase::Candidate { rank: Rank::Stranger, .. } => None,
+            _ => self.source().map(|source| source.ip()),
         }
     }
 
@@ -371,7 +388,7 @@ impl Learner {
             return Verdict::WrongSource;
         }
         // The party goes on elsewhere, and nothing more comes from where it was.
-        let since = self.trial.filter(|trial| trial.source == source).map(|trial| trial.since);
+        let since = self.trial(source).map(|trial| trial.since);
         let is_alone = since.is_some_and(|since| silence >= MOVED_SILENCE.max(now - since));
         if !self.passes_trial(now, source, evidence) || !is_alone {
             return Verdict::Unproven;
@@ -441,17 +458,28 @@ impl Learner {
     fn passes_trial(&mut self, now: Instant, source: SocketAddr, evidence: Evidence) -> bool {
         let (ssrc, sequence_number) = match evidence {
             Evidence::Rtp { ssrc, sequence_number, expected: true, .. } => (ssrc, sequence_number),
-            Evidence::Datagram => (0, self.trial.map_or(0, |trial| trial.next)),
+            Evidence::Datagram => (0, self.trial(source).map_or(0, |trial| trial.next)),
             Evidence::Rtp { .. } | Evidence::Rtcp | Evidence::Authentic { .. } => return false,
         };
-        let trial = match self.trial {
-            Some(trial) if trial.source == source && (trial.ssrc, trial.next) == (ssrc, sequence_number) => {
-                Trial { next: sequence_number.wrapping_add(1), count: trial.count.saturating_add(1), ..trial }
+        let next = sequence_number.wrapping_add(1);
+        let trial = match self.trial(source) {
+            Some(trial) if (trial.ssrc, trial.next) == (ssrc, sequence_number) => {
+                Trial { next, count: trial.count.saturating_add(1), newest: now, ..*trial }
             }
-            _ => Trial { source, ssrc, next: sequence_number.wrapping_add(1), count: 1, since: now },
+            _ => Trial { source, ssrc, next, count: 1, since: now, newest: now },
         };
-        self.trial = Some(trial);
+        let trials = self.trials.get_or_insert_default();
+        let place = trials.iter_mut().min_by_key(|place| match place {
+            Some(other) if other.source == source => (0, None),
+            None => (1, None),
+            Some(other) => (2, Some(other.newest)),
+        });
+        place.into_iter().for_each(|place| *place = Some(trial));
         trial.count >= PROBATION
+    }
+
+    fn trial(&self, source: SocketAddr) -> Option<&Trial> {
+        self.trials.as_ref()?.iter().flatten().find(|trial| trial.source == source)
     }
 
     fn has_moved_within(&self, now: Instant, pause: Duration) -> bool {
@@ -459,7 +487,7 @@ impl Learner {
     }
 
     fn confirm(&mut self, source: SocketAddr, rank: Rank) -> Verdict {
-        (self.peer, self.settled, self.trial) = (Some(source), Some(source), None);
+        (self.peer, self.settled, self.trials) = (Some(source), Some(source), None);
         self.phase = Phase::Confirmed { rank };
         Verdict::Changed
     }
@@ -474,6 +502,7 @@ impl Learner {
             Some(signalled) if signalled.ip() == source.ip() => Rank::SameHost,
             _ if signalling_host == host || self.companion == host => Rank::KnownHost,
             Some(signalled) if !may_be_behind_nat(signalled.ip(), source.ip()) => Rank::Stranger,
+            None if !self.rules.described => Rank::Stranger,
             _ => Rank::BehindNat,
         }
     }

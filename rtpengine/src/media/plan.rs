@@ -60,6 +60,8 @@ pub struct StreamPlan {
     pub known_peer: Option<SocketAddr>,
     /// The other side has described itself, so that the party may send.
     pub answered: bool,
+    /// The party's own description is known.
+    pub described: bool,
     pub learning: EndpointLearning,
     /// Learning starts anew whenever this number differs from the one of the previous plan.
     pub learning_epoch: u32,
@@ -123,6 +125,7 @@ impl StreamPlan {
             signalling_host: None,
             known_peer: None,
             answered: true,
+            described: true,
             learning: EndpointLearning::Heuristic,
             learning_epoch: 0,
             strict_source: false,

@@ -300,6 +300,7 @@ fn rules(plan: &StreamPlan, ice: Option<&StreamIce>) -> PeerRules {
         signalling_host: plan.signalling_host,
         known: plan.known_peer,
         answered: plan.answered,
+        described: plan.described,
         strict_source: plan.strict_source,
         media_handover: plan.media_handover,
         epoch: plan.learning_epoch,

@@ -158,7 +158,7 @@ impl Bench {
         streams[BUNDLED].hidden_extensions = [5, 6].into_iter().collect();
         streams[GENERATING].generates_rtcp = true;
         streams[GENERATING].feedback = false;
-        CallPlan { key: CallKey(self.calls), streams, edges: self.edges(choice), tap: None }
+        CallPlan { key: CallKey(self.calls), streams, edges: self.edges(choice), gateways: Vec::new(), tap: None }
     }
 
     fn edges(&self, choice: u8) -> Vec<EdgePlan> {
@@ -315,8 +315,8 @@ impl Bench {
                 media |= datagram.first().is_some_and(|first| *first >= 64);
             });
             assert!(lenient || !media && returned <= sent, "the stranger is sent something");
-            self.parties.iter().for_each(|party| drain(party, |_| ()));
         }
+        self.parties.iter().for_each(|party| drain(party, |_| ()));
         self.worker.remove(plan.key);
         self.worker.turn(Duration::ZERO);
     }

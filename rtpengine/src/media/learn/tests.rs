@@ -34,8 +34,9 @@ struct Flags {
     strict: bool,
     handover: bool,
     unanswered: bool,
+    undescribed: bool,
 }
-const PLAIN: Flags = Flags { strict: false, handover: false, unanswered: false };
+const PLAIN: Flags = Flags { strict: false, handover: false, unanswered: false, undescribed: false };
 const STRICT: Flags = Flags { strict: true, ..PLAIN };
 const HANDOVER: Flags = Flags { handover: true, ..PLAIN };
 
@@ -194,6 +195,18 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "strangers between its packets do not keep a party out",
+        Heuristic,
+        PRIVATE,
+        PLAIN,
+        &[
+            (0, STRANGER, Rtp(1, 1), Unproven, PRIVATE),
+            (1, OTHER_STRANGER, Rtp(2, 7), Unproven, PRIVATE),
+            (2, OTHER_STRANGER, Rtp(3, 7), Unproven, PRIVATE),
+            (20, STRANGER, Rtp(1, 2), Changed, STRANGER),
+        ],
+    ),
+    (
         "nobody is believed without evidence before the other side has answered",
         Heuristic,
         PRIVATE,
@@ -210,6 +223,13 @@ const CASES: &[Case] = &[
         NONE,
         PLAIN,
         &[(0, STRANGER, Rtp(1, 1), Unproven, NONE), (20, STRANGER, Rtp(1, 2), Changed, STRANGER)],
+    ),
+    (
+        "before it is described a party is heard, but nothing is sent there",
+        Heuristic,
+        NONE,
+        Flags { undescribed: true, ..PLAIN },
+        &[(0, STRANGER, Rtp(1, 1), Unproven, NONE), (20, STRANGER, Rtp(1, 2), Changed, NONE)],
     ),
     (
         "datagrams without numbers are counted",
@@ -294,6 +314,7 @@ fn modes_learn_as_documented() {
             signalling_host: SIGNALLING.parse().ok().map(|address: SocketAddr| address.ip()),
             known: None,
             answered: !flags.unanswered,
+            described: !flags.undescribed,
             strict_source: flags.strict,
             media_handover: flags.handover,
             epoch: 0,
@@ -335,6 +356,7 @@ fn rules(mode: EndpointLearning) -> PeerRules {
         signalling_host: None,
         known: None,
         answered: true,
+        described: true,
         strict_source: false,
         media_handover: false,
         epoch: 1,
@@ -363,6 +385,18 @@ fn what_another_stream_had_learned_is_as_good_as_signalled() {
     assert_eq!(learner.rank(known.unwrap()), Rank::Exact);
     let verdict = learner.observe(Instant::now(), OTHER_STRANGER.parse().unwrap(), || evidence(Rtp(1, 1)));
     assert_eq!(verdict, Unproven);
+}
+
+#[test]
+fn stranger_who_is_heard_says_nothing_about_the_party_s_host() {
+    let mut learner = Learner::new(PeerRules { signalled: SIGNALLED.parse().ok(), ..rules(Heuristic) });
+    let (now, stranger) = (Instant::now(), STRANGER.parse::<SocketAddr>().unwrap());
+    learner.observe(now, stranger, || evidence(Rtp(1, 1)));
+    assert_eq!(learner.observe(now, stranger, || evidence(Rtp(1, 2))), Changed);
+    assert_eq!((learner.source(), learner.host()), (Some(stranger), None));
+    let party = SIGNALLED.parse::<SocketAddr>().unwrap();
+    assert_eq!(learner.observe(now, party, || evidence(Rtp(2, 1))), Changed);
+    assert_eq!(learner.host(), Some(party.ip()));
 }
 
 #[test]
