@@ -139,6 +139,53 @@ pub fn hide(packet: &mut [u8], ids: &Ids) -> bool {
     hidden
 }
 
+/// Puts an element into the packet in `buffer[..length]`, in place of those with the same identifier, behind all others. Returns the new
+/// length, at most 8 octets more than the data. `None`, and nothing has changed: there is no room, the packet has an extension of another
+/// form, or the element does not fit the form.
+pub fn set(buffer: &mut [u8], length: usize, id: u8, data: &[u8]) -> Option<usize> {
+    let packet = buffer.get(..length)?;
+    let first = *packet.first()?;
+    let header = 12 + 4 * usize::from(first & 0x0f);
+    if packet.len() < header {
+        return None;
+    }
+    let has_one = first & 0x10 != 0;
+    let short = (1..=14).contains(&id) && (1..=16).contains(&data.len());
+    let (at, form) = match Elements::find(packet) {
+        Some(elements) => (elements.end, elements.form),
+        None if has_one => return None,
+        None => (header, if short { Form::OneByte } else { Form::TwoByte }),
+    };
+    let (title, title_length) = match form {
+        Form::OneByte if !short => return None,
+        Form::OneByte => ([id << 4 | u8::try_from(data.len() - 1).ok()?, 0], 1),
+        Form::TwoByte if id == 0 => return None,
+        Form::TwoByte => ([id, u8::try_from(data.len()).ok()?], 2),
+    };
+    let element = (title_length + data.len()).next_multiple_of(4);
+    let begin = if has_one { at } else { at + 4 };
+    let words = u16::try_from((begin + element - header - 4) / 4).ok()?;
+    let grown = length + (begin - at) + element;
+    if grown > buffer.len() {
+        return None;
+    }
+    hide(buffer.get_mut(..length)?, &[id].into_iter().collect());
+    buffer.copy_within(at..length, begin + element);
+    if !has_one {
+        buffer[0] |= 0x10;
+        buffer[header..header + 2].copy_from_slice(match form {
+            Form::OneByte => &[0xbe, 0xde],
+            Form::TwoByte => &[0x10, 0x00],
+        });
+    }
+    buffer[header + 2..header + 4].copy_from_slice(&words.to_be_bytes());
+    let block = &mut buffer[begin..begin + element];
+    block.fill(0);
+    block[..title_length].copy_from_slice(&title[..title_length]);
+    block[title_length..title_length + data.len()].copy_from_slice(data);
+    Some(grown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +237,66 @@ mod tests {
         assert!(!hide(&mut changed, &ids), "there is none any more");
     }
 
+    #[test]
+    fn element_is_added_in_the_form_that_there_is() {
+        let mut bare = vec![0x81, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0xcc, 0xcc, 0xcc, 0xcc];
+        bare.extend([0xd5; 20]);
+        // (name, before, identifier, data, after)
+        let cases: &[(&str, Vec<u8>, u8, &[u8], Option<Vec<u8>>)] = &[
+            ("none yet", bare.clone(), 3, b"a", Some(packet(1, [0xbe, 0xde], &[0x30, b'a']))),
+            ("none yet, high id", bare.clone(), 20, b"a", Some(packet(1, [0x10, 0], &[20, 1, b'a']))),
+            (
+                "behind others",
+                packet(1, [0xbe, 0xde], &[0x20, 9]),
+                3,
+                b"mid",
+                Some(packet(1, [0xbe, 0xde], &[0x20, 9, 0, 0, 0x32, b'm', b'i', b'd'])),
+            ),
+            (
+                "in place of another one",
+                packet(0, [0xbe, 0xde], &[0x32, 1, 2, 3, 0x20, 9]),
+                3,
+                b"x",
+                Some(packet(0, [0xbe, 0xde], &[0, 0, 0, 0, 0x20, 9, 0, 0, 0x30, b'x', 0, 0])),
+            ),
+            (
+                "two-byte",
+                packet(0, [0x10, 7], &[200, 1, 5]),
+                3,
+                b"x",
+                Some(packet(0, [0x10, 7], &[200, 1, 5, 0, 3, 1, b'x', 0])),
+            ),
+            ("high id, short form", packet(0, [0xbe, 0xde], &[0x20, 9]), 20, b"x", None),
+            ("other profile", packet(0, [1, 2], &[0x20, 9]), 3, b"x", None),
+            ("too short", vec![0x8f; 12], 3, b"x", None),
+        ];
+        for (name, before, id, data, after) in cases {
+            let mut buffer = before.clone();
+            buffer.resize(before.len() + 24, 0);
+            let length = set(&mut buffer, before.len(), *id, data);
+            assert_eq!(length.map(|length| &buffer[..length]), after.as_deref(), "{name}");
+            let mut full = before.clone();
+            assert_eq!(set(&mut full, before.len(), *id, data), None, "{name}: no room");
+            assert_eq!(&full, before, "{name}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_was_set_is_found_in_any_packet(mut octets: Vec<u8>, id in 1..=14u8, data in proptest::collection::vec(0..255u8, 1..17)) {
+            if let Some(first) = octets.first_mut() {
+                *first = 0x80 | *first & 0x1f;
+            }
+            let length = octets.len();
+            octets.resize(length + 24, 0);
+            let before = octets.clone();
+            match set(&mut octets, length, id, &data) {
+                // Behind an end mark nobody looks.
+                Some(longer) => assert!(longer > length && find(&octets[..longer], id).is_none_or(|found| found == data)),
+                None => assert_eq!(octets, before),
+            }
+        }
+
         #[test]
         fn any_octets_are_walked_to_an_end(mut octets: Vec<u8>, extended: bool) {
             if let (true, Some(first)) = (extended, octets.first_mut()) {

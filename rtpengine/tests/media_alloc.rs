@@ -121,6 +121,16 @@ impl Party {
     }
 
     fn expect(&self, rtp: &[u8], report: &[u8]) {
+        // A party whose sections share a port is told which one a packet is for.
+        let mut with_mid = rtp.to_vec();
+        let rtp = match &self.streams[0].bundle {
+            None => rtp,
+            Some(_) => {
+                with_mid.resize(rtp.len() + 24, 0);
+                let length = codec::header_extension::set(&mut with_mid, rtp.len(), 4, b"m0").unwrap();
+                &with_mid[..length]
+            }
+        };
         for (socket, expected) in [(&self.rtp, rtp), (&self.rtcp, report)] {
             let mut buffer = [0; 2048];
             let length = socket.recv(&mut buffer).unwrap();

@@ -73,3 +73,45 @@ fn packets_of_bundled_sections_find_their_section_and_back() {
     let query = relay.ng.ok(json!({"command": "query", "call-id": "bundle"}));
     assert_eq!(query["totals"]["RTP"]["packets"], 42, "each packet counts once: {query}");
 }
+
+#[test]
+fn a_bundled_party_is_told_which_section_a_packet_is_for() {
+    const MID: &str = "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n";
+    let relay = Relay::start(&[]);
+    let browser = Party::new("127.0.0.1");
+    let mut phones = [Party::new("127.0.0.1"), Party::new("127.0.0.1")];
+    // Two sections that nothing but the mid tells apart.
+    let alike = |session: &str, ports: [SocketAddr; 2], mids: [&str; 2]| {
+        let sections = ports
+            .iter()
+            .zip(mids)
+            .map(|(at, mid)| format!("m=audio {} RTP/AVP 0\r\na=rtcp-mux\r\n{mid}", at.port()));
+        let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
+        format!("{head}{session}{}", sections.collect::<String>())
+    };
+    let mids = ["0", "video"].map(|mid| format!("a=mid:{mid}\r\n{MID}"));
+    let offer = alike("a=group:BUNDLE 0 video\r\n", [browser.local(); 2], [&mids[0], &mids[1]]);
+    let offered = relay.ng.ok(
+        json!({"command": "offer", "call-id": "mid", "from-tag": "a", "bundle": ["accept"], "sdp": offer}),
+    );
+    let answer = alike("", [phones[0].local(), phones[1].local()], ["", ""]);
+    let answered = relay
+        .ng
+        .ok(json!({"command": "answer", "call-id": "mid", "from-tag": "a", "to-tag": "b", "sdp": answer}));
+    assert!(answered["sdp"].as_str().is_some_and(|sdp| sdp.contains(MID.trim_end())), "{answered}");
+    browser.rtp.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+    for (phone, at) in phones.iter_mut().zip(ports(&offered)) {
+        phone.remote = Some(at);
+    }
+    for _ in 0..3 {
+        for (phone, mid) in phones.iter_mut().zip(["0", "video"]) {
+            let sent = phone.next_packet(0, &[0x2a; 160], 160);
+            phone.send(&sent);
+            let mut buffer = [0; 2048];
+            let length = browser.rtp.recv(&mut buffer).expect("a packet");
+            let got = codec::header_extension::find(&buffer[..length], 4);
+            assert_eq!(got.map(String::from_utf8_lossy).as_deref(), Some(mid));
+            assert!(buffer[..length].ends_with(&sent.payload) && buffer[1..12] == sent.to_octets()[1..12]);
+        }
+    }
+}

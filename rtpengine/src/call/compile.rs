@@ -406,6 +406,7 @@ fn way(
         default,
         by_payload_type,
         section,
+        mid: to.mid.clone().filter(|_| to.bundling.is_shared()),
         ..EdgePlan::new(from.streams[0].id, rtp_to)
     });
     if from.is_rtp() && !from.rtcp_mux.active {

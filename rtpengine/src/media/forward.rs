@@ -212,6 +212,11 @@ fn follow_edge(
         match edge.rtp_to.and_then(|to| streams.get_mut(to)) {
             Some(sink) => {
                 let before = sink.shared.egress.read();
+                if let (Some(mids), Some(mid)) = (&mut sink.mids, &edge.mid) {
+                    for index in set_bits(together) {
+                        mids.note(seen(batch.octets(index)).ssrc, mid);
+                    }
+                }
                 output.send_run(sink, batch, together, accepted, &mut dropped);
                 output.totals.interface(sink.interface).egress.add_growth(&sink.shared.egress, before);
             }
@@ -265,6 +270,7 @@ pub fn transcode(
     let tokens = [streams.token(slot), streams.token(to)];
     let sink = streams.get_mut(to).ok_or(DropReason::NoSink)?;
     let now = output.now.instant;
+    let mid = edge.mid.clone();
     let source = match way {
         Way::Decode(plan) => {
             let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
@@ -273,6 +279,9 @@ pub fn transcode(
         }
         Way::Companion(_) => edge.numbers_of(now, &seen(datagram)).unwrap_or(Err(DropReason::PayloadType))?,
     };
+    if let (Some(mids), Some(mid)) = (&mut sink.mids, &mid) {
+        mids.note(source.ssrc_out, mid);
+    }
     let Source { transcoder, numbering, sent, turn_at, .. } = source;
     transcoder.follow(sink.codec_feedback);
     numbering.received(packet.sequence_number());
@@ -433,9 +442,9 @@ impl Output {
             self.record_egress(sink, datagram);
         }
         let mut datagram = datagram;
-        if sink.secured {
-            datagram = match self.sealed.seal(0, sink.keys(), kind, datagram) {
-                Ok(protected) => protected,
+        if sink.gets_copies() {
+            datagram = match self.prepare(sink, 0, kind, datagram) {
+                Ok(()) => self.sealed.octets(0),
                 Err(reason) => {
                     sink.shared.egress.errors.add(1);
                     return Err(reason);
@@ -475,11 +484,12 @@ impl Output {
                 self.record_egress(sink, batch.octets(index));
             }
         }
-        if sink.secured {
-            together = self.seal_run(sink, batch, together, dropped);
+        let copied = sink.gets_copies();
+        if copied {
+            together = self.prepare_run(sink, batch, together, dropped);
         }
-        let (sealed, secured) = (&self.sealed, sink.secured);
-        let leaving = |index| if secured { sealed.octets(index) } else { batch.octets(index) };
+        let sealed = &self.sealed;
+        let leaving = |index| if copied { sealed.octets(index) } else { batch.octets(index) };
         let failed = match together.count_ones() {
             0 => return,
             1 => {
@@ -502,8 +512,23 @@ impl Output {
         }
     }
 
-    /// Makes protected copies of the datagrams whose bit is set; returns the bits of those that could be protected.
-    fn seal_run(
+    /// Makes the sink's copy of a datagram: with the mid of its section, and protected.
+    fn prepare(
+        &mut self,
+        sink: &mut Stream,
+        index: usize,
+        kind: Kind,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        self.sealed.copy(index, kind, datagram, sink.mids.as_deref())?;
+        if sink.secured {
+            self.sealed.protect(index, kind, sink.keys())?;
+        }
+        Ok(())
+    }
+
+    /// Makes copies of the datagrams whose bit is set; returns the bits of those that can be sent.
+    fn prepare_run(
         &mut self,
         sink: &mut Stream,
         batch: &ReceiveBatch,
@@ -512,8 +537,7 @@ impl Output {
     ) -> u32 {
         let mut ready = together;
         for index in set_bits(together) {
-            let sealed = self.sealed.seal(index, sink.keys(), Kind::Rtp, batch.octets(index));
-            if let Err(reason) = sealed {
+            if let Err(reason) = self.prepare(sink, index, Kind::Rtp, batch.octets(index)) {
                 sink.shared.egress.errors.add(1);
                 dropped[reason as usize] += 1;
                 ready &= !(1 << index);

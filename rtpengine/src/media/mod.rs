@@ -26,6 +26,7 @@ mod install;
 pub mod key_log;
 mod learn;
 mod mailbox;
+mod mid;
 mod mixer;
 mod mos;
 mod numbering;

@@ -283,6 +283,8 @@ pub struct EdgePlan {
     pub by_payload_type: Vec<(u8, Handling)>,
     /// Only packets of this section of a shared stream ([`BundlePlan`]); of others nothing happens, nothing is counted.
     pub section: Option<u8>,
+    /// What the sink calls the section that it gets these packets for, where sections share its port.
+    pub mid: Option<SmolStr>,
     /// What commands ask for beside that.
     pub treatment: Treatment,
     /// What becomes of digits where audio is decoded.
@@ -300,6 +302,7 @@ impl EdgePlan {
             default: Handling::FORWARD,
             by_payload_type: Vec::new(),
             section: None,
+            mid: None,
             treatment: Treatment::default(),
             dtmf: None,
         }

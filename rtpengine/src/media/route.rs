@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use codec::PayloadFormat;
 use codec::graph::{Settings, TranscodePlan};
+use smol_str::SmolStr;
 
 use super::apart::KeyUse;
 use super::filter::Filter;
@@ -31,6 +32,8 @@ pub struct Edge {
     pub rtcp_to: Option<u32>,
     default: Action,
     section: Option<u8>,
+    /// What the sink calls the section that its packets are for.
+    pub mid: Option<SmolStr>,
     /// `None`: all payload types alike.
     table: Option<Box<[Action; 128]>>,
     /// Changes SSRCs of packets that keep their payload; 0 leaves them.
@@ -99,6 +102,7 @@ impl Edge {
             rtcp_to: plan.rtcp_to.and_then(&slot_of),
             default,
             section: plan.section,
+            mid: plan.mid.clone(),
             table,
             ssrc_mask: if is_echo { ssrc_mask(plan.from) } else { 0 },
             // One sink must not get what another one gets, either.

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::mid::MidWriter;
 use super::plan::{DropReason, StreamSecurity};
 use super::receive::{BATCH, DATAGRAM};
 use crate::proto::budget::Budget;
@@ -210,7 +211,7 @@ impl Security {
     }
 }
 
-/// Protected copies of the datagrams of a batch, by their index in it: the batch stays clear for other edges.
+/// Copies of the datagrams of a batch as one sink gets them, by their index in it: the batch stays clear for other edges.
 pub struct Sealed {
     buffers: Box<[[u8; PROTECTED]]>,
     lengths: [usize; BATCH],
@@ -221,18 +222,33 @@ impl Sealed {
         Self { buffers: vec![[0; PROTECTED]; BATCH].into_boxed_slice(), lengths: [0; BATCH] }
     }
 
-    /// Makes the protected copy of a datagram.
-    pub fn seal(
+    /// Takes a copy of a datagram; where sections share the sink's port, an RTP packet says for which it is.
+    pub fn copy(
         &mut self,
         index: usize,
-        security: Option<&mut Security>,
         kind: Kind,
         datagram: &[u8],
+        mids: Option<&MidWriter>,
+    ) -> Result<&[u8], DropReason> {
+        let buffer = &mut self.buffers[index];
+        buffer.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?.copy_from_slice(datagram);
+        let mids = mids.filter(|_| kind == Kind::Rtp);
+        // Room for the tag stays.
+        let length = mids.map_or(datagram.len(), |mids| mids.write(&mut buffer[..DATAGRAM], datagram.len()));
+        self.lengths[index] = length;
+        Ok(&buffer[..length])
+    }
+
+    /// Protects a copy.
+    pub fn protect(
+        &mut self,
+        index: usize,
+        kind: Kind,
+        security: Option<&mut Security>,
     ) -> Result<&[u8], DropReason> {
         let security = security.ok_or(DropReason::NoKey)?;
         let buffer = &mut self.buffers[index];
-        buffer.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?.copy_from_slice(datagram);
-        let length = security.protect(kind, buffer, datagram.len())?;
+        let length = security.protect(kind, buffer, self.lengths[index])?;
         self.lengths[index] = length;
         Ok(&buffer[..length])
     }

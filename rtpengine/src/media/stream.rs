@@ -13,6 +13,7 @@ use super::dtmf::{Detector, EventFormats};
 use super::hold::Holding;
 use super::ice::StreamIce;
 use super::learn::{Learner, PeerRules};
+use super::mid::MidWriter;
 use super::mixer::Mixer;
 use super::own_reports::Generator;
 use super::pierce::Pierce;
@@ -71,6 +72,8 @@ pub struct Stream {
     pub short: Option<Box<ShortPackets>>,
     /// The media sections that share the stream, if several do.
     pub sections: Option<Box<Demultiplexer>>,
+    /// Says to the party of which of these a packet is.
+    pub mids: Option<Box<MidWriter>>,
     pub hidden_extensions: Ids,
     /// Its part of an ICE agent.
     pub ice: Option<Box<StreamIce>>,
@@ -123,6 +126,7 @@ impl Stream {
             pierce: None,
             short: None,
             sections: None,
+            mids: None,
             hidden_extensions: Ids::default(),
             ice: None,
             reports: None,
@@ -194,6 +198,7 @@ impl Stream {
                 Some(sections)
             }
         };
+        self.mids = plan.bundle.as_ref().and_then(MidWriter::new).map(Box::new);
         let before = self.short.take();
         if plan.block_short {
             let mut short = Box::new(ShortPackets::new(&plan.formats));
@@ -214,6 +219,11 @@ impl Stream {
         if self.secured {
             self.security.get_or_insert_default().change(Some(&keys.receive), Some(&keys.send));
         }
+    }
+
+    /// What leaves is not what came to it.
+    pub fn gets_copies(&self) -> bool {
+        self.secured || self.mids.is_some()
     }
 
     /// RTP comes in here and leaves from here.
