@@ -23,6 +23,7 @@ use crate::mix_output::{MixOutput, MixPlace, PlacedAudio, Written};
 use crate::output::{Budget, Finished};
 use crate::recording::{Ending, OutputMedium, OutputState, Party, Pause, Recording, Target};
 use crate::resume::SavedState;
+use crate::rtcp;
 use crate::settings::OutputSettings;
 use crate::ssrc::{DecodedFrame, Frame, Source};
 use crate::timeline::CallTime;
@@ -164,14 +165,14 @@ impl Call {
     pub fn packet(&mut self, stream: u32, octets: &[u8], read_at: Instant) {
         let _entered = self.span.clone().entered();
         if self.shared.forward_to.is_some() {
-            self.packets.packet(octets);
+            self.packets.packet(octets.get(..framing::datagram_octets(octets)).unwrap_or_default());
         }
         if !self.decodes() {
             return;
         }
         let Ok(datagram) = framing::parse(octets) else { return self.invalid_packet() };
         if rtp::is_rtcp(datagram.payload) {
-            return;
+            return self.reports(datagram.payload);
         }
         let Ok(packet) = RtpPacket::parse(datagram.payload) else { return self.invalid_packet() };
         // A metafile of the older kind never says that it is complete.
@@ -184,16 +185,26 @@ impl Call {
             }
             self.sources.insert(ssrc, Source::new(ssrc, stream, None));
         }
-        let arrival = read_at;
+        let arrival = datagram.arrival_us.map_or(read_at, |arrival| self.clock.arrival(arrival, read_at));
         let seen_at = self.clock.unix_seconds(self.clock.at(arrival));
         let Some(source) = self.sources.get_mut(&ssrc) else { return };
         source.saw_packet_at(seen_at);
         source.push(&self.info, packet, arrival, &mut self.decoded);
-        self.write_decoded(ssrc, arrival);
+        self.write_decoded(ssrc, read_at);
+    }
+
+    /// Sender reports tie timestamps to the sender's wall clock.
+    fn reports(&mut self, octets: &[u8]) {
+        for report in rtcp::sender_reports(octets) {
+            if let Some(source) = self.sources.get_mut(&report.ssrc) {
+                source.timeline.sender_report(report.ntp_ns, report.timestamp);
+            }
+        }
     }
 
     /// Does what is due. Call every 100 ms or so.
     pub fn tick(&mut self, now: Instant) {
+        self.clock.follow_wall_clock(now, SystemTime::now());
         self.write_live(now);
         if now.duration_since(self.last_flush) < FLUSH_INTERVAL {
             return;
@@ -299,6 +310,9 @@ impl Call {
             outputs.extend(source.finish(&mut self.recording, ended_at));
         }
         if let Some(mix) = self.mix.take() {
+            for pause in &mut self.recording.pauses {
+                pause.position = mix.seconds_at(self.clock.time_of(pause.from));
+            }
             let mut place = MixPlace {
                 settings: &self.shared.output,
                 budget: &self.shared.budget,
@@ -339,15 +353,13 @@ impl Call {
 
     /// Recording was switched off or on again.
     fn paused(&mut self) {
-        let now = Instant::now();
-        let time = unix_seconds(SystemTime::now());
+        let time = self.clock.unix_seconds(self.clock.at(Instant::now()));
         let count = self.recording.pauses.len();
         let open = self.recording.pauses.last_mut().filter(|pause| pause.to.is_none());
         match (self.info.recording, open) {
             (true, Some(pause)) => pause.to = Some(time),
             (false, None) if count < MAX_PAUSES => {
-                let position = self.mix.as_ref().and_then(|mix| mix.seconds_at(self.clock.at(now)));
-                self.recording.pauses.push(Pause { from: time, to: None, position });
+                self.recording.pauses.push(Pause { from: time, to: None, position: None });
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use media_store::sink::database::OutputKind;
 
 use crate::config::MixInput;
-use crate::convert::Converter;
+use crate::feed::Feed;
 use crate::metadata::{CallInfo, Stream};
 use crate::mix::Mixer;
 use crate::output::{AudioFormat, Budget, Contents, Finished, OutputFile};
@@ -83,18 +83,6 @@ pub struct MixOutput {
     ends: VecDeque<(CallTime, i64)>,
 }
 
-/// How one source gets to its input.
-#[derive(Default)]
-pub struct Feed {
-    converter: Option<Converter>,
-    /// Position of the next converted frame.
-    next: i64,
-    /// Position where the next frame is expected before conversion delay.
-    expected: i64,
-    converted: Vec<i16>,
-    refused: bool,
-}
-
 impl MixOutput {
     /// A mix whose format follows from its first source.
     pub fn new(settings: &OutputSettings, first: AudioFormat) -> Self {
@@ -160,10 +148,10 @@ impl MixOutput {
         now: CallTime,
         audio: PlacedAudio<'_>,
     ) {
-        let Some(input) = self.input_of(ssrc, stream, now, feed.refused) else {
-            if !feed.refused {
+        let Some(input) = self.input_of(ssrc, stream, now, feed.is_refused) else {
+            if !feed.is_refused {
                 tracing::warn!(ssrc, "received samples for old re-used input channel");
-                feed.refused = true;
+                feed.is_refused = true;
             }
             return;
         };
@@ -263,7 +251,8 @@ impl MixOutput {
 
     /// Seconds from the beginning of the file, if there is one.
     pub fn seconds_at(&self, time: CallTime) -> Option<f64> {
-        let frames = place(time, self.mixer.sample_rate()) - self.origin?;
+        let origin = self.origin.or_else(|| self.mixer.first())?;
+        let frames = place(time, self.mixer.sample_rate()) - origin;
         Some(frames.max(0) as f64 / f64::from(self.mixer.sample_rate()))
     }
 
@@ -358,47 +347,8 @@ impl MixOutput {
     }
 }
 
-impl Feed {
-    fn push(&mut self, mixer: &mut Mixer, input: usize, audio: PlacedAudio<'_>) {
-        let to = AudioFormat { sample_rate: mixer.sample_rate(), channels: mixer.input_channels() as u16 };
-        let position = place(audio.time, to.sample_rate);
-        let step = position - self.expected;
-        let tolerance = i64::from(to.sample_rate) / 200;
-        let continues = self.converter.as_ref().is_some_and(|converter| converter.from() == audio.format);
-        if !continues || step.abs() > tolerance {
-            self.flush(mixer, input);
-            self.converter = Some(Converter::new(audio.format, to));
-            self.next = position;
-        } else if step.abs() > 1 {
-            // The timeline follows the drift of a clock in steps of a few samples.
-            self.next += step;
-        }
-        let frames = audio.samples.len() as i64 / i64::from(audio.format.channels.max(1));
-        let advance = frames * i64::from(to.sample_rate) / i64::from(audio.format.sample_rate.max(1));
-        self.expected = if step.abs() > 1 { position + advance } else { self.expected + advance };
-        self.converted.clear();
-        if let Some(converter) = &mut self.converter {
-            converter.convert(audio.samples, &mut self.converted);
-        }
-        self.give(mixer, input);
-    }
-
-    fn flush(&mut self, mixer: &mut Mixer, input: usize) {
-        self.converted.clear();
-        if let Some(mut converter) = self.converter.take() {
-            converter.flush(&mut self.converted);
-        }
-        self.give(mixer, input);
-    }
-
-    fn give(&mut self, mixer: &mut Mixer, input: usize) {
-        mixer.push(input, self.next, &self.converted);
-        self.next += (self.converted.len() / mixer.input_channels()) as i64;
-    }
-}
-
 /// Frames from the zero of the call's clock.
-fn place(time: CallTime, sample_rate: u32) -> i64 {
+pub fn place(time: CallTime, sample_rate: u32) -> i64 {
     let frames =
         (i128::from(time) * i128::from(sample_rate) + i128::from(SECOND / 2)).div_euclid(SECOND.into());
     i64::try_from(frames).unwrap_or(0)

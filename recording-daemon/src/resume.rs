@@ -75,6 +75,9 @@ pub struct AnchorState {
     pub clock_rate: u32,
     /// Its place on the clock of the call, in nanoseconds.
     pub time: i64,
+    /// How much longer than it should be a tick is, in parts per thousand million.
+    #[serde(default)]
+    pub drift_ppb: i64,
 }
 
 /// Where the state of a recording is kept.

@@ -9,9 +9,9 @@ use codec::{Decoder, PayloadFormat};
 use media_store::sink::database::OutputKind;
 
 use crate::convert::Converter;
+use crate::feed::Feed;
 use crate::forward::SourcePcm;
 use crate::metadata::CallInfo;
-use crate::mix_output::Feed;
 use crate::output::{AudioFormat, Budget, Contents, Finished, OutputFile};
 use crate::recording::{Recording, SourceReport};
 use crate::resume::{AnchorState, SingleState};
@@ -246,6 +246,7 @@ impl Source {
             timestamp: anchor.timestamp,
             clock_rate: anchor.clock_rate,
             time: anchor.time,
+            drift_ppb: anchor.drift_ppb,
         });
         (single, anchor)
     }

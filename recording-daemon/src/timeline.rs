@@ -8,9 +8,13 @@
 //! Learning ──(300 ms of arrivals)──▶ Anchored ──(timestamp jump > 5 s, clock rate change, place ≠ arrival)──▶ Learning
 //! ```
 //!
-//! While anchored, the least delay of each [`DRIFT_WINDOW`] shows the drift of the sender's clock, which is followed slowly.
+//! While anchored, [`Drift`] follows the sender's clock, so that the legs of a call stay together for hours.
+
+mod drift;
 
 use std::collections::VecDeque;
+
+use drift::Drift;
 
 /// Nanoseconds on the clock of a call.
 pub type CallTime = i64;
@@ -29,14 +33,7 @@ const MAX_EARLY: i64 = 100 * MILLISECOND;
 /// Packets that come this much after their place may show it too.
 const MAX_LATE: i64 = 500 * MILLISECOND;
 /// Differences below this are jitter, not another place.
-const SAME_PLACE: i64 = 40 * MILLISECOND;
-/// How long the least delay is observed for drift.
-const DRIFT_WINDOW: i64 = 2 * SECOND;
-/// Drift below this is not corrected. Packets that are exposed in user space reach us in batches of 10 ms, so that the least
-/// delay wanders by as much without any drift; a correction costs a few samples of the audio and must not be made for that.
-const DRIFT_TOLERANCE: i64 = 14 * MILLISECOND;
-/// Correction for each frame at most.
-const MAX_SLEW: i64 = MILLISECOND / 4;
+const SAME_PLACE: i64 = 20 * MILLISECOND;
 
 /// Ties RTP timestamps to the clock of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +42,19 @@ pub struct Anchor {
     pub timestamp: u32,
     /// the clock rate it counts in,
     pub clock_rate: u32,
-    /// and its place.
+    /// its place,
     pub time: CallTime,
+    /// and how much longer than it should be a tick is, in parts per thousand million.
+    pub drift_ppb: i64,
 }
 
 impl Anchor {
     /// The place of a timestamp within 2³¹ of the anchor's.
     pub fn place(&self, timestamp: u32) -> CallTime {
         let ticks = i64::from(timestamp.wrapping_sub(self.timestamp).cast_signed());
-        self.time + ticks_to_nanoseconds(ticks, self.clock_rate)
+        let nominal = ticks_to_nanoseconds(ticks, self.clock_rate);
+        let drift = i128::from(nominal) * i128::from(self.drift_ppb) / 1_000_000_000;
+        self.time.saturating_add(nominal).saturating_add(i64::try_from(drift).unwrap_or(0))
     }
 }
 
@@ -64,9 +65,9 @@ pub struct Timeline<F> {
     learning: Option<Learning>,
     held: VecDeque<(u32, F)>,
     last_timestamp: u32,
-    least_delay: i64,
-    window_end: CallTime,
-    slew: i64,
+    /// A frame was placed since the beginning or the interruption.
+    is_running: bool,
+    drift: Drift,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +85,8 @@ impl<F> Timeline<F> {
             learning: None,
             held: VecDeque::new(),
             last_timestamp: anchor.map_or(0, |anchor| anchor.timestamp),
-            least_delay: i64::MAX,
-            window_end: i64::MAX,
-            slew: 0,
+            is_running: false,
+            drift: Drift::new(anchor.map_or(0, |anchor| anchor.drift_ppb)),
         }
     }
 
@@ -110,37 +110,45 @@ impl<F> Timeline<F> {
             }
         } else {
             let fits = self.anchor.filter(|anchor| {
-                let delay = arrival - anchor.place(timestamp);
+                let delay = arrival.saturating_sub(anchor.place(timestamp));
                 anchor.clock_rate == clock_rate && (-MAX_EARLY..=MAX_LATE).contains(&delay)
             });
             // A resumed anchor is far from the first timestamp, that is no jump.
-            if fits.is_none() || (jumped && self.window_end != i64::MAX) {
+            if fits.is_none() || (jumped && self.is_running) {
                 self.learn(timestamp, clock_rate, arrival);
             }
         }
         if let Some(learning) = &mut self.learning {
-            let late = arrival - learning.anchor.place(timestamp);
-            learning.anchor.time += late.min(0);
+            let late = arrival.saturating_sub(learning.anchor.place(timestamp));
+            learning.anchor.time = learning.anchor.time.saturating_add(late.min(0));
             let since = learning.since;
             self.held.push_back((timestamp, frame));
-            if arrival - since >= LEARNING || self.held.len() >= MAX_HELD {
+            if arrival.saturating_sub(since) >= LEARNING || self.held.len() >= MAX_HELD {
                 self.settle(out);
             }
             return;
         }
         if let Some(anchor) = &mut self.anchor {
-            let step = self.slew.clamp(-MAX_SLEW, MAX_SLEW);
-            self.slew -= step;
-            *anchor = Anchor { timestamp, time: anchor.place(timestamp) + step, clock_rate };
-            out.push((anchor.time, frame));
-            let delay = arrival - anchor.time;
-            self.follow_drift(delay, arrival);
+            let place = anchor.place(timestamp);
+            let time = place.saturating_add(self.drift.step());
+            self.drift.observe(arrival.saturating_sub(time), arrival);
+            *anchor = Anchor { timestamp, time, clock_rate, drift_ppb: self.drift.ppb() };
+            self.is_running = true;
+            out.push((time, frame));
+        }
+    }
+
+    /// Takes note of what the sender says about its clocks.
+    pub fn sender_report(&mut self, ntp_ns: i64, timestamp: u32) {
+        if let Some(anchor) = &mut self.anchor {
+            self.drift.sender_report(ntp_ns, timestamp, anchor.clock_rate);
+            anchor.drift_ppb = self.drift.ppb();
         }
     }
 
     /// Releases held frames when the time for learning is over. Call now and then, also when nothing arrives.
     pub fn poll(&mut self, now: CallTime, out: &mut Vec<(CallTime, F)>) {
-        if self.learning.is_some_and(|learning| now - learning.since >= LEARNING) {
+        if self.learning.is_some_and(|learning| now.saturating_sub(learning.since) >= LEARNING) {
             self.settle(out);
         }
     }
@@ -156,7 +164,7 @@ impl<F> Timeline<F> {
     }
 
     fn learn(&mut self, timestamp: u32, clock_rate: u32, arrival: CallTime) {
-        let anchor = Anchor { timestamp, clock_rate, time: arrival };
+        let anchor = Anchor { timestamp, clock_rate, time: arrival, drift_ppb: self.drift.ppb() };
         self.learning = Some(Learning { since: arrival, anchor });
     }
 
@@ -165,32 +173,18 @@ impl<F> Timeline<F> {
         let mut found = learning.anchor;
         if let Some(known) = self.anchor.filter(|known| known.clock_rate == found.clock_rate) {
             let place = known.place(found.timestamp);
-            if (place - found.time).abs() < SAME_PLACE {
+            if place.saturating_sub(found.time).saturating_abs() < SAME_PLACE {
                 found.time = place;
             }
         }
         for (timestamp, frame) in self.held.drain(..) {
             out.push((found.place(timestamp), frame));
         }
-        self.anchor = Some(found);
-        self.slew = 0;
-        self.least_delay = i64::MAX;
-        self.window_end = i64::MIN;
-    }
-
-    fn follow_drift(&mut self, delay: i64, arrival: CallTime) {
-        if self.window_end == i64::MIN || self.window_end == i64::MAX {
-            self.window_end = arrival + DRIFT_WINDOW;
-        }
-        self.least_delay = self.least_delay.min(delay);
-        if arrival < self.window_end {
-            return;
-        }
-        if self.least_delay.abs() > DRIFT_TOLERANCE {
-            self.slew = self.least_delay;
-        }
-        self.least_delay = i64::MAX;
-        self.window_end = arrival + DRIFT_WINDOW;
+        // From the newest timestamp on, so that the distance never becomes too long.
+        let time = found.place(self.last_timestamp);
+        self.anchor = Some(Anchor { timestamp: self.last_timestamp, time, ..found });
+        self.is_running = true;
+        self.drift.begin();
     }
 }
 
@@ -279,40 +273,55 @@ mod tests {
     }
 
     #[test]
-    fn batches_of_a_reader_that_polls_move_nothing() {
-        // Polled every 10 ms by a clock that beats slowly against that of the sender.
-        let frames = steady(3000, 0).map(|(n, ts, at)| {
-            let period = 10 * MILLISECOND + 700;
-            (n, ts, (at + period - 1) / period * period)
-        });
+    fn jitter_of_a_right_clock_moves_nothing() {
+        let frames =
+            steady(3000, 0).map(|(n, ts, at)| (n, ts, at + i64::from(n * 7919 % 37) * MILLISECOND / 2));
         let placed = places(frames);
-        assert!(
-            placed.iter().all(|(n, at)| (at - placed[0].1) == i64::from(*n) * 20),
-            "frames lie side by side"
-        );
+        let first = placed[0].1;
+        assert!(placed.iter().all(|(n, at)| (at - first) == i64::from(*n) * 20), "frames lie side by side");
+    }
+
+    /// Places in microseconds against the truth, of a sender whose clock is off; arrivals jitter.
+    fn worst_error(parts_per_million: i64, frames: u32, from: u32, jitter: i64) -> i64 {
+        let mut timeline = Timeline::new(None);
+        let mut out = Vec::new();
+        let truth = |n: u32| i64::from(n) * FRAME + i64::from(n) * FRAME / 1_000_000 * parts_per_million;
+        for n in 0..frames {
+            let arrival = truth(n) + i64::from(n.wrapping_mul(7919) % 41) * jitter / 40;
+            timeline.push(n.wrapping_mul(160), 8000, arrival, n, &mut out);
+        }
+        let settled = out.into_iter().filter(|(_, n)| *n >= from);
+        settled.map(|(time, n)| (time - truth(n)).abs() / 1000).max().unwrap_or(0)
     }
 
     #[test]
     fn a_clock_that_runs_wrong_stays_in_step_with_the_call() {
-        for parts_per_million in [-3000_i64, 300, 3000] {
-            let frames = (0..180_000_u32).map(|n| {
-                let at = i64::from(n) * FRAME;
-                (n, n.wrapping_mul(160), at + at / 1_000_000 * parts_per_million)
-            });
-            for (number, place) in places(frames).into_iter().skip(1000) {
-                let at = i64::from(number) * 20;
-                let truth = at + at * parts_per_million / 1_000_000;
-                assert!(
-                    (place - truth).abs() < 30,
-                    "{parts_per_million}: frame {number} at {place}, not {truth}"
-                );
-            }
+        for parts_per_million in [-3000, -300, 300, 3000] {
+            let whole = worst_error(parts_per_million, 180_000, 0, 0);
+            assert!(whole < 9000, "{parts_per_million}: {whole} µs");
+            let settled = worst_error(parts_per_million, 180_000, 3000, 20 * MILLISECOND);
+            assert!(settled < 5000, "{parts_per_million}, with jitter: {settled} µs");
         }
     }
 
     #[test]
+    fn the_drift_is_known_across_a_hold() {
+        let mut timeline = Timeline::new(None);
+        let mut out = Vec::new();
+        let truth = |n: u32| i64::from(n) * FRAME + i64::from(n) * FRAME / 1000 * 3;
+        for n in (0..3000).chain(18_000..18_200_u32) {
+            // During the first second after the hold the network is congested.
+            let late = if (18_000..18_050).contains(&n) { 15 * MILLISECOND } else { 0 };
+            timeline.push(n.wrapping_mul(160), 8000, truth(n) + late, n, &mut out);
+        }
+        timeline.finish(&mut out);
+        let (time, n) = out.iter().find(|(_, n)| *n == 18_000).expect("the first frame after it");
+        assert!((time - truth(*n)).abs() < 6 * MILLISECOND, "{} µs", (time - truth(*n)) / 1000);
+    }
+
+    #[test]
     fn an_interrupted_recording_keeps_its_anchor() {
-        let anchor = Anchor { timestamp: 5000, clock_rate: 8000, time: SECOND };
+        let anchor = Anchor { timestamp: 5000, clock_rate: 8000, time: SECOND, drift_ppb: 0 };
         let mut timeline = Timeline::new(Some(anchor));
         let mut out = Vec::new();
         // Read again 40 s later; 2 s had been queued. Jitter of 15 ms does not move the place.

@@ -2,11 +2,19 @@
 //!
 //! IPv4: version/IHL 0x45, TOS 0, id 0, no fragment bits, TTL 64, protocol 17, checksum 0. IPv6: flow 0, next header 17,
 //! hop limit 64. UDP checksum 0. The headers are synthetic; only addresses, ports and lengths mean something.
+//!
+//! Behind the datagram there may be a stamp: when the packet arrived. What the kernel module hands out has none, and readers
+//! that do not know it ignore what lies behind the length that the headers give.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Longest header that [`write_header`] makes.
 pub const MAX_HEADER: usize = 48;
+
+/// Length of a stamp.
+pub const STAMP: usize = 12;
+/// Its first four octets; microseconds since the epoch follow.
+const STAMP_MARK: [u8; 4] = *b"RTpT";
 
 /// A framed packet, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +25,8 @@ pub struct Packet<'a> {
     pub destination: SocketAddr,
     /// UDP payload.
     pub payload: &'a [u8],
+    /// When it arrived, in microseconds since the epoch, if that is known.
+    pub arrival_us: Option<u64>,
 }
 
 /// The octets are not a framed packet.
@@ -72,7 +82,28 @@ pub fn write_header(
     udp_at + 8
 }
 
-/// Takes a packet apart. Octets behind the length that the headers give are ignored.
+/// What is put behind a packet to tell when it arrived.
+pub fn stamp(arrival_us: u64) -> [u8; STAMP] {
+    let mut stamp = [0; STAMP];
+    stamp[..4].copy_from_slice(&STAMP_MARK);
+    stamp[4..].copy_from_slice(&arrival_us.to_be_bytes());
+    stamp
+}
+
+/// Length of a framed packet without its stamp.
+pub fn datagram_octets(octets: &[u8]) -> usize {
+    match octets.len().checked_sub(STAMP).and_then(|at| octets.get(at..)) {
+        Some(stamp)
+            if stamp.starts_with(&STAMP_MARK)
+                && parse(octets).is_ok_and(|packet| packet.arrival_us.is_some()) =>
+        {
+            octets.len() - STAMP
+        }
+        _ => octets.len(),
+    }
+}
+
+/// Takes a packet apart. Other octets than a stamp behind the length that the headers give are ignored.
 pub fn parse(octets: &[u8]) -> Result<Packet<'_>, FramingError> {
     let first = *octets.first().ok_or(FramingError::Truncated)?;
     let (from, to, protocol, udp) = match first >> 4 {
@@ -107,10 +138,17 @@ pub fn parse(octets: &[u8]) -> Result<Packet<'_>, FramingError> {
     }
     let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
     let payload = udp.get(8..length).ok_or(FramingError::Truncated)?;
+    let arrival_us = match udp.get(length..) {
+        Some(&[m0, m1, m2, m3, a, b, c, d, e, f, g, h]) if [m0, m1, m2, m3] == STAMP_MARK => {
+            Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        }
+        _ => None,
+    };
     Ok(Packet {
         source: SocketAddr::new(from, u16::from_be_bytes([udp[0], udp[1]])),
         destination: SocketAddr::new(to, u16::from_be_bytes([udp[2], udp[3]])),
         payload,
+        arrival_us,
     })
 }
 
@@ -132,7 +170,14 @@ mod tests {
         let len = write_header(&mut buf, source, destination, payload.len());
         let mut packet = buf[..len].to_vec();
         packet.extend_from_slice(payload);
-        assert_eq!(parse(&packet), Ok(Packet { source, destination, payload }));
+        let plain = Packet { source, destination, payload, arrival_us: None };
+        assert_eq!((parse(&packet), datagram_octets(&packet)), (Ok(plain), packet.len()));
+        let datagram = packet.len();
+        packet.extend_from_slice(&stamp(1_795_227_866_664_137));
+        let stamped = Packet { arrival_us: Some(1_795_227_866_664_137), ..plain };
+        assert_eq!((parse(&packet), datagram_octets(&packet)), (Ok(stamped), datagram));
+        packet.push(0);
+        assert_eq!((parse(&packet), datagram_octets(&packet)), (Ok(plain), packet.len()));
     }
 
     proptest! {

@@ -57,6 +57,18 @@ impl MariaDb {
         assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Answer to a query in the database `rtpengine`: a line for each row, columns separated by tabs.
+    pub fn query(&self, sql: &str) -> String {
+        let done = self
+            .client()
+            .args(["--batch", "--skip-column-names", "rtpengine", "--execute"])
+            .arg(sql)
+            .output();
+        let done = done.expect("the client comes with the server");
+        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
+    }
+
     /// Carries out a file of SQL in the database `rtpengine`.
     pub fn run_file(&self, path: &Path) {
         let file = std::fs::File::open(path).expect("a file");

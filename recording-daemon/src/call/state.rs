@@ -4,7 +4,7 @@ use super::Call;
 use crate::mix_output::MixOutput;
 use crate::output::OutputFile;
 use crate::recording::OutputMedium;
-use crate::resume::{self, Progress, SavedState};
+use crate::resume::{self, AnchorState, Progress, SavedState};
 use crate::ssrc::Source;
 use crate::timeline::Anchor;
 
@@ -15,8 +15,7 @@ impl Call {
     /// Goes on with outputs and places of an interrupted recording.
     pub(super) fn take_up(&mut self, progress: &Progress) {
         for anchor in &progress.anchors {
-            let known =
-                Anchor { timestamp: anchor.timestamp, clock_rate: anchor.clock_rate, time: anchor.time };
+            let known = known_anchor(anchor);
             self.sources.insert(anchor.ssrc, Source::new(anchor.ssrc, anchor.stream, Some(known)));
         }
         for single in &progress.singles {
@@ -88,8 +87,7 @@ impl Call {
         let Some(then) = &saved.progress else { return false };
         let anchors_hold = then.anchors.len() == now.anchors.len()
             && then.anchors.iter().zip(&now.anchors).all(|(saved, now)| {
-                let anchor =
-                    Anchor { timestamp: saved.timestamp, clock_rate: saved.clock_rate, time: saved.time };
+                let anchor = known_anchor(saved);
                 saved.ssrc == now.ssrc
                     && saved.clock_rate == now.clock_rate
                     && (anchor.place(now.timestamp) - now.time).abs() < ANCHOR_TOLERANCE
@@ -104,4 +102,9 @@ impl Call {
             && saved.recording.faults == self.recording.faults
             && files(&saved.recording.outputs) == files(&self.recording.outputs)
     }
+}
+
+fn known_anchor(state: &AnchorState) -> Anchor {
+    let &AnchorState { timestamp, clock_rate, time, drift_ppb, .. } = state;
+    Anchor { timestamp, clock_rate, time, drift_ppb }
 }

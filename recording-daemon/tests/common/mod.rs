@@ -2,6 +2,7 @@
 //! the real recording daemon.
 #![allow(dead_code, reason = "each test binary uses another part")]
 
+pub mod http;
 pub mod relay;
 pub mod signal;
 pub mod wav;
@@ -79,6 +80,42 @@ impl Bench {
         .collect()
     }
 
+    /// A file for reports, and the option for it.
+    pub fn report_option(&self) -> String {
+        format!("--report-file={}", self.spool.path().join("ends").display())
+    }
+
+    /// State and reasons of each report so far.
+    pub fn reports(&self) -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(self.spool.path().join("ends")).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                let report: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+                let reasons = report["reasons"].as_array().expect("reasons");
+                let reasons: Vec<&str> = reasons.iter().filter_map(serde_json::Value::as_str).collect();
+                (report["state"].as_str().expect("state").to_owned(), reasons.join("; "))
+            })
+            .collect()
+    }
+
+    /// Waits for the end of the only recording; gives its state and the reasons.
+    pub fn wait_for_report(&self) -> (String, String) {
+        wait_for("the report", || !self.reports().is_empty());
+        let reports = self.reports();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        reports.into_iter().next().expect("a report")
+    }
+
+    /// Names of all files below the output directory that begin or end so.
+    pub fn names(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let entries = std::fs::read_dir(self.output.path()).expect("output directory");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("entry").file_name().into_string().expect("name")).collect();
+        names.retain(|name| is_wanted(name));
+        names.sort();
+        names
+    }
+
     /// No recording is under way any more: states are removed last.
     pub fn wait_until_finished(&self) {
         let states = self.file(".state");
@@ -116,6 +153,14 @@ impl Recorder {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Threads and open descriptors.
+    pub fn threads_and_descriptors(&self) -> (usize, usize) {
+        let count = |what: &str| {
+            std::fs::read_dir(format!("/proc/{}/{what}", self.child.id())).map_or(0, Iterator::count)
+        };
+        (count("task"), count("fd"))
+    }
+
     pub fn kill(mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
@@ -136,7 +181,7 @@ impl Drop for Recorder {
 }
 
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use spool::{exposure, framing, metafile, names};
 
@@ -17,6 +17,7 @@ pub struct FakeCall {
     spool: PathBuf,
     pub prefix: String,
     streams: Vec<FakeStream>,
+    began: Option<SystemTime>,
 }
 
 struct FakeStream {
@@ -49,7 +50,7 @@ impl FakeCall {
         let prefix = names::prefix(call_id, 0x0011_2233_4455_6677);
         let spool = bench.spool.path().to_owned();
         std::fs::create_dir_all(names::exposure_dir(&spool, &prefix)).expect("directory");
-        let call = Self { spool, prefix: prefix.clone(), streams: Vec::new() };
+        let call = Self { spool, prefix: prefix.clone(), streams: Vec::new(), began: None };
         let mut first = vec![
             ("CALL-ID", call_id),
             ("PARENT", prefix.as_str()),
@@ -121,6 +122,7 @@ impl FakeCall {
             packet.ssrc,
         );
         let payload = match packet.payload_type {
+            13 => vec![40],
             L16 => packet.voice.wide_payload(packet.packet),
             _ => packet.voice.payload(packet.packet),
         };
@@ -128,9 +130,42 @@ impl FakeCall {
         let (from, to) =
             ("127.0.0.1:4000".parse().expect("address"), "127.0.0.1:30000".parse().expect("address"));
         let length = framing::write_header(&mut header, from, to, rtp.len() + payload.len());
-        let framed = [&header[..length], &rtp, &payload].concat();
+        let mut framed = [&header[..length], &rtp, &payload].concat();
+        if let Some(began) = self.began {
+            framed.extend_from_slice(&framing::stamp(unix_us(began + packet.at)));
+        }
         self.streams[packet.stream].queue.push_back(framed);
         self.deliver();
+    }
+
+    /// Queues a sender report.
+    pub fn send_report(&mut self, stream: usize, ssrc: u32, at: Duration, ntp: Duration, timestamp: u32) {
+        let mut report = vec![0x80, 200, 0, 6];
+        report.extend(ssrc.to_be_bytes());
+        report.extend((ntp.as_secs() as u32).to_be_bytes());
+        report.extend(((u64::from(ntp.subsec_nanos()) << 32) / 1_000_000_000).to_be_bytes()[4..].iter());
+        report.extend(timestamp.to_be_bytes());
+        report.extend([0; 8]);
+        let mut header = [0; framing::MAX_HEADER];
+        let (from, to) =
+            ("127.0.0.1:4001".parse().expect("address"), "127.0.0.1:30001".parse().expect("address"));
+        let length = framing::write_header(&mut header, from, to, report.len());
+        let mut framed = [&header[..length], &report[..]].concat();
+        if let Some(began) = self.began {
+            framed.extend_from_slice(&framing::stamp(unix_us(began + at)));
+        }
+        self.streams[stream].queue.push_back(framed);
+        self.deliver();
+    }
+
+    /// From now on packets are stamped: `Spoken::at` counts from `began`, whenever they are really sent.
+    pub fn stamp_from(&mut self, began: SystemTime) {
+        self.began = Some(began);
+    }
+
+    /// Packets that the reader has not taken yet.
+    pub fn queued(&self) -> usize {
+        self.streams.iter().map(|stream| stream.queue.len()).sum()
     }
 
     /// Accepts readers and gives them what is queued.
@@ -180,6 +215,10 @@ impl FakeCall {
         std::fs::rename(&path, &discarded).expect("rename");
         std::fs::remove_file(discarded).expect("unlink");
     }
+}
+
+fn unix_us(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).expect("a time").as_micros() as u64
 }
 
 /// The packets of a speaker who speaks without a break: `count` packets from `first_at` on.

@@ -68,7 +68,8 @@ pub fn lag(recording: &[i16], voice: Voice, packets: std::ops::Range<usize>, exp
     };
     let best = (-1600_i64..=1600).max_by(|a, b| correlation(*a).total_cmp(&correlation(*b))).expect("lags");
     let power = signal.iter().map(|s| s * s).sum::<f64>();
-    assert!(correlation(best) > power * 0.15, "the signal is not in the recording");
+    let found = correlation(best) / power;
+    assert!(found > 0.15, "packets {packets:?} are not in the recording at {expected} (at {best}: {found})");
     best
 }
 

@@ -55,9 +55,10 @@ impl ExposedStream {
     pub fn push(&mut self, record: &TapRecord<'_>, now: Instant, shared: &Shared) {
         let mut header = [0; framing::MAX_HEADER];
         let len = framing::write_header(&mut header, record.source, record.destination, record.payload.len());
-        let mut octets = Vec::with_capacity(len + record.payload.len());
+        let mut octets = Vec::with_capacity(len + record.payload.len() + framing::STAMP);
         octets.extend_from_slice(&header[..len]);
         octets.extend_from_slice(record.payload);
+        octets.extend_from_slice(&framing::stamp(record.time_us));
         self.queue.push(Waiting { arrived: now, octets: octets.into() }, shared);
     }
 
