@@ -22,7 +22,7 @@ use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
 use crate::control::ng::{Commands, Responder, TcpListeners, Templates};
 use crate::control::operations::Operations;
-use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite};
+use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite, start_mqtt};
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
@@ -72,6 +72,8 @@ pub enum ServiceError {
     Listen(io::Error),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error("cannot use the files of --mqtt-…: {0}")]
+    Mqtt(io::Error),
     #[error(transparent)]
     Library(#[from] LibraryError),
 }
@@ -134,6 +136,9 @@ impl Services {
         if let Some(graphite) = reporting.graphite.clone() {
             background.push(tokio::spawn(run_graphite(graphite, operations.statistics.clone())));
         }
+        if let Some(mqtt) = reporting.mqtt.clone() {
+            start_mqtt(mqtt, operations.statistics.clone()).map_err(ServiceError::Mqtt)?;
+        }
         let control = &config.control;
         let tcp = TcpListeners::bind(&control.listen_tcp_ng, control.tos).map_err(ServiceError::Listen)?;
         let udp = UdpListeners::bind("ng", &config.listen_ng, control.tos, control.path_mtu)
@@ -190,6 +195,10 @@ async fn alarms(engine: Arc<Engine>) {
     loop {
         let call = engine.alarms.next().await;
         engine.on_alarm(call);
+        if engine.has_announcement(call) {
+            let engine = engine.clone();
+            tokio::task::spawn_blocking(move || engine.announce_recording(call));
+        }
     }
 }
 

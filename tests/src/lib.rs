@@ -19,6 +19,7 @@ pub mod ice;
 pub mod libsrtp;
 pub mod mariadb;
 pub mod measured;
+pub mod mosquitto;
 pub mod ng;
 pub mod party;
 pub mod pcap;

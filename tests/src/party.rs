@@ -69,6 +69,27 @@ impl Party {
         packet
     }
 
+    /// Sends a digit as five event packets of payload type 101, 60 ms long at 8000 Hz; returns them.
+    pub fn press(&mut self, code: u8) -> Vec<Packet> {
+        let timestamp = self.timestamp;
+        let steps = [(160u16, false), (320, false), (480, true), (480, true), (480, true)];
+        let packets: Vec<_> = steps
+            .iter()
+            .enumerate()
+            .map(|(index, (duration, end))| {
+                let [high, low] = duration.to_be_bytes();
+                let payload = [code, u8::from(*end) << 7 | 10, high, low];
+                let mut packet = self.next_packet(101, &payload, 0);
+                packet.marker = index == 0;
+                packet.timestamp = timestamp;
+                packet
+            })
+            .collect();
+        self.timestamp = timestamp.wrapping_add(480);
+        packets.iter().for_each(|packet| self.send(packet));
+        packets
+    }
+
     /// Sends to the remote side.
     pub fn send(&self, packet: &Packet) {
         let remote = self.remote.expect("the remote side is known");

@@ -31,27 +31,6 @@ fn speak(call: &mut Call<'_>, octet: u8) -> Packet {
     packet
 }
 
-/// Sends a digit of 60 ms from the caller as event packets, and gives what was sent.
-fn press(call: &mut Call<'_>, code: u8) -> Vec<Packet> {
-    let timestamp = call.a.timestamp;
-    let steps = [(160u16, false), (320, false), (480, true), (480, true), (480, true)];
-    let packets: Vec<_> = steps
-        .iter()
-        .enumerate()
-        .map(|(index, (duration, end))| {
-            let [high, low] = duration.to_be_bytes();
-            let payload = [code, u8::from(*end) << 7 | 10, high, low];
-            let mut packet = call.a.next_packet(101, &payload, 0);
-            packet.marker = index == 0;
-            packet.timestamp = timestamp;
-            packet
-        })
-        .collect();
-    call.a.timestamp = timestamp.wrapping_add(480);
-    packets.iter().for_each(|packet| call.a.send(packet));
-    packets
-}
-
 /// Sends a packet of audio from the caller that nobody is to hear, and waits until it has arrived: commands overtake packets.
 fn speak_unheard(call: &mut Call<'_>, octet: u8) {
     let arrived = |call: &Call<'_>| call.query()["totals"]["RTP"]["packets"].as_u64().expect("a count");
@@ -71,7 +50,7 @@ fn blocked_party_is_not_heard_but_its_digits_are() {
     call.learn();
     call.command("block media", &of_caller(json!({})));
     speak(&mut call, 1);
-    let digits = press(&mut call, 5);
+    let digits = call.a.press(5);
     for digit in digits {
         assert_eq!(heard(&call), digit);
     }
@@ -162,13 +141,13 @@ fn dropped_digits_leave_no_gap() {
     call.learn();
     call.command("block DTMF", &of_caller(json!({})));
     let before = speak(&mut call, 1);
-    press(&mut call, 5);
+    call.a.press(5);
     let after = speak(&mut call, 2);
     assert_eq!(heard(&call), before);
     let packet = heard(&call);
     assert_eq!(packet, Packet { sequence: before.sequence.wrapping_add(1), ..after });
     call.command("unblock DTMF", &of_caller(json!({})));
-    let digits = press(&mut call, 6);
+    let digits = call.a.press(6);
     for (index, digit) in digits.into_iter().enumerate() {
         let sequence = packet.sequence.wrapping_add(1 + index as u16);
         assert_eq!(heard(&call), Packet { sequence, ..digit }, "numbers stay continuous");
@@ -181,7 +160,7 @@ fn digits_are_replaced() {
     let mut call = Call::establish(&relay, "replace", setup());
     call.learn();
     let replaced = |call: &mut Call<'_>, code: u8| {
-        let sent = press(call, code);
+        let sent = call.a.press(code);
         let codes: Vec<u8> = sent
             .iter()
             .map(|digit| {
@@ -215,7 +194,7 @@ fn digits_become_tones() {
     call.learn();
     call.command("block DTMF", &of_caller(json!({"DTMF-security": "tone", "frequency": 1000, "volume": 6})));
     talk(&mut call, 10).join().expect("sent");
-    press(&mut call, 5);
+    call.a.press(5);
     talk(&mut call, 10).join().expect("sent");
     let packets = call.b.receive_many(17);
     continuous(packets.iter().map(|received| &received.packet));
@@ -241,7 +220,7 @@ fn digits_trigger_security_and_end_it() {
     let options = json!({"trigger": "*1", "trigger-end": "#", "DTMF-security-trigger": "zero"});
     call.command("block DTMF", &of_caller(options));
     let mut pass = |code: u8| {
-        press(&mut call, code);
+        call.a.press(code);
         let heard: Vec<u8> = (0..5).map(|_| heard(&call).payload[0]).collect();
         // When it has been told, it has been counted.
         report(&log);
@@ -260,10 +239,10 @@ fn security_ends_with_time() {
     let mut call = Call::establish(&relay, "time", setup());
     call.learn();
     call.command("block DTMF", &of_caller(json!({"DTMF-security": "zero", "trigger-end-time": 300})));
-    press(&mut call, 5);
+    call.a.press(5);
     assert_eq!((0..5).map(|_| heard(&call).payload[0]).collect::<Vec<_>>(), [0; 5]);
     let ended = e2e::daemon::wait_for(WAIT, || {
-        press(&mut call, 5);
+        call.a.press(5);
         let codes: Vec<u8> = (0..5).map(|_| heard(&call).payload[0]).collect();
         (codes == [5; 5]).then_some(())
     });
@@ -301,7 +280,7 @@ fn digits_are_told_about_in_json() {
     let relay = Relay::start(&[&format!("--dtmf-log-dest={destination}")]);
     let mut call = Call::establish(&relay, "told", Setup { offer: json!({"label": "caller"}), ..setup() });
     call.learn();
-    press(&mut call, 11);
+    call.a.press(11);
     let told = report(&global);
     let local = call.a.local().ip().to_string();
     for (key, value) in [
@@ -324,7 +303,7 @@ fn digits_are_told_about_in_json() {
     let mut call = Call::establish(&relay, "own", Setup { offer, ..setup() });
     call.learn();
     call.command("block DTMF", &json!({}));
-    press(&mut call, 3);
+    call.a.press(3);
     assert_eq!(report(&own)["event"], 3, "also while digits are blocked");
 }
 
@@ -348,7 +327,7 @@ fn digits_are_told_to_ng_clients_over_tcp() {
     read_until(b"4:ponge");
     let mut call = Call::establish(&relay, "tcp", setup());
     call.learn();
-    press(&mut call, 3);
+    call.a.press(3);
     read_until(b"6:notify6:onDTMF4:datad4:tagsl1:a1:be6:callid3:tcp10:source_tag1:a");
     read_until(b"5:eventi3e8:durationi60e6:volumei10eee");
 }

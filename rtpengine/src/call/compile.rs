@@ -156,7 +156,11 @@ fn listen(plan: &mut CallPlan, call: &Call) {
     for id in edges.iter().filter(|edge| finds(edge)).map(|edge| edge.from) {
         streams.iter_mut().filter(|stream| stream.id == id).for_each(|stream| stream.detects_tones = true);
     }
-    for media in call.parties.iter().filter(|party| party.detect_dtmf).flat_map(|party| &party.media) {
+    let wanted = |party: &Party, media: &Media| {
+        party.detect_dtmf || party.star_codes.is_some() && coding::event_format(media).is_none()
+    };
+    let wanted = call.parties.iter().flat_map(|party| party.media.iter().filter(move |m| wanted(party, m)));
+    for media in wanted {
         let id = media.streams[0].id;
         streams.iter_mut().filter(|stream| stream.id == id).for_each(|stream| stream.detects_tones = true);
     }

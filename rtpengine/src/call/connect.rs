@@ -188,7 +188,7 @@ impl Engine {
         call.merged.push(merged);
         call.absorb(&mut gone);
         if recorded {
-            recording::apply(&mut call, &self.recorder, super::recording::RecordingCommand::Start);
+            self.switch_recording(&mut call, super::recording::RecordingCommand::Start);
         }
         recording::describe(&call);
         self.install(&call);

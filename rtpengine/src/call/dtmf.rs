@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::error::CommandError;
 use super::model::{Call, Media, PartyId};
 use super::playback;
+use super::star_codes::StarCodes;
 use super::store::{CallHandle, lock};
 use super::switches::{Position, Switches};
 use crate::media::dtmf::Digit;
@@ -70,6 +71,13 @@ impl Engine {
         if signal.flags.detect_dtmf {
             call.party_mut(sender).detect_dtmf = true;
         }
+        if signal.recording.recording_vsc {
+            let codes = StarCodes::new(&self.config.dtmf.star_codes, &signal.recording.vsc);
+            if codes.is_empty() {
+                tracing::warn!(call_id = %call.id, "recording-VSC without any code: neither options nor keys vsc-… have one");
+            }
+            call.party_mut(sender).star_codes = Some(Box::new(codes));
+        }
         if signal.flags.block_dtmf {
             let security = DtmfSecurity::new(&signal.dtmf, Instant::now());
             if let Some(at) = security.deadline() {
@@ -120,6 +128,7 @@ impl Engine {
             let now = Instant::now();
             self.replay(&call, party, position, digit, now);
             self.trigger(&mut call, party, digit.code, now);
+            self.star_code(&mut call, party, digit.code, now);
         }
         let wanted = !injected || self.config.dtmf.report_injected;
         (wanted && (call.dtmf_log.is_some() || self.config.dtmf.is_reported())).then(|| {
@@ -164,6 +173,18 @@ impl Engine {
             }
         }
         if changed && !call.ended {
+            self.install(call);
+        }
+    }
+
+    /// Digits may switch the recording.
+    fn star_code(&self, call: &mut Call, party: PartyId, code: u8, now: Instant) {
+        let longest_pause = self.config.dtmf.digit_delay;
+        let codes = call.party_mut(party).star_codes.as_deref_mut();
+        let Some(action) = codes.and_then(|codes| codes.on_digit(code, now, longest_pause)) else { return };
+        if let Some(command) = action.command(&call.recording).filter(|_| !call.ended) {
+            tracing::info!(call_id = %call.id, ?command, "star code");
+            self.switch_recording(call, command);
             self.install(call);
         }
     }

@@ -28,7 +28,7 @@ use crate::config::{Config, Live, Setting};
 use crate::media::MediaPlane;
 use crate::media::plan::CallKey;
 use crate::media::port_pool::PortPool;
-use crate::negotiate::signal::Signal;
+use crate::negotiate::signal::{CodecSpec, Signal};
 use crate::play::{PlayError, Sources};
 use crate::proto::dtls::Identity;
 use crate::record::Recorder;
@@ -134,7 +134,7 @@ impl Engine {
             recording::update(&call);
         }
         if signal.recording.discard {
-            recording::apply(&mut call, &self.recorder, RecordingCommand::Discard);
+            self.switch_recording(&mut call, RecordingCommand::Discard);
         }
         let due = delete::due(signal, self.live.duration(Setting::DeleteDelay), Instant::now());
         let target = delete::target(&call, signal);
@@ -214,7 +214,7 @@ impl Engine {
                 call.party_mut(party).metadata = Some(metadata.into());
             }
         }
-        recording::apply(&mut call, &self.recorder, command);
+        self.switch_recording(&mut call, command);
         self.install(&call);
         Ok(())
     }
@@ -260,22 +260,32 @@ impl Engine {
         let handle = self.selected_call(signal)?;
         let mut call = lock(&handle);
         let selected = playback::select(&call, signal)?;
+        Ok(self.players_of(&mut call, &selected, &signal.codecs.set))
+    }
+
+    /// The players of parties, and what they play to; `specs` are the entries of `codec-set`.
+    pub(super) fn players_of(
+        &self,
+        call: &mut Call,
+        selected: &[PartyId],
+        specs: &[CodecSpec],
+    ) -> Vec<SelectedPlayer> {
         let mut players = Vec::with_capacity(selected.len());
         let mut changed = false;
-        for &party in &selected {
+        for &party in selected {
             if let Some(media) = playback::audible(call.party(party)).map(|(position, _)| position) {
                 let media = &mut call.party_mut(party).media[media];
                 changed |= audio_player::note_announcement(media, &self.config.audio_player);
             }
         }
         if changed {
-            self.install(&call);
+            self.install(call);
         }
-        for party in selected {
-            let target = playback::target(&call, party, &signal.codecs.set, &self.config.audio_player);
+        for &party in selected {
+            let target = playback::target(call, party, specs, &self.config.audio_player);
             players.push((call.party_mut(party).player.get_or_insert_default().clone(), target));
         }
-        Ok(players)
+        players
     }
 
     pub(super) fn selected_call(&self, signal: &Signal) -> Result<CallHandle, CommandError> {

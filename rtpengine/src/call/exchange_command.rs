@@ -1,5 +1,6 @@
 //! `offer` and `answer`, and the fragments that come before them.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::dialogue::{self, Dialogue, Role};
@@ -14,7 +15,6 @@ use super::output::Output;
 use super::pairing::{answer_order, offer_order};
 use super::recording;
 use super::store::lock;
-use super::unbuilt;
 use crate::negotiate::security;
 use crate::negotiate::signal::{DropTraffic, Signal};
 use crate::proto::sdp::model::SessionDescription;
@@ -63,7 +63,6 @@ impl Engine {
         if role == Role::Answer && identity.to_tag.is_none() {
             return Err(CommandError::NoToTag);
         }
-        unbuilt::warn(signal);
         let present = self.store.get(call_id);
         match (&present, role) {
             (None, Role::Answer) => return Err(CommandError::UnknownCall),
@@ -254,6 +253,9 @@ impl Engine {
     ) {
         let options = &signal.recording;
         call.recording.note(options, signal.identity.metadata.as_deref());
+        if options.recording_announcement {
+            call.recording.announcement = Some(Arc::new(signal.playback.clone()));
+        }
         if options.exclude {
             call.party_mut(sender).excluded_from_recording = true;
             call.party_mut(receiver).excluded_from_recording = true;
@@ -267,8 +269,11 @@ impl Engine {
             }
         }
         match recording::signalled_command(signal) {
-            Some(command) => recording::apply(call, &self.recorder, command),
-            None => recording::update(call),
+            Some(command) => self.switch_recording(call, command),
+            None => {
+                recording::update(call);
+                self.remember_announcement(call);
+            }
         }
     }
 }

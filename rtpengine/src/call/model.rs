@@ -15,6 +15,7 @@ use super::origin::OutputMemory;
 use super::playback::PartyPlayer;
 use super::ports::PortSets;
 use super::recording::CallRecording;
+use super::star_codes::StarCodes;
 use super::subscription::Subscription;
 use super::switches::{Flow, Switches};
 use crate::config::EndpointLearning;
@@ -123,6 +124,8 @@ pub struct Party {
     pub inject_dtmf: bool,
     /// Digits are looked for in the audio that it sends, too.
     pub detect_dtmf: bool,
+    /// Digits with which it switches the recording.
+    pub star_codes: Option<Box<StarCodes>>,
     /// `start forwarding` of this party.
     pub forwarding: bool,
     pub routing: Routing,
@@ -320,6 +323,7 @@ impl Party {
             switches: Switches::default(),
             inject_dtmf: false,
             detect_dtmf: false,
+            star_codes: None,
             forwarding: false,
             routing: Routing::Associates,
             music_on_hold: None,

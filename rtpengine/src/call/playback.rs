@@ -16,6 +16,7 @@ use crate::play::{Form, Found, Listener, OpenedSource, PlayError, Playback, Sour
 use super::audio_player;
 use super::coding;
 use super::error::CommandError;
+use super::live::LivePlayer;
 
 /// How long a new announcement waits for the worker to say where the old one stopped.
 const HANDOVER: Duration = Duration::from_millis(200);
@@ -88,7 +89,7 @@ pub struct PlayTarget {
 /// The parties that a command selects (`all`, label, address, from-tag).
 pub fn select(call: &Call, signal: &Signal) -> Result<Vec<PartyId>, CommandError> {
     if matches!(signal.flags.all, AllSelector::All | AllSelector::OfferAnswer) {
-        return Ok(everybody(call).filter(|&id| call.party(id).partner.is_some()).collect());
+        return Ok(partners(call));
     }
     select_one(call, signal).map(|party| vec![party])
 }
@@ -111,6 +112,11 @@ pub fn select_one(call: &Call, signal: &Signal) -> Result<PartyId, CommandError>
         Some(tag) => call.by_tag(tag).ok_or(CommandError::NoSuchFromTag),
         None => Err(CommandError::NoParty),
     }
+}
+
+/// Those who take part by offer and answer.
+pub fn partners(call: &Call) -> Vec<PartyId> {
+    everybody(call).filter(|&id| call.party(id).partner.is_some()).collect()
 }
 
 fn everybody(call: &Call) -> impl Iterator<Item = PartyId> {
@@ -249,6 +255,17 @@ impl PartyPlayer {
             return Err(CommandError::MusicOnHold);
         }
         Ok(state.stop())
+    }
+
+    /// What plays, if something does.
+    pub fn live(&self) -> Option<LivePlayer> {
+        let state = lock(&self.state);
+        let (playback, numbering) = (state.playback.as_ref()?, state.numbering?);
+        Some(LivePlayer {
+            duration: playback.duration(),
+            position_ms: playback.position_ms(),
+            ssrc: numbering.ssrc,
+        })
     }
 
     /// The data plane came to the end of an announcement; what ended if it was this player's.

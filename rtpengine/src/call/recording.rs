@@ -1,11 +1,12 @@
 //! What a call has to do with recording: switches, numbering, and what is told to the recorder.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use smol_str::SmolStr;
 
 use super::model::{Call, PartyId};
-use crate::negotiate::signal::{RecordCall, RecordingOptions, Signal};
+use crate::negotiate::signal::{PlaybackOptions, RecordCall, RecordingOptions, Signal};
 use crate::record::{
     CallDescription, RecordedMedia, RecordedSdp, RecordedStream, RecordedTag, Recorder, Recording,
     RecordingDetails, RecordingEnd, RecordingFlags, RecordingStart,
@@ -17,8 +18,21 @@ pub struct CallRecording {
     /// Wanted by signalling or command; false while paused.
     pub on: bool,
     pub forwarding: bool,
+    /// What everybody hears when recording begins (`recording-announcement`).
+    pub announcement: Option<Arc<PlaybackOptions>>,
+    announced: Announced,
     details: RecordingDetails,
     active: Option<Recording>,
+}
+
+/// How far the announcement of the present recording is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Announced {
+    #[default]
+    NotYet,
+    /// To be played as soon as there is somebody to hear it.
+    Due,
+    Done,
 }
 
 /// What a command does to the recording of a call.
@@ -38,6 +52,17 @@ impl CallRecording {
     /// What the data plane copies: `None` while nothing is recorded.
     pub fn tap_id(&self) -> Option<u64> {
         if self.on || self.forwarding { self.active.as_ref().map(Recording::id) } else { None }
+    }
+
+    /// The announcement is to be played.
+    pub fn is_announcement_due(&self) -> bool {
+        self.announced == Announced::Due
+    }
+
+    /// The announcement, which is played now.
+    pub fn take_announcement(&mut self) -> Option<Arc<PlaybackOptions>> {
+        self.is_announcement_due().then(|| self.announced = Announced::Done)?;
+        self.announcement.clone()
     }
 
     /// A recording exists, maybe paused (shown in `query`).
@@ -96,13 +121,18 @@ pub fn apply(call: &mut Call, recorder: &Recorder, command: RecordingCommand) {
             details: recording.details.clone(),
         });
         describe(call);
-        return;
+    } else {
+        match command {
+            RecordingCommand::Stop if !call.recording.forwarding => end(call, RecordingEnd::Keep),
+            RecordingCommand::Discard => end(call, RecordingEnd::Discard),
+            RecordingCommand::StopForwarding if !call.recording.on => end(call, RecordingEnd::Keep),
+            _ => update(call),
+        }
     }
-    match command {
-        RecordingCommand::Stop if !recording.forwarding => end(call, RecordingEnd::Keep),
-        RecordingCommand::Discard => end(call, RecordingEnd::Discard),
-        RecordingCommand::StopForwarding if !recording.on => end(call, RecordingEnd::Keep),
-        _ => update(call),
+    let recording = &mut call.recording;
+    let begins = recording.on && recording.active.is_some() && recording.announced == Announced::NotYet;
+    if begins && recording.announcement.is_some() {
+        recording.announced = Announced::Due;
     }
 }
 
@@ -115,6 +145,7 @@ pub fn update(call: &Call) {
 
 /// Ends the recording, when the call ends or recording is switched off.
 pub fn end(call: &mut Call, end: RecordingEnd) {
+    call.recording.announced = Announced::NotYet;
     if let Some(active) = call.recording.active.take() {
         active.finish(end, SystemTime::now());
     }

@@ -216,9 +216,7 @@ fn party_snapshot(call: &Call, id: PartyId, party: &Party) -> PartySnapshot {
         subscriptions: associates(call.sources_of(id)),
         subscribers: associates(call.sinks_of(id)),
         recording: call.recording.exists().then_some((party.excluded_from_recording, party.forwarding)),
-        codes: party.switches.dtmf.as_deref().map_or_else(Vec::new, |security| {
-            security.codes().map(|(kind, digits, active)| (kind, digits.into(), active)).collect()
-        }),
+        codes: codes(party),
         media: party
             .media
             .iter()
@@ -346,4 +344,14 @@ fn media_flags(media: &Media, opposite: Option<&Media>) -> Vec<&'static str> {
     flag(security.is_pair(PairOrder::SecureFirst), "reverse legacy OSRTP");
     flag(transcoded, "transcoding");
     flags
+}
+
+/// Digits of a party that do something.
+fn codes(party: &Party) -> Vec<(&'static str, SmolStr, bool)> {
+    let security = party.switches.dtmf.as_deref().into_iter().flat_map(|security| security.codes());
+    let star = party.star_codes.iter().flat_map(|codes| codes.iter());
+    security
+        .map(|(kind, digits, active)| (kind, digits.into(), active))
+        .chain(star.map(|(kind, digits)| (kind, digits.clone(), true)))
+        .collect()
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use service::address;
 use service::options::{OptionError, Settings};
+use smol_str::SmolStr;
+
+use crate::proto::dtmf;
 
 /// Who is told about digits, and how digits are put together.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,8 @@ pub struct DtmfConfig {
     pub keeps_audio: bool,
     /// `dtmf-digit-delay`: a longer pause between digits ends what they belong to.
     pub digit_delay: Duration,
+    /// `vsc-…`: digits that switch recordings, as (`start-rec`, digits).
+    pub star_codes: Vec<(SmolStr, SmolStr)>,
 }
 
 impl Default for DtmfConfig {
@@ -32,6 +37,7 @@ impl Default for DtmfConfig {
             report_injected: true,
             keeps_audio: false,
             digit_delay: Duration::from_millis(2500),
+            star_codes: Vec::new(),
         }
     }
 }
@@ -56,6 +62,26 @@ impl DtmfConfig {
             logged: settings.text("log-facility-dtmf").is_some(),
             report_injected: !settings.flag("dtmf-no-log-injects"),
             digit_delay: Duration::from_millis(u64::try_from(settings.int("dtmf-digit-delay")).unwrap_or(0)),
+            star_codes: star_codes(settings)?,
         })
     }
+}
+
+/// Purposes of star codes; the options have `vsc-` in front.
+const STAR_CODES: [&str; 6] =
+    ["start-rec", "stop-rec", "start-stop-rec", "pause-rec", "pause-resume-rec", "start-pause-resume-rec"];
+
+fn star_codes(settings: &Settings) -> Result<Vec<(SmolStr, SmolStr)>, OptionError> {
+    let mut codes = Vec::new();
+    for purpose in STAR_CODES {
+        let option = format!("vsc-{purpose}");
+        let Some(digits) = settings.text(&option).filter(|digits| !digits.is_empty()) else { continue };
+        let digits = dtmf::digits(&digits).ok_or_else(|| {
+            OptionError::invalid(format!(
+                "Invalid digits '{digits}' (--{option}): at most 64 of 0-9, *, #, A-D"
+            ))
+        })?;
+        codes.push((purpose.into(), digits));
+    }
+    Ok(codes)
 }

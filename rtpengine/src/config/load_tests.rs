@@ -113,6 +113,7 @@ fn sample(spec: &OptionSpec) -> String {
         ("media-urls", _) => "https://media.example/ivr/".into(),
         ("preload-db-media" | "preload-db-cache", _) => "5".into(),
         ("port-max", _) => "40000".into(),
+        (name, _) if name.starts_with("vsc-") => "*1".into(),
         (name, _) if name.starts_with("listen-") => "127.0.0.1:22222".into(),
         (_, Accepts::Range(min, _)) => min.max(0).to_string(),
         (_, Accepts::Words(words) | Accepts::WordsAnyCase(words)) => words[0].into(),
@@ -139,8 +140,10 @@ fn every_option_is_accepted_and_those_without_effect_say_so() {
             _ => format!("--{}={}", spec.long, sample(spec)),
         };
         let mut words = vec![word.as_str()];
-        if spec.long == "listen-https" {
-            words.push("--https-cert=x");
+        match spec.long {
+            "listen-https" => words.push("--https-cert=x"),
+            "mqtt-host" => words.push("--mqtt-publish-topic=x"),
+            _ => {}
         }
         let startup = with_least(&words).unwrap_or_else(|error| panic!("{word}: {error}"));
         let expected = match spec.status {
@@ -342,4 +345,33 @@ proptest! {
     fn no_interface_text_makes_the_parser_panic(text in r"([a-c]{0,2}[/=!])?[0-9a-f.:!\[\]/=]{0,20}") {
         let _ = run(&["-n", "127.0.0.1:2223", "-i", &format!("[{text}")]);
     }
+}
+
+#[test]
+fn mqtt_needs_a_topic_and_authorities_for_tls() {
+    let mqtt = |words: &[&str]| with_least(&[&["--mqtt-host=broker"], words].concat());
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "--mqtt-host needs --mqtt-publish-topic"),
+        (&["--mqtt-publish-topic=a/#"], "Invalid topic 'a/#' (--mqtt-publish-topic)"),
+        (
+            &["--mqtt-publish-topic=a", "--mqtt-certfile=c"],
+            "--mqtt-certfile and --mqtt-tls-alpn need --mqtt-cafile or --mqtt-capath",
+        ),
+        (&["--mqtt-publish-topic=a", "--mqtt-keyfile=c"], "--mqtt-keyfile needs --mqtt-certfile"),
+    ];
+    for (words, expected) in cases {
+        assert_eq!(mqtt(words).expect_err("refused"), *expected);
+    }
+    let config = mqtt(&["--mqtt-publish-topic=a", "--mqtt-cafile=c", "--mqtt-tls-alpn=mqtt"]).expect("taken");
+    let mqtt = config.config.reporting.mqtt.expect("wanted");
+    assert_eq!(mqtt.tls.and_then(|tls| tls.alpn).as_deref(), Some("mqtt"));
+    assert_eq!((mqtt.port, mqtt.interval), (1883, Duration::from_secs(5)));
+}
+
+#[test]
+fn star_codes_are_digits() {
+    let startup = with_least(&["--vsc-start-rec=*1a"]).expect("taken");
+    assert_eq!(startup.config.dtmf.star_codes, [("start-rec".into(), "*1A".into())]);
+    let refused = with_least(&["--vsc-stop-rec=*x"]).expect_err("refused");
+    assert!(refused.starts_with("Invalid digits '*x' (--vsc-stop-rec)"), "{refused}");
 }

@@ -47,13 +47,12 @@ pub(super) const MEDIA: &[OptionSpec] = &[
     O::text("moh-attr-name", "STRING", "Session attribute added while music on hold plays"),
     O::flag("moh-prevent-double-hold", "Do not play music on hold to who plays it"),
     O::text("transcode-config", "STR", "Prefix of the config file groups about transcoding"),
-    O::text("vsc-start-rec", "STRING", "DTMF code that starts recording").not_yet(),
-    O::text("vsc-stop-rec", "STRING", "DTMF code that stops recording").not_yet(),
-    O::text("vsc-start-stop-rec", "STRING", "DTMF code that starts or stops recording").not_yet(),
-    O::text("vsc-pause-rec", "STRING", "DTMF code that pauses recording").not_yet(),
-    O::text("vsc-pause-resume-rec", "STRING", "DTMF code that pauses or resumes recording").not_yet(),
-    O::text("vsc-start-pause-resume-rec", "STRING", "DTMF code that starts, pauses or resumes recording")
-        .not_yet(),
+    O::text("vsc-start-rec", "STRING", "DTMF code that starts recording"),
+    O::text("vsc-stop-rec", "STRING", "DTMF code that stops recording"),
+    O::text("vsc-start-stop-rec", "STRING", "DTMF code that starts or stops recording"),
+    O::text("vsc-pause-rec", "STRING", "DTMF code that pauses recording"),
+    O::text("vsc-pause-resume-rec", "STRING", "DTMF code that pauses or resumes recording"),
+    O::text("vsc-start-pause-resume-rec", "STRING", "DTMF code that starts, pauses or resumes recording"),
 ];
 
 pub(super) const LIBRARY: &[OptionSpec] = &[

@@ -254,31 +254,28 @@ const REPORTING: &[OptionSpec] = &[
         .arg("UINT8")
         .default("61")
         .range(0, 255),
-    O::text("mqtt-host", "HOST|IP", "MQTT broker").not_yet(),
-    O::int("mqtt-port", "Port of the MQTT broker").default("1883").range(1, 65535).not_yet(),
-    O::text("mqtt-tls-alpn", "STRING", "ALPN of the MQTT connection").not_yet(),
-    O::text("mqtt-id", "STRING", "MQTT client ID").default_note("random").not_yet(),
-    O::int("mqtt-keepalive", "MQTT keepalive in seconds").default("30").not_yet(),
-    O::text("mqtt-user", "USERNAME", "MQTT user").not_yet(),
-    O::text("mqtt-pass", "PASSWORD", "MQTT password").not_yet(),
-    O::file("mqtt-cafile", "CA certificate of the MQTT broker").not_yet(),
-    O::file("mqtt-capath", "Directory of CA certificates").arg("PATH").not_yet(),
-    O::file("mqtt-certfile", "MQTT client certificate").not_yet(),
-    O::file("mqtt-keyfile", "MQTT client key").not_yet(),
+    O::text("mqtt-host", "HOST|IP", "MQTT broker"),
+    O::int("mqtt-port", "Port of the MQTT broker").default("1883").range(1, 65535),
+    O::text("mqtt-tls-alpn", "STRING", "ALPN of the MQTT connection"),
+    O::text("mqtt-id", "STRING", "MQTT client ID").default_note("random"),
+    O::int("mqtt-keepalive", "MQTT keepalive in seconds").default("30"),
+    O::text("mqtt-user", "USERNAME", "MQTT user"),
+    O::text("mqtt-pass", "PASSWORD", "MQTT password"),
+    O::file("mqtt-cafile", "CA certificate of the MQTT broker"),
+    O::file("mqtt-capath", "Directory of CA certificates").arg("PATH"),
+    O::file("mqtt-certfile", "MQTT client certificate"),
+    O::file("mqtt-keyfile", "MQTT client key"),
     O::int("mqtt-publish-qos", "Quality of service of published messages")
         .arg("0|1|2")
         .default("0")
-        .range(0, 2)
-        .not_yet(),
-    O::text("mqtt-publish-topic", "STRING", "Topic of published messages").not_yet(),
+        .range(0, 2),
+    O::text("mqtt-publish-topic", "STRING", "Topic of published messages"),
     O::int("mqtt-publish-interval", "Milliseconds between published messages")
         .arg("MILLISECONDS")
-        .default("5000")
-        .not_yet(),
+        .default("5000"),
     O::text("mqtt-publish-scope", "global|summary|call|media", "Extent of published messages")
         .default("global")
-        .words(&["global", "summary", "call", "media"])
-        .not_yet(),
+        .words(&["global", "summary", "call", "media"]),
     O::text("b2b-url", "STRING", "XML-RPC address called when a call times out").short('b'),
     O::int("xmlrpc-format", "Format of XML-RPC calls: 0 SEMS, 1 call ID only, 2 Kamailio")
         .short('x')

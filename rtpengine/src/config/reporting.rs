@@ -7,6 +7,8 @@ use service::address;
 use service::log::Facility;
 use service::options::{OptionError, Settings};
 
+use super::mqtt::MqttConfig;
+
 /// Who is told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReportingConfig {
@@ -20,6 +22,8 @@ pub struct ReportingConfig {
     pub graphite: Option<GraphiteConfig>,
     /// `homer`
     pub homer: Option<HomerConfig>,
+    /// `mqtt-*`
+    pub mqtt: Option<MqttConfig>,
     /// `b2b-url`
     pub xmlrpc: Option<XmlRpcConfig>,
 }
@@ -118,6 +122,7 @@ impl ReportingConfig {
                 timeout: Duration::from_secs(seconds("graphite-timeout")),
             }),
             homer: remote("homer")?.map(homer),
+            mqtt: MqttConfig::from_settings(settings)?,
             xmlrpc: settings.text("b2b-url").filter(|url| !url.is_empty()).map(|url| XmlRpcConfig {
                 url,
                 format: match settings.int("xmlrpc-format") {

@@ -1,5 +1,7 @@
 //! Named telephone events (RFC 4733 §2.3) and the sixteen of them that are DTMF digits.
 
+use smol_str::SmolStr;
+
 /// The payload of an event packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedEvent {
@@ -53,6 +55,15 @@ pub fn code(digit: char) -> Option<u8> {
 pub fn digit(code: u8) -> Option<char> {
     DIGITS.get(usize::from(code)).copied()
 }
+
+/// Digits as text, in upper case; `None` if something is no digit, or there are more than [`MAX_DIGITS`].
+pub fn digits(text: &str) -> Option<SmolStr> {
+    let upper = text.to_ascii_uppercase();
+    (upper.len() <= MAX_DIGITS && upper.chars().all(|c| DIGITS.contains(&c))).then(|| upper.into())
+}
+
+/// Digits of a text that is waited for.
+pub const MAX_DIGITS: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,20 @@ pub struct Quality {
     pub jitter_measured: MetricSums,
 }
 
+impl Quality {
+    /// What came in since an earlier moment.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            mos: self.mos.since(&before.mos),
+            jitter: self.jitter.since(&before.jitter),
+            rtt_end_to_end: self.rtt_end_to_end.since(&before.rtt_end_to_end),
+            rtt_leg: self.rtt_leg.since(&before.rtt_leg),
+            packet_loss: self.packet_loss.since(&before.packet_loss),
+            jitter_measured: self.jitter_measured.since(&before.jitter_measured),
+        }
+    }
+}
+
 impl From<&QualityCount> for Quality {
     fn from(count: &QualityCount) -> Self {
         Self {
@@ -43,6 +57,15 @@ impl From<&QualityCount> for Quality {
 }
 
 impl MetricSums {
+    /// What came in since an earlier moment.
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            total: self.total - before.total,
+            total2: self.total2 - before.total2,
+            samples: self.samples.saturating_sub(before.samples),
+        }
+    }
+
     fn new(count: MetricCount, scale: f64) -> Self {
         Self {
             total: count.total as f64 / scale,

@@ -1,10 +1,11 @@
-//! What the daemon tells others by itself: records for syslog, RTCP and ng for Homer, numbers for Graphite, call-backs for proxies.
+//! What the daemon tells others by itself: records for syslog, RTCP and ng for Homer, numbers for Graphite and MQTT, call-backs for proxies.
 //!
 //! ```text
 //! call ends ─ EndedReport ──→ Reporter ─ log (final statistics), record (CDR), xmlrpc (own task)
 //! worker ─── MediaEvent ────→ Reporter ─ ends of announcements → ng clients; DTMF, RTCP → record, Homer (own task, bounded queue)
 //! ng ─────── request, reply ───────────→ Homer
 //! each second ──→ graphite (own task)
+//! each interval ─→ mqtt (own tasks)
 //! ```
 //!
 //! Nothing here is waited for by calls, media or ng: whoever does not keep up misses something, and the log says so.
@@ -15,6 +16,7 @@ mod final_statistics;
 mod graphite;
 mod homer;
 mod interval;
+mod mqtt;
 mod playback;
 mod rtcp_record;
 mod xmlrpc;
@@ -28,6 +30,7 @@ pub use dtmf_log::DtmfLog;
 pub use graphite::run as run_graphite;
 pub use homer::{Homer, NgSide};
 pub use interval::IntervalReport;
+pub use mqtt::start as start_mqtt;
 
 use crate::call::{EndReason, EndedReport, Engine, News, StreamWhereabouts};
 use crate::config::{Config, XmlRpcConfig};

@@ -20,6 +20,7 @@ use crate::proto::value::Dict;
 
 pub(super) use report::{InterfaceReport, Report};
 pub(super) use text::{interfaces, rates, transcoders};
+pub(super) use tree::{Branch, Node, live_tree};
 
 /// Makes reports.
 pub struct Statistics {
@@ -53,6 +54,11 @@ impl Statistics {
     /// The text of `list totals`.
     pub fn totals(&self) -> String {
         text::totals(&self.report())
+    }
+
+    /// Whose calls they are about.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The numbers of this moment.

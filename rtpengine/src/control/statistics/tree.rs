@@ -19,6 +19,8 @@ pub enum Node {
     /// A number and how many places it is shown with.
     Decimal(f64, usize),
     Text(String),
+    /// 0 or 1 in ng.
+    Flag(bool),
     List(Vec<Node>),
     Branch(Branch),
 }
@@ -28,17 +30,22 @@ pub enum Node {
 pub struct Branch(Vec<(Cow<'static, str>, Node)>);
 
 impl Branch {
-    fn push(&mut self, key: impl Into<Cow<'static, str>>, node: Node) -> &mut Self {
+    pub(in crate::control) fn push(&mut self, key: impl Into<Cow<'static, str>>, node: Node) -> &mut Self {
         self.0.push((key.into(), node));
         self
     }
 
-    fn int(&mut self, key: impl Into<Cow<'static, str>>, value: u64) -> &mut Self {
+    pub(in crate::control) fn int(&mut self, key: impl Into<Cow<'static, str>>, value: u64) -> &mut Self {
         self.push(key, Node::Integer(value))
     }
 
-    fn decimal(&mut self, key: impl Into<Cow<'static, str>>, value: f64) -> &mut Self {
+    pub(in crate::control) fn decimal(&mut self, key: impl Into<Cow<'static, str>>, value: f64) -> &mut Self {
         self.push(key, Node::Decimal(value, 6))
+    }
+
+    /// The entries of another one behind those of this one.
+    pub(in crate::control) fn append(&mut self, other: Branch) {
+        self.0.extend(other.0);
     }
 
     /// As ng sends it.
@@ -78,6 +85,7 @@ impl Node {
             Node::WideInteger(value) => value.to_string().into(),
             Node::Decimal(value, places) => format!("{value:.places$}").into(),
             Node::Text(text) => text.into(),
+            Node::Flag(flag) => u64::from(flag).into(),
             Node::List(items) => items.into_iter().map(Node::into_value).collect::<Vec<_>>().into(),
             Node::Branch(branch) => branch.into_dict().into(),
         }
@@ -88,6 +96,7 @@ impl Node {
         let _ = match self {
             Node::Integer(value) | Node::WideInteger(value) => write!(out, "{value}"),
             Node::Decimal(value, places) => write!(out, "{value:.places$}"),
+            Node::Flag(flag) => write!(out, "{flag}"),
             Node::Text(text) => {
                 json::write_text(text, out);
                 Ok(())
@@ -113,10 +122,24 @@ impl Node {
 
 /// The whole tree.
 pub fn tree(report: &Report) -> Branch {
+    let interfaces = report.interfaces.iter().map(|each| Node::Branch(interface(each, None))).collect();
+    whole(report, report.interval.as_deref(), interfaces)
+}
+
+/// The same for those who get it again and again: with what is new at each interface since `before`, `seconds` ago.
+pub fn live_tree(report: &Report, before: Option<&Report>, seconds: f64) -> Branch {
+    let interfaces = report.interfaces.iter().enumerate().map(|(index, now)| {
+        let before = before.and_then(|before| before.interfaces.get(index));
+        Node::Branch(interface(now, Some((before.unwrap_or(now), seconds))))
+    });
+    whole(report, None, interfaces.collect())
+}
+
+fn whole(report: &Report, last: Option<&IntervalReport>, interfaces: Vec<Node>) -> Branch {
     let mut tree = Branch::default();
     tree.push("currentstatistics", Node::Branch(current(report)));
     tree.push("totalstatistics", Node::Branch(total(report)));
-    if let Some(last) = &report.interval {
+    if let Some(last) = last {
         tree.push("intervalstatistics", Node::Branch(interval(last)));
     }
     let mut mos = Branch::default();
@@ -124,7 +147,6 @@ pub fn tree(report: &Report) -> Branch {
     tree.push("mos", Node::Branch(mos));
     tree.push("voip_metrics", Node::Branch(voip_metrics(report)));
     tree.push("controlstatistics", Node::Branch(control(report)));
-    let interfaces = report.interfaces.iter().map(|each| Node::Branch(interface(each))).collect();
     tree.push("interfaces", Node::List(interfaces));
     tree.push("transcoders", Node::List(transcoders(report)));
     tree.push("poller_threads", Node::List(workers(report)));
@@ -268,7 +290,8 @@ fn control(report: &Report) -> Branch {
     branch
 }
 
-fn interface(interface: &InterfaceReport) -> Branch {
+/// With `since`, the report of an earlier moment and the seconds that have passed, there is also what happened between.
+fn interface(interface: &InterfaceReport, since: Option<(&InterfaceReport, f64)>) -> Branch {
     let mut ports = Branch::default();
     ports
         .int("min", u64::from(interface.ports.0))
@@ -282,17 +305,83 @@ fn interface(interface: &InterfaceReport) -> Branch {
     for (name, sums) in metrics_without_mos(&interface.quality) {
         metric(&mut metrics, name, sums);
     }
+    let growth = since.map(|(before, seconds)| (Growth::between(before, interface), seconds));
+    let count = &interface.count;
     let mut branch = Branch::default();
     branch
         .push("name", Node::Text(interface.name.clone()))
         .push("address", Node::Text(interface.address.to_string()))
         .push("ports", Node::Branch(ports))
-        .int("packets_lost", interface.count.lost)
-        .int("duplicates", interface.count.duplicates)
-        .push("voip_metrics", Node::Branch(metrics))
-        .push("ingress", Node::Branch(traffic(interface.count.ingress)))
-        .push("egress", Node::Branch(traffic(interface.count.egress)));
+        .int("packets_lost", count.lost)
+        .int("duplicates", count.duplicates);
+    if let Some((growth, seconds)) = &growth {
+        for (name, per) in [("interval", 1.0), ("rate", *seconds)] {
+            let mut losses = Branch::default();
+            losses
+                .int("packets_lost", rate(growth.lost, per))
+                .int("duplicates", rate(growth.duplicates, per));
+            branch.push(name, Node::Branch(losses));
+        }
+    }
+    branch.push("voip_metrics", Node::Branch(metrics));
+    if let Some((growth, _)) = &growth {
+        let mut metrics = Branch::default();
+        for (name, sums) in
+            [("mos", &growth.quality.mos)].into_iter().chain(metrics_without_mos(&growth.quality))
+        {
+            metrics.decimal(name, sums.average()).decimal(format!("{name}_stddev"), sums.deviation());
+        }
+        branch.push("voip_metrics_interval", Node::Branch(metrics));
+    }
     branch
+        .push("ingress", Node::Branch(traffic(count.ingress)))
+        .push("egress", Node::Branch(traffic(count.egress)));
+    if let Some((growth, seconds)) = &growth {
+        for (suffix, per) in [("interval", 1.0), ("rate", *seconds)] {
+            for (way, traffic_growth) in [("ingress", growth.ingress), ("egress", growth.egress)] {
+                let TrafficCount { packets, octets, errors } = traffic_growth;
+                let each = TrafficCount {
+                    packets: rate(packets, per),
+                    octets: rate(octets, per),
+                    errors: rate(errors, per),
+                };
+                branch.push(format!("{way}_{suffix}"), Node::Branch(traffic(each)));
+            }
+        }
+    }
+    branch
+}
+
+/// What happened at an interface between two moments.
+struct Growth {
+    lost: u64,
+    duplicates: u64,
+    ingress: TrafficCount,
+    egress: TrafficCount,
+    quality: Quality,
+}
+
+impl Growth {
+    fn between(before: &InterfaceReport, now: &InterfaceReport) -> Self {
+        let traffic = |before: TrafficCount, now: TrafficCount| TrafficCount {
+            packets: now.packets.saturating_sub(before.packets),
+            octets: now.octets.saturating_sub(before.octets),
+            errors: now.errors.saturating_sub(before.errors),
+        };
+        let (old, new) = (&before.count, &now.count);
+        Self {
+            lost: new.lost.saturating_sub(old.lost),
+            duplicates: new.duplicates.saturating_sub(old.duplicates),
+            ingress: traffic(old.ingress, new.ingress),
+            egress: traffic(old.egress, new.egress),
+            quality: now.quality.since(&before.quality),
+        }
+    }
+}
+
+/// Whole units a second; nothing before any time has passed.
+fn rate(count: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (count as f64 / seconds).round() as u64 } else { 0 }
 }
 
 fn traffic(count: TrafficCount) -> Branch {
