@@ -263,7 +263,7 @@ impl Call {
             }
         }
         if let Some(live) = &mut self.live {
-            live.mix.write_live(CallTime::MAX / 4, &mut live.sink);
+            live.mix.finish_live(&mut live.sink);
         }
         let call_end = self.clock.at(end);
         self.finish_at(Some(call_end), end);

@@ -184,8 +184,10 @@ impl MixOutput {
             self.ends.push_back((now, end));
         }
         while let Some(&(at, end)) = self.ends.front().filter(|(at, _)| now - at >= KEEP) {
-            let rate = i64::from(self.mixer.sample_rate());
-            self.mixer.forget_before(end - KEEP / SECOND * rate);
+            // What is written once waits for late audio for this time; what can be written again does for longer.
+            let further =
+                if self.staging.is_some() { 0 } else { KEEP / SECOND * i64::from(self.mixer.sample_rate()) };
+            self.mixer.forget_before(end - further);
             self.ends.pop_front();
             debug_assert!(at <= now);
         }
@@ -203,6 +205,14 @@ impl MixOutput {
         let until = place(until, self.mixer.sample_rate());
         staging.fill_until(until, out);
         self.mixer.forget_before(until);
+    }
+
+    /// Gives out the rest of a mix that was heard while it was made.
+    pub fn finish_live(&mut self, out: &mut impl InOrder) {
+        if let Some(end) = self.mixer.end() {
+            let end = i128::from(end) * i128::from(SECOND) / i128::from(self.mixer.sample_rate());
+            self.write_live(i64::try_from(end).unwrap_or(0), out);
+        }
     }
 
     /// Channels of the mix.

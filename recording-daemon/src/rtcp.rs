@@ -37,7 +37,7 @@ pub fn sender_reports(mut octets: &[u8]) -> impl Iterator<Item = SenderReport> {
             };
             // Clocks that were never set count from 1900, or from when the phone was switched on: only differences matter.
             let seconds = i64::from(seconds) - NTP_TO_UNIX.cast_signed();
-            let nanoseconds = (u64::from(fraction) * 1_000_000_000 >> 32).cast_signed();
+            let nanoseconds = ((u64::from(fraction) * 1_000_000_000) >> 32).cast_signed();
             return Some(SenderReport { ssrc, ntp_ns: seconds * 1_000_000_000 + nanoseconds, timestamp });
         }
     })

@@ -17,6 +17,7 @@ fn a_call_that_began_before_the_recorder_is_recorded_from_its_beginning() {
     let bench = Bench::new();
     let (first, second) = (Voice::Noise { seed: 11 }, Voice::Noise { seed: 12 });
     let mut call = FakeCall::begin(&bench, "early", &[]);
+    call.without_stamps();
     call.add_party("a");
     call.add_party("b");
     let mut packets = talk(0, 1, first, START, 150);

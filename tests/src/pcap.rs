@@ -22,7 +22,8 @@ pub fn read(path: &Path) -> Result<Vec<Datagram>, String> {
     parse(&octets)
 }
 
-fn parse(octets: &[u8]) -> Result<Vec<Datagram>, String> {
+/// Reads what is in a file.
+pub fn parse(octets: &[u8]) -> Result<Vec<Datagram>, String> {
     let word = |at: usize| octets.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     if word(0) != Some(0xa1b2_c3d4) || octets.get(4..8) != Some(&[2, 0, 4, 0]) {
         return Err("not a pcap 2.4 file in this machine's byte order".into());
@@ -55,10 +56,10 @@ fn parse_ip(time_us: u64, packet: &[u8]) -> Option<Datagram> {
             let length = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
             let address =
                 |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
-            if packet[0] != 0x45 || length != packet.len() || packet[9] != 17 {
+            if packet[0] != 0x45 || length != packet.len() || *packet.get(9)? != 17 {
                 return None;
             }
-            (address(12)?.into(), address(16)?.into(), &packet[20..])
+            (address(12)?.into(), address(16)?.into(), packet.get(20..)?)
         }
         6 => {
             let address =

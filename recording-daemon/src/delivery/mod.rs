@@ -252,7 +252,8 @@ impl Delivery {
         }
         runtime.spawn(async move {
             let snapshot = Snapshot { recording: Arc::new(recording), contents: Contents::default() };
-            task::deliver(&self, snapshot, rows::RowIds::new(Origin::Interrupted)).await;
+            let origin = Origin::Interrupted;
+            task::deliver(&self, snapshot, rows::RowIds::new(origin), origin.into()).await;
         });
     }
 

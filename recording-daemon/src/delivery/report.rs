@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::rows::Origin;
 use crate::recording::{OutputState, Recording};
 
 /// How far back a report is looked for that a process may have written right before it died.
@@ -16,6 +17,15 @@ const LOOK_BACK: u64 = 4 << 20;
 pub(super) enum Earlier {
     Impossible,
     Possible,
+}
+
+impl From<Origin> for Earlier {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::New => Earlier::Impossible,
+            Origin::Interrupted => Earlier::Possible,
+        }
+    }
 }
 
 /// Reports. With a file, a recording that is in it already is not reported again.

@@ -33,6 +33,8 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct RowIds {
     origin: Origin,
+    /// The connection that they were made through.
+    connection: u64,
     /// The call's.
     pub call: Option<i64>,
     has_metakeys: bool,
@@ -68,6 +70,8 @@ struct Rows {
     location: Location,
     keeps_content: bool,
     database: Option<Database>,
+    /// How many connections there were.
+    connections: u64,
     /// Set after a failure.
     rest_until: Option<Instant>,
     healthy: bool,
@@ -90,7 +94,8 @@ pub fn start(
         }),
     };
     let (requests, received) = mpsc::channel(QUEUE);
-    let mut rows = Rows { location, keeps_content, database: None, rest_until: None, healthy: true };
+    let mut rows =
+        Rows { location, keeps_content, database: None, connections: 0, rest_until: None, healthy: true };
     let thread = stack.spawn("database", move || rows.run(received))?;
     Ok((RowsHandle { requests }, thread))
 }
@@ -117,12 +122,23 @@ impl RowsHandle {
 impl RowIds {
     /// Nothing is known.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, call: None, has_metakeys: false, streams: Vec::new(), is_finished: false }
+        Self {
+            origin,
+            connection: 0,
+            call: None,
+            has_metakeys: false,
+            streams: Vec::new(),
+            is_finished: false,
+        }
     }
 
-    /// Whether an earlier run may have made them.
-    pub fn origin(&self) -> Origin {
-        self.origin
+    /// A server that crashed may have lost what it had confirmed, and may give the same numbers to other rows: after a new
+    /// connection rows are looked for again. Statements that are made twice change nothing.
+    fn follow_connection(&mut self, connection: u64) {
+        if self.connection != connection && self.call.is_some() {
+            *self = Self::new(Origin::Interrupted);
+        }
+        self.connection = connection;
     }
 
     /// Row of an output.
@@ -153,16 +169,20 @@ impl Rows {
             return Err("the database is not available".into());
         }
         let keeps_content = self.keeps_content;
-        let result = self.open().and_then(|database| sync(database, recording, contents, keeps_content, ids));
+        let result = self.open().and_then(|(database, connection)| {
+            ids.follow_connection(connection);
+            sync(database, recording, contents, keeps_content, ids)
+        });
         self.note(result.as_ref().map(|_| ()));
         result.map_err(|error| error.to_string())
     }
 
-    fn open(&mut self) -> Result<&mut Database, DatabaseError> {
+    fn open(&mut self) -> Result<(&mut Database, u64), DatabaseError> {
         let database = match self.database.take() {
             Some(open) => open,
             None => {
                 let database = Database::open(&self.location)?;
+                self.connections += 1;
                 if !database.has_storage_columns() {
                     tracing::warn!(
                         "The tables of the recording database are of an older version: columns about storages are left out"
@@ -171,7 +191,7 @@ impl Rows {
                 database
             }
         };
-        Ok(self.database.insert(database))
+        Ok((self.database.insert(database), self.connections))
     }
 
     fn note(&mut self, result: Result<(), &DatabaseError>) {

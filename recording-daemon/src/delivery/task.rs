@@ -33,7 +33,7 @@ pub(super) async fn follow(
     loop {
         let snapshot = newest.borrow_and_update().clone();
         if snapshot.recording.ending.is_some() {
-            return deliver(&delivery, snapshot, rows).await;
+            return deliver(&delivery, snapshot, rows, origin.into()).await;
         }
         let id = snapshot.recording.id.clone();
         let changed = if delivery.sync_rows(&snapshot, &mut rows).await.is_ok() {
@@ -56,12 +56,13 @@ pub(super) async fn follow(
 }
 
 /// Delivers a recording that has ended, reports it, and removes its state file.
-pub(super) async fn deliver(delivery: &Arc<Delivery>, snapshot: Snapshot, mut rows: RowIds) {
+pub(super) async fn deliver(
+    delivery: &Arc<Delivery>,
+    snapshot: Snapshot,
+    mut rows: RowIds,
+    earlier: Earlier,
+) {
     let id = snapshot.recording.id.clone();
-    let earlier = match rows.origin() {
-        rows::Origin::Interrupted => Earlier::Possible,
-        rows::Origin::New => Earlier::Impossible,
-    };
     delivery.delivering.fetch_add(1, Relaxed);
     let mut work = Work { delivery, recording: (*snapshot.recording).clone(), contents: snapshot.contents };
     if work.run(&mut rows).await == Progress::Parked || work.end(earlier) == Progress::Parked {

@@ -1,8 +1,8 @@
 //! How a sender's clock runs against the call, and what is done about it: a control loop on the least delay of each second.
 //!
 //! The difference between that delay and the place of the frames is removed in small steps, and teaches the rate. Delays of
-//! jitter are positive and different for each packet, so the least one hardly moves; seconds in which all packets are very
-//! late are left out. Below [`TOLERANCE`] nothing is done as long as the clock has not shown to be wrong, so that a right
+//! jitter are positive and different for each packet, so the least one hardly moves – the third, to be exact: a packet or
+//! two may be stamped wrongly by a sloppy sender. Seconds in which all packets are very late are left out. Below [`TOLERANCE`] nothing is done as long as the clock has not shown to be wrong, so that a right
 //! clock leaves the samples as they are. Sender reports sharpen the rate when they agree with it: what the sender's wall
 //! clock says is exact, but not always true.
 
@@ -30,13 +30,16 @@ const AGREEMENT: i64 = 300_000;
 /// Reports closer to each other say too little.
 const MIN_REPORT_DISTANCE: i64 = 8 * SECOND;
 
+const NONE: [i64; 3] = [i64::MAX; 3];
+
 /// The loop.
 #[derive(Debug)]
 pub(super) struct Drift {
     ppb: i64,
     /// Left to be removed.
     slew: i64,
-    least: i64,
+    /// The three least delays of the window, ascending.
+    least: [i64; 3],
     packets: u32,
     window_end: Option<i64>,
     windows: u32,
@@ -50,7 +53,7 @@ impl Drift {
         Self {
             ppb,
             slew: 0,
-            least: i64::MAX,
+            least: NONE,
             packets: 0,
             window_end: None,
             windows: 0,
@@ -80,13 +83,18 @@ impl Drift {
     /// A packet came so long after its place.
     pub fn observe(&mut self, delay: i64, arrival: i64) {
         let end = *self.window_end.get_or_insert(arrival.saturating_add(WINDOW));
-        self.least = self.least.min(delay);
+        let mut delay = delay;
+        for least in &mut self.least {
+            if delay < *least {
+                std::mem::swap(&mut delay, least);
+            }
+        }
         self.packets += 1;
         if arrival < end {
             return;
         }
-        let (least, packets) =
-            (std::mem::replace(&mut self.least, i64::MAX), std::mem::take(&mut self.packets));
+        let ([.., least], packets) =
+            (std::mem::replace(&mut self.least, NONE), std::mem::take(&mut self.packets));
         self.window_end = Some(arrival.saturating_add(WINDOW));
         if packets >= MIN_PACKETS {
             self.correct(least);

@@ -18,6 +18,8 @@ pub struct FakeCall {
     pub prefix: String,
     streams: Vec<FakeStream>,
     began: Option<SystemTime>,
+    /// Packets carry the times at which they should have been sent, so that a slow machine changes nothing.
+    stamps: bool,
 }
 
 struct FakeStream {
@@ -50,7 +52,7 @@ impl FakeCall {
         let prefix = names::prefix(call_id, 0x0011_2233_4455_6677);
         let spool = bench.spool.path().to_owned();
         std::fs::create_dir_all(names::exposure_dir(&spool, &prefix)).expect("directory");
-        let call = Self { spool, prefix: prefix.clone(), streams: Vec::new(), began: None };
+        let call = Self { spool, prefix: prefix.clone(), streams: Vec::new(), began: None, stamps: true };
         let mut first = vec![
             ("CALL-ID", call_id),
             ("PARENT", prefix.as_str()),
@@ -103,11 +105,21 @@ impl FakeCall {
     /// Sends packets at their times, counted from `start`. They may be in any order.
     pub fn speak(&mut self, start: Instant, mut packets: Vec<Spoken>) {
         packets.sort_by_key(|packet| packet.at);
+        let began = self.began;
+        if self.stamps {
+            self.began.get_or_insert(SystemTime::now() - start.elapsed());
+        }
         for packet in packets {
             let wait = (start + packet.at).saturating_duration_since(Instant::now());
             std::thread::sleep(wait);
             self.send(&packet);
         }
+        self.began = began;
+    }
+
+    /// Packets tell nothing about their times, like those of the kernel.
+    pub fn without_stamps(&mut self) {
+        self.stamps = false;
     }
 
     /// Queues one packet and delivers what can be delivered.
@@ -204,6 +216,20 @@ impl FakeCall {
         self.streams.clear();
         std::fs::remove_dir_all(names::exposure_dir(&self.spool, &self.prefix)).expect("remove");
         std::fs::remove_file(names::metafile_path(&self.spool, &self.prefix)).expect("unlink");
+    }
+
+    /// As when the process dies: connections end, nothing is removed.
+    pub fn die(&mut self) {
+        super::wait_for("the reader to take all packets", || {
+            self.deliver();
+            self.queued() == 0
+        });
+        self.streams.clear();
+    }
+
+    /// What the next media proxy does about a call that it finds in the spool.
+    pub fn clean_up(self) {
+        self.abandon();
     }
 
     /// Ends the recording and discards it.

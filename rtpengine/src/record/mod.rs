@@ -38,6 +38,8 @@ use spool::names;
 use crate::config::{RecordingConfig, RecordingMethod};
 use crate::media::tap;
 
+#[cfg(fuzzing)]
+pub use pcap::pcap_octets;
 pub use stats::RecorderStats;
 
 use directories::Directories;

@@ -132,6 +132,22 @@ fn write_record(out: &mut Vec<u8>, format: PcapFormat, record: &TapRecord<'_>) {
     out.extend_from_slice(&record.payload[..payload_len]);
 }
 
+/// A whole file of packets (time in microseconds, source, destination, payload).
+#[cfg(fuzzing)]
+pub fn pcap_octets(
+    format: PcapFormat,
+    packets: &[(u64, std::net::SocketAddr, std::net::SocketAddr, Vec<u8>)],
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_global_header(&mut out, format);
+    for &(time_us, source, destination, ref payload) in packets {
+        let direction = crate::media::tap::TapDirection::Ingress;
+        let record = TapRecord { recording: Default::default(), stream: 0, direction, time_us, source, destination, payload };
+        write_record(&mut out, format, &record);
+    }
+    out
+}
+
 /// Packets in octets that hold whole records, maybe behind a global header.
 fn count_records(octets: &[u8]) -> u64 {
     let mut rest = octets.strip_prefix(&MAGIC.to_ne_bytes()).map_or(octets, |_| &octets[24..]);
