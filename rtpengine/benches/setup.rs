@@ -137,6 +137,7 @@ fn daemon() -> (f64, f64) {
     let plane = MediaPlane::start(&config, vec![producer], events).expect("workers");
     let engine = Arc::new(Engine::new(Services {
         ended: None,
+        away: None,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),

@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::call::{Engine, Services as CallServices};
+use crate::call::{AWAY_QUEUE, Engine, Services as CallServices};
 use crate::config::{Config, PathMtu};
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
 use crate::control::legacy::{MediaproxyListeners, Rtpproxy};
+use crate::control::ng::client;
 use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
 use crate::control::ng::{Commands, Responder, TcpListeners, Templates};
@@ -95,8 +96,10 @@ impl Services {
         let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));
         let reporting = &config.reporting;
         let (ended, ended_calls) = mpsc::channel(ENDED_QUEUE);
+        let (away, away_requests) = mpsc::channel(AWAY_QUEUE);
         let engine = Arc::new(Engine::new(CallServices {
             ended: Some(ended),
+            away: (!config.transcoding.transforms.is_empty()).then_some(away),
             config: config.clone(),
             pool,
             plane: plane.clone(),
@@ -120,6 +123,7 @@ impl Services {
         let reporter = Reporter::new(&config, log.clone(), dtmf_log, playback_events, homer.clone());
         let mut background = vec![
             tokio::spawn(reporter.run(engine.clone(), receiver, ended_calls)),
+            tokio::spawn(client::run(engine.clone(), away_requests, config.control.client)),
             tokio::spawn(alarms(engine.clone())),
             tokio::spawn(tick(engine.clone())),
         ];

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::alarms::Alarms;
 use super::audio_player;
+use super::away::AwayRequest;
 use super::compile::{PlanOptions, TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::Participant;
@@ -49,6 +50,8 @@ pub struct Services {
     pub identity: Identity,
     /// Gets a report of each call that ends.
     pub ended: Option<mpsc::Sender<Box<EndedReport>>>,
+    /// Gets what other instances are to be asked for; without, all is transcoded here.
+    pub away: Option<mpsc::Sender<AwayRequest>>,
 }
 
 /// All calls and the commands on them. Shared by the doors.
@@ -69,6 +72,7 @@ pub struct Engine {
     pub(super) by_key: Mutex<HashMap<u64, Weak<Mutex<Call>>>>,
     pub(super) plan_options: PlanOptions,
     pub(super) ended: Option<mpsc::Sender<Box<EndedReport>>>,
+    pub(super) away: Option<mpsc::Sender<AwayRequest>>,
     /// Some party has music on hold to play.
     pub(super) music_known: AtomicBool,
     /// 12 hexadecimal digits, random per process (loop protection).
@@ -89,7 +93,7 @@ pub enum Deleted {
 
 impl Engine {
     pub fn new(services: Services) -> Self {
-        let Services { config, pool, plane, recorder, sources, identity, ended } = services;
+        let Services { config, pool, plane, recorder, sources, identity, ended, away } = services;
         Self {
             interfaces: Interfaces::new(&config),
             plan_options: PlanOptions {
@@ -104,6 +108,7 @@ impl Engine {
             foreign: AtomicUsize::new(0),
             live: Live::new(&config),
             ended,
+            away,
             statistics: Statistics::default(),
             by_key: Mutex::default(),
             alarms: Alarms::default(),
@@ -304,7 +309,9 @@ impl Engine {
     }
 
     pub(super) fn install(&self, call: &Call) {
-        self.plane.install(call.worker, plan(call, self.plan_options));
+        let mut plan = plan(call, self.plan_options);
+        self.divert(call, &mut plan);
+        self.plane.install(call.worker, plan);
     }
 }
 

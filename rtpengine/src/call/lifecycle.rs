@@ -1,5 +1,6 @@
 //! How calls begin, go on by events and time, and end.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -159,6 +160,7 @@ impl Engine {
             ended: false,
             drop_traffic: false,
             recording: CallRecording::default(),
+            away: RefCell::default(),
             next_media_number: 1,
         }
     }
@@ -181,6 +183,7 @@ impl Engine {
         self.tell_ended(call, reason);
         // First, so that it is the worker who closes the sockets and need not take them out of its epoll one by one.
         delete::close_all(call);
+        call.away.get_mut().clear();
         self.plane.remove(call.worker, call.key);
         recording::end(call, RecordingEnd::Keep);
         self.store.remove(&call.id, handle);

@@ -11,6 +11,7 @@
 
 mod alarms;
 mod audio_player;
+mod away;
 mod bare;
 mod bundling;
 mod coding;
@@ -57,6 +58,7 @@ mod switches;
 mod timers;
 mod transform;
 
+pub use away::{AWAY_QUEUE, AwayRequest};
 pub use bare::{BareStream, MAX_BARE_STREAMS};
 pub use delete::Deletion;
 pub use dtmf::DtmfReport;

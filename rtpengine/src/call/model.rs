@@ -1,5 +1,6 @@
 //! Calls, parties and media as plain values.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -7,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use codec::PayloadFormat;
 use smol_str::SmolStr;
 
+use super::away::Away;
 use super::coding::Coding;
 use super::echo::Routing;
 use super::interfaces::Attachment;
@@ -79,6 +81,8 @@ pub struct Call {
     /// RTP of the whole call is dropped.
     pub drop_traffic: bool,
     pub recording: CallRecording,
+    /// Media that other instances convert. The plan is made of a call that does not change, but these follow it.
+    pub away: RefCell<Vec<Away>>,
     /// Next number for [`Media::number`] and stream numbers.
     pub next_media_number: u32,
 }

@@ -28,6 +28,7 @@ fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config))
     let (producer, consumer) = crate::media::tap::ring(4096);
     Engine::new(Services {
         ended: None,
+        away: None,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),

@@ -31,6 +31,23 @@ pub struct ControlConfig {
     pub events_over_tcp: bool,
     /// `playback-events-ng-tcp`: among them that an announcement has ended.
     pub playback_events: bool,
+    /// For requests to other instances.
+    pub client: NgClientConfig,
+}
+
+/// How long the answer of another instance is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NgClientConfig {
+    /// `ng-client-timeout`: until a request is sent again.
+    pub timeout: Duration,
+    /// `ng-client-retries`: how often it is.
+    pub retries: u32,
+}
+
+impl Default for NgClientConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_millis(50), retries: 5 }
+    }
 }
 
 /// `http-*` and `https-*` options.
@@ -112,6 +129,10 @@ impl ControlConfig {
             janus_secret: settings.text("janus-secret").filter(|secret| !secret.is_empty()),
             events_over_tcp: settings.flag("dtmf-log-ng-tcp") || settings.flag("playback-events-ng-tcp"),
             playback_events: settings.flag("playback-events-ng-tcp"),
+            client: NgClientConfig {
+                timeout: Duration::from_millis(u64::try_from(settings.int("ng-client-timeout")).unwrap_or(1)),
+                retries: u32::try_from(settings.int("ng-client-retries")).unwrap_or(0),
+            },
         })
     }
 }

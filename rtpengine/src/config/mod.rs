@@ -25,7 +25,7 @@ use media_store::library::{Keeping, LibrarySettings};
 use service::process::ThreadStack;
 
 pub use audio_player::{AudioPlayerConfig, AudioPlayerMode};
-pub use control::{ControlConfig, HttpConfig, PathMtu};
+pub use control::{ControlConfig, HttpConfig, NgClientConfig, PathMtu};
 pub use dtmf::DtmfConfig;
 pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
@@ -33,7 +33,9 @@ pub use mqtt::{MqttConfig, MqttScope, MqttTls};
 pub use options::PROGRAM;
 pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
 pub use rtcp::{Mos, MosModel, RtcpConfig};
-pub use transcoding::{CodecName, TranscodePreference, TranscodingConfig};
+pub use transcoding::{
+    CodecName, IpFamily, TranscodePreference, TranscodingConfig, TransformGroup, TransformTarget,
+};
 
 use crate::proto::dtls::Settings as DtlsSettings;
 

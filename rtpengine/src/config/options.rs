@@ -209,8 +209,8 @@ const CONTROL: &[OptionSpec] = &[
     O::text("control-pmtu", "want|dont", "Path MTU discovery of UDP control sockets")
         .words(&["want", "dont", "don't"]),
     O::text("templates", "STR", "Config file group with signalling templates"),
-    O::int("ng-client-timeout", "Timeout of own ng requests in ms").default("50").at_least(1).not_yet(),
-    O::int("ng-client-retries", "Repetitions of own ng requests").default("5").at_least(1).not_yet(),
+    O::int("ng-client-timeout", "Timeout of own ng requests in ms").default("50").at_least(1),
+    O::int("ng-client-retries", "Repetitions of own ng requests").default("5").at_least(1),
 ];
 
 const REDIS: &[OptionSpec] = &[

@@ -1,11 +1,14 @@
 //! Options about what happens between decoder and encoder.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codec::PayloadFormat;
 use codec::graph::{DtxSettings, Settings as GraphSettings, SilenceDetection};
 use codec::jitter::JitterSettings;
+use service::address;
+use service::options::ini::IniGroup;
 use service::options::number::parse_int32;
 use service::options::{OptionError, Settings};
 use smol_str::SmolStr;
@@ -19,6 +22,39 @@ pub struct TranscodingConfig {
     pub jitter: JitterSettings,
     /// Which codecs are best transcoded into each other.
     pub preferences: Arc<[TranscodePreference]>,
+    /// Which codecs other instances transcode into each other.
+    pub transforms: Vec<TransformGroup>,
+}
+
+/// A group of `transcode-config` with `transform`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransformGroup {
+    /// What comes.
+    pub source: CodecName,
+    /// What it becomes.
+    pub destination: CodecName,
+    /// Who does that.
+    pub target: TransformTarget,
+}
+
+/// Another instance, and the way there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransformTarget {
+    /// Its ng port.
+    pub remote: SocketAddr,
+    /// Ours, from where media go there.
+    pub local_interface: Option<SmolStr>,
+    /// Which of its interfaces they are to go to.
+    pub remote_interface: Option<SmolStr>,
+    /// Of our end.
+    pub family: Option<IpFamily>,
+}
+
+/// Kind of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpFamily {
+    V4,
+    V6,
 }
 
 /// A group of `transcode-config`.
@@ -81,6 +117,7 @@ impl TranscodingConfig {
             graph: GraphSettings { silence, dtx: dtx(settings)? },
             jitter: jitter(settings),
             preferences: preferences(settings, notices)?,
+            transforms: transforms(settings)?,
         })
     }
 }
@@ -123,16 +160,10 @@ fn preferences(
     let Some(prefix) = settings.text("transcode-config") else { return Ok(Arc::default()) };
     let mut preferences = Vec::new();
     for (name, group) in settings.groups_with_prefix(&prefix) {
-        let codec = |key: &str| {
-            let text = group.raw(key).unwrap_or_default();
-            CodecName::parse(text).ok_or_else(|| {
-                OptionError::invalid(format!("Transcode config '{name}': '{text}' is no codec ({key})"))
-            })
-        };
-        let (source, destination) = (codec("source")?, codec("destination")?);
-        for verdict in ["transform", "codec-chain"].iter().filter(|verdict| group.raw(verdict).is_some()) {
+        let (source, destination) = codecs(name, group)?;
+        if group.raw("codec-chain").is_some() {
             notices.push(format!(
-                "Transcode config '{name}': '{verdict}' is not supported, calls are transcoded here"
+                "Transcode config '{name}': 'codec-chain' is not supported, calls are transcoded here"
             ));
         }
         let preference = group.raw("preference").and_then(|raw| parse_int32(raw).ok());
@@ -143,6 +174,43 @@ fn preferences(
         }));
     }
     Ok(preferences.into())
+}
+
+fn codecs(name: &str, group: &IniGroup) -> Result<(CodecName, CodecName), OptionError> {
+    let codec = |key: &str| {
+        let text = group.raw(key).unwrap_or_default();
+        CodecName::parse(text).ok_or_else(|| {
+            OptionError::invalid(format!("Transcode config '{name}': '{text}' is no codec ({key})"))
+        })
+    };
+    Ok((codec("source")?, codec("destination")?))
+}
+
+fn transforms(settings: &Settings) -> Result<Vec<TransformGroup>, OptionError> {
+    let Some(prefix) = settings.text("transcode-config") else { return Ok(Vec::new()) };
+    let mut groups = Vec::new();
+    for (name, group) in settings.groups_with_prefix(&prefix) {
+        let Some(remote) = group.raw("transform") else { continue };
+        let (source, destination) = codecs(name, group)?;
+        let remote = address::resolve_remote(remote).map_err(|error| {
+            OptionError::invalid(format!("Transcode config '{name}': transform '{remote}': {error}"))
+        })?;
+        let family = match group.raw("address-family") {
+            None => None,
+            Some("IP4") => Some(IpFamily::V4),
+            Some("IP6") => Some(IpFamily::V6),
+            Some(other) => {
+                return Err(OptionError::invalid(format!(
+                    "Transcode config '{name}': address-family '{other}' is neither IP4 nor IP6"
+                )));
+            }
+        };
+        let text = |key: &str| group.raw(key).filter(|text| !text.is_empty()).map(SmolStr::from);
+        let (local_interface, remote_interface) = (text("local-interface"), text("remote-interface"));
+        let target = TransformTarget { remote, local_interface, remote_interface, family };
+        groups.push(TransformGroup { source, destination, target });
+    }
+    Ok(groups)
 }
 
 /// Packets that a worker may have to keep for each stream.

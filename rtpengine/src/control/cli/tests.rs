@@ -19,6 +19,7 @@ fn operations() -> Operations {
     let (producer, consumer) = crate::media::tap::ring(4096);
     let engine = Engine::new(Services {
         ended: None,
+        away: None,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),

@@ -7,6 +7,7 @@
 //!
 //! Every transport uses the same [`Responder`], hence the same cookie cache, counters and templates.
 
+pub mod client;
 pub mod command;
 mod commands;
 mod decode;
