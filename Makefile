@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench load interop clean
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench load load-recorder interop clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -62,6 +62,11 @@ bench: release   ## CPU per packet and per call beside other daemons, as ratios 
 
 load: release    ## 200 recorded calls for 60 s, recorder killed in the middle
 	target/release/load
+
+load-recorder:   ## 500 recorded calls for ten minutes into the recording daemon alone (LOAD_CALLS=…, LOAD_SECONDS=…)
+	$(CARGO) build --release -p recording-daemon
+	RECORDER=$(CURDIR)/target/release/rtpengine-recording LOAD_CALLS=$${LOAD_CALLS:-500} LOAD_SECONDS=$${LOAD_SECONDS:-600} \
+	    $(CARGO) test -p recording-daemon --test load -- --ignored --nocapture --test-threads=1 constant_threads
 
 interop: release  ## Kamailio and SIP phones (hold, fork, change of endpoint), then recipes of ../shared/interop when they exist
 	@scripts/interop

@@ -111,6 +111,10 @@ pub fn load_all_but(output_dir: &Path, known: &HashSet<String>) -> Vec<SavedStat
     let Ok(entries) = fs::read_dir(output_dir.join(DIRECTORY)) else { return Vec::new() };
     let mut states = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "new") && known.is_empty() {
+            // A process died while it wrote it.
+            let _ = fs::remove_file(&path);
+        }
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }

@@ -186,6 +186,61 @@ fn recordings_in_memory_leave_no_file_and_go_into_the_database() {
 }
 
 #[test]
+fn what_was_only_in_memory_when_the_daemon_was_killed_is_reported_as_failed() {
+    let bench = Bench::new();
+    let options = [
+        "--output-storage=db-mem".to_owned(),
+        format!("--sqlite-db={}", bench.file("own.sqlite3").display()),
+        bench.report_option(),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let recorder = bench.start(&options);
+    let mut call = FakeCall::begin(&bench, "lost", &[]);
+    call.add_party("a");
+    call.speak(Instant::now(), talk(0, 0xab, Voice::Noise { seed: 1 }, START, 100));
+    wait_for("its state", || {
+        bench.file(".state").read_dir().is_ok_and(|mut entries| entries.next().is_some())
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    recorder.kill();
+    call.abandon();
+    let recorder = bench.start(&options);
+    let (state, reasons) = bench.wait_for_report();
+    assert_eq!(state, "failed");
+    assert!(reasons.contains("lost with the process"), "{reasons}");
+    let connection = rusqlite::Connection::open(bench.file("own.sqlite3")).expect("open");
+    let rows: i64 =
+        connection.query_row("SELECT COUNT(*) FROM recording_calls", [], |row| row.get(0)).expect("rows");
+    assert_eq!(rows, 0, "a call without outputs has no row");
+    assert!(recorder.terminate().success());
+}
+
+#[test]
+fn a_call_that_outlives_the_daemon_is_two_recordings_that_say_so() {
+    let bench = Bench::new();
+    let recorder = bench.start(&[&bench.report_option()]);
+    let mut call = FakeCall::begin(&bench, "outlives", &[]);
+    call.add_party("a");
+    let packets = talk(0, 0xab, Voice::Noise { seed: 1 }, START, 120);
+    let start = Instant::now();
+    call.speak(start, packets[..60].to_vec());
+    wait_for("the file", || !bench.files().is_empty());
+    assert!(recorder.terminate().success());
+    let recorder = bench.start(&[&bench.report_option()]);
+    call.speak(start, packets[60..].to_vec());
+    call.end();
+    wait_for("both reports", || bench.reports().len() == 2);
+    let (state, reasons) = &bench.reports()[0];
+    assert_eq!(state, "partial");
+    assert_eq!(reasons, "the recording daemon was stopped while the call went on");
+    assert!(recorder.terminate().success());
+    let files = bench.files();
+    let singles = files.iter().filter(|name| !name.contains("mix"));
+    let frames: usize = singles.map(|name| Wav::read(&bench.file(name)).frames()).sum();
+    assert_eq!(frames, 120 * PACKET, "nothing is lost in between");
+}
+
+#[test]
 fn a_command_is_run_for_each_output() {
     use std::os::unix::fs::PermissionsExt;
     let bench = Bench::new();

@@ -190,7 +190,7 @@ fn a_pause_shortens_the_single_file_and_is_silence_in_the_mix() {
 #[test]
 fn a_discarded_call_leaves_nothing() {
     let bench = Bench::new();
-    let recorder = bench.start(&[]);
+    let recorder = bench.start(&[&bench.report_option()]);
     let mut call = FakeCall::begin(&bench, "discard", &[]);
     call.add_party("a");
     call.speak(Instant::now(), talk(0, 1, Voice::Noise { seed: 6 }, START, 60));
@@ -199,6 +199,7 @@ fn a_discarded_call_leaves_nothing() {
     call.discard();
     wait_for("no files", || bench.files().is_empty());
     wait_for("no rows", || bench.query("SELECT COUNT(*) FROM recording_calls") == ["0"]);
+    assert_eq!(bench.wait_for_report(), ("discarded".into(), String::new()));
     assert!(recorder.terminate().success());
 }
 

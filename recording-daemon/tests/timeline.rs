@@ -42,7 +42,7 @@ impl Party {
 
     fn is_sent(&self, packet: usize) -> bool {
         !self.silent.iter().any(|(range, _)| range.contains(&packet))
-            && (self.lost == 0 || packet.wrapping_mul(7919) % self.lost != 0 || packet == 0)
+            && (self.lost == 0 || !packet.wrapping_mul(7919).is_multiple_of(self.lost) || packet == 0)
     }
 
     fn packets(&self) -> Vec<Spoken> {

@@ -219,8 +219,35 @@ const PAGE: ManPage = ManPage {
                 "%{KEY}\tValue of a metadata key.",
             ],
         ),
+        (
+            "STORAGE",
+            &[
+                "file\tA file in output-dir that stays. Without it, files are temporary.",
+                "db, both\tContent in the database, with a file beside it in case of 'both'.",
+                "notify\tContent with the HTTP notification, as form field 'ngfile'.",
+                "s3, gcs\tAn object of the same name.",
+                "memory, db-mem\tNo temporary files; needs another storage that takes the content.",
+                "none\tNothing is recorded.",
+            ],
+        ),
+        (
+            "END OF A RECORDING",
+            &[
+                "complete\tEverything is stored everywhere it should be.",
+                "partial\tSomething is missing; the reasons say what.",
+                "discarded\tThrown away as told.",
+                "failed\tNothing could be stored.",
+            ],
+        ),
         ("SIGNALS", &["SIGINT, SIGTERM\tFinish all recordings and exit."]),
-        ("FILES", &["/etc/rtpengine/rtpengine-recording.conf\tDefault config file; may be missing."]),
+        (
+            "FILES",
+            &[
+                "/etc/rtpengine/rtpengine-recording.conf\tDefault config file; may be missing.",
+                "OUTPUT-DIR/.state/\tRecordings that go on or are being delivered; taken up at the next start.",
+                "OUTPUT-DIR/backup-NAME\tWhat could not be delivered and has no file.",
+            ],
+        ),
         ("SEE ALSO", &["rtpengine(8)"]),
     ],
 };

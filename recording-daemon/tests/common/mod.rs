@@ -27,7 +27,9 @@ impl Bench {
 
     /// Starts the recording daemon with more options.
     pub fn start(&self, options: &[&str]) -> Recorder {
-        let child = Command::new(env!("CARGO_BIN_EXE_rtpengine-recording"))
+        // Measurements are made with an optimised one.
+        let program = std::env::var_os("RECORDER");
+        let child = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_rtpengine-recording").into()))
             .args(["--foreground", "--log-stderr", "--log-level=6", "--config-file=none"])
             .arg(format!("--spool-dir={}", self.spool.path().display()))
             .arg(format!("--output-dir={}", self.output.path().display()))
