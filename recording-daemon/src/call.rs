@@ -204,7 +204,7 @@ impl Call {
 
     /// Does what is due. Call every 100 ms or so.
     pub fn tick(&mut self, now: Instant) {
-        self.clock.follow_wall_clock(now, SystemTime::now());
+        self.clock.follow_wall_clock();
         self.write_live(now);
         if now.duration_since(self.last_flush) < FLUSH_INTERVAL {
             return;

@@ -14,6 +14,9 @@ fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// Samples of silence at the end of a mix whose call was ended late.
+const LATE_END: usize = 15 * 8000;
+
 struct Load {
     bench: Bench,
     calls: Vec<FakeCall>,
@@ -73,7 +76,8 @@ impl Load {
         for name in &files {
             let frames = Wav::read(&self.bench.file(name)).frames();
             if name.ends_with("-mix.wav") {
-                assert!(frames.abs_diff(expected) <= PACKET, "{name}: {frames}");
+                // So many calls do not end at the same moment: what follows the audio is silence.
+                assert!(frames + PACKET >= expected && frames <= expected + LATE_END, "{name}: {frames}");
             } else {
                 assert!(frames + missing * PACKET >= expected && frames <= expected, "{name}: {frames}");
             }

@@ -9,6 +9,9 @@ const MAX_AHEAD: i64 = 1_000_000_000;
 /// The wall clock was set when it is off by more than this.
 const STEP: i64 = 200_000_000;
 
+/// What reading a clock takes at most, unless another process comes in between.
+const SAME_TIME: Duration = Duration::from_millis(1);
+
 /// Runs steadily, whatever happens to the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallClock {
@@ -57,7 +60,15 @@ impl CallClock {
     }
 
     /// Notices that somebody has set the wall clock, which stamps go by.
-    pub fn follow_wall_clock(&mut self, now: Instant, wall: SystemTime) {
+    pub fn follow_wall_clock(&mut self) {
+        let (before, wall) = (Instant::now(), SystemTime::now());
+        // Both clocks must have been read at the same time.
+        if before.elapsed() < SAME_TIME {
+            self.compare(before, wall);
+        }
+    }
+
+    fn compare(&mut self, now: Instant, wall: SystemTime) {
         let expected = self.epoch_unix_ns.saturating_add(self.at(now));
         let off = unix_ns(wall).saturating_sub(expected);
         if (off - self.stepped).abs() > STEP {
@@ -111,7 +122,7 @@ mod tests {
         let now = Instant::now();
         let mut clock = CallClock::new(now, None);
         let wall = SystemTime::now() + Duration::from_secs(3600);
-        clock.follow_wall_clock(now, wall);
+        clock.compare(now, wall);
         let stamped = unix_ns(wall).unsigned_abs() / 1000;
         let time = clock.at(clock.arrival(stamped, now));
         assert!(time.abs() < 100 * MS, "{time}");

@@ -142,7 +142,15 @@ pub fn pcap_octets(
     write_global_header(&mut out, format);
     for &(time_us, source, destination, ref payload) in packets {
         let direction = crate::media::tap::TapDirection::Ingress;
-        let record = TapRecord { recording: Default::default(), stream: 0, direction, time_us, source, destination, payload };
+        let record = TapRecord {
+            recording: Default::default(),
+            stream: 0,
+            direction,
+            time_us,
+            source,
+            destination,
+            payload,
+        };
         write_record(&mut out, format, &record);
     }
     out
