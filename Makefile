@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench load load-recorder interop clean
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder interop clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -59,6 +59,9 @@ talk-off:        ## 100 minutes of recorded speech and music (fetched from Debia
 
 bench: release   ## CPU per packet and per call beside other daemons, as ratios of one run
 	@scripts/bench
+
+quality: release ## how transcoded speech sounds beside the reference, with and without loss (PESQ; needs Python with pesq)
+	target/release/transcode_quality
 
 load: release    ## 200 recorded calls for 60 s, recorder killed in the middle
 	target/release/load

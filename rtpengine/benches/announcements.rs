@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use codec::{EncoderOptions, PayloadFormat};
 use media_store::library::{Library, LibrarySettings};
 use rtpengine::config::{Config, LocalAddress};
-use rtpengine::media::MediaPlane;
+use rtpengine::media::{MediaPlane, Work};
 use rtpengine::media::plan::{CallKey, CallPlan, Expect, StreamId, StreamPlan};
 use rtpengine::media::port_pool::PortPool;
 use rtpengine::negotiate::signal::MediaSource;
@@ -94,7 +94,7 @@ fn real_time() {
         let port = pool.allocate(&local, 2).expect("a port").remove(0);
         let stream = StreamPlan::new(id, Expect::Rtp, port, ear.local_addr().expect("address"));
         let shared = stream.shared.clone();
-        let worker = plane.assign();
+        let worker = plane.assign(Work::Forwarding);
         let (edges, gateways) = (Vec::new(), Vec::new());
         plane.install(worker, CallPlan { key, streams: vec![stream], edges, gateways, tap: None });
         let listener = Listener {

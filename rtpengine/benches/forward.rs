@@ -13,9 +13,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use codec::rtp::write_header;
 use rtpengine::config::{Config, LocalAddress};
-use rtpengine::media::MediaPlane;
 use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::PortPool;
+use rtpengine::media::{MediaPlane, Work};
 use tokio::sync::mpsc;
 
 const CALLS: usize = 100;
@@ -99,7 +99,7 @@ fn worker() -> f64 {
         let edge = |from: usize, to: usize| EdgePlan::new(streams[from].id, streams[to].id);
         let edges = vec![edge(0, 1), edge(1, 0)];
         plane.install(
-            plane.assign(),
+            plane.assign(Work::Forwarding),
             CallPlan { key: CallKey(call as u64), streams, edges, gateways: Vec::new(), tap: None },
         );
     }

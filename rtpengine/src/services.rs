@@ -27,8 +27,8 @@ use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite, start_mqtt}
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
-use crate::play::Sources;
 use crate::play::encodings::Retention;
+use crate::play::{self, Sources};
 use crate::proto::dtls::{Identity, IdentityError};
 use crate::record::{RecordError, Recorder};
 
@@ -86,11 +86,12 @@ impl Services {
         let codecs = std::thread::spawn(codec::self_test::run);
         let identity = Identity::generate(&config.dtls, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
-        let (producers, consumers) = (0..config.num_threads).map(|_| tap::ring(ring)).unzip();
+        let (producers, consumers) = (0..config.workers()).map(|_| tap::ring(ring)).unzip();
         let recorder = Recorder::start(&config.recording, consumers)?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let library = Arc::new(Library::start(config.library.clone())?);
         let retention = if config.player_cache { Retention::UntilEvicted } else { Retention::WhilePlayed };
+        play::set_threads(config.player_threads);
         let plane = MediaPlane::start(&config, producers, events).map_err(ServiceError::Workers)?;
         let ports = (config.port_min, config.port_max);
         let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));

@@ -15,7 +15,7 @@ use rtpengine::config::{Config, LocalAddress};
 use rtpengine::media::plan::*;
 use rtpengine::media::port_pool::{LocalPort, PortPool};
 use rtpengine::media::treatment::{MediaTreatment, Treatment};
-use rtpengine::media::{MediaPlane, tap};
+use rtpengine::media::{MediaPlane, Work, tap};
 use rtpengine::proto::ice::{
     Base, CandidateKind, Component, LocalCredentials, Mode, RemoteAgent, RemoteCandidate, RemoteCredentials,
     Role, Settings, priority,
@@ -252,7 +252,7 @@ fn heap_operations(tapped: bool, suite: Option<&str>, treatment: &Treatment) -> 
         gateways: Vec::new(),
         tap: tapped.then_some(TapPlan { recording: 7, ingress: true, egress: true }),
     };
-    plane.install(plane.assign(), plan);
+    plane.install(plane.assign(Work::Forwarding), plan);
     exchange(&a, &b, 0, WARM_UP);
     let before = EVENTS.load(Relaxed);
     exchange(&a, &b, WARM_UP, ROUNDS);

@@ -8,7 +8,7 @@ use codec::rtp::RtpPacket;
 use rtpengine::config::EndpointLearning;
 use rtpengine::media::event::MediaEvent;
 use rtpengine::media::plan::*;
-use rtpengine::media::tap;
+use rtpengine::media::{Work, WorkerId, tap};
 
 mod common;
 use common::*;
@@ -23,7 +23,7 @@ fn packets_pass_unchanged_between_all_address_families() {
     for (left, right) in [(relay.v4, relay.v4), (relay.v6, relay.v6), (relay.v4, relay.v6)] {
         let (a, b) = (party(&relay, &left), party(&relay, &right));
         let plan = call(&a, &b, vec![edge(&a, &b, FORWARD), edge(&b, &a, FORWARD)]);
-        relay.plane.install(relay.plane.assign(), plan);
+        relay.plane.install(relay.plane.assign(Work::Forwarding), plan);
         for sequence_number in 0..200 {
             let packet = rtp(0, sequence_number);
             a.send(&packet);
@@ -39,6 +39,23 @@ fn packets_pass_unchanged_between_all_address_families() {
         assert_eq!(shared.ingress_ssrc[0].ssrc.load(Relaxed), 0xabcd);
     }
     relay.plane.shutdown();
+}
+
+#[test]
+fn calls_that_transcode_have_workers_of_their_own_when_asked() {
+    let relay = common::relay_with((8_000, 8_199), |config| config.codec_threads = 1);
+    let (forwarding, transcoding) = (WorkerId(0), WorkerId(1));
+    for _ in 0..3 {
+        assert_eq!(relay.plane.assign(Work::Transcoding), transcoding);
+        let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+        relay.plane.install(transcoding, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
+        a.send(&rtp(0, 1));
+        assert_eq!(b.receive(), rtp(0, 1));
+        assert_eq!(relay.plane.assign(Work::Forwarding), forwarding);
+    }
+    relay.plane.shutdown();
+    let alone = common::relay((8_200, 8_299));
+    assert_eq!(alone.plane.assign(Work::Transcoding), forwarding);
 }
 
 #[test]

@@ -190,3 +190,27 @@ fn feedback_reaches_only_parties_whose_profile_has_it() {
     c.send(&loss_indication);
     assert_eq!(d.receive(), loss_indication);
 }
+
+#[test]
+fn packets_that_pass_are_measured_when_asked() {
+    let relay = common::relay_with((26_000, 26_999), |config| {
+        config.rtcp.interval = Duration::from_millis(100);
+        config.rtcp.measure = true;
+        config.rtcp.mos.is_listening = true;
+    });
+    let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
+    // One of four is missing.
+    for n in [1, 2, 4] {
+        a.send(&media(SSRC_A, n));
+        b.receive();
+    }
+    until("a sample", || a.stream.shared.ingress_quality(0, SSRC_A).is_some());
+    let measured = a.stream.shared.ingress_quality(0, SSRC_A).unwrap();
+    assert_eq!((measured.highest.loss_percent, measured.highest.round_trip_us), (25, 0));
+    // Nothing comes: nothing is said.
+    std::thread::sleep(Duration::from_millis(250));
+    let later = a.stream.shared.ingress_quality(0, SSRC_A).unwrap();
+    assert_eq!(later.samples, measured.samples);
+    assert_eq!(relay.plane.totals().quality().jitter_measured.samples, measured.samples);
+}

@@ -31,6 +31,7 @@ pub mod signal;
 pub mod speech;
 pub mod srtp;
 pub mod tls;
+pub mod transcoding;
 pub mod wav;
 pub mod waveform;
 pub mod websocket;

@@ -15,6 +15,7 @@ use super::recording::{self, CallRecording};
 use super::store::{CallHandle, lock, next_id, unix_us};
 use super::switches::Switches;
 use super::timers::{self, Due, EndReason};
+use crate::media::Work;
 use crate::media::event::MediaEvent;
 use crate::media::plan::CallKey;
 use crate::negotiate::signal::Signal;
@@ -26,6 +27,17 @@ use crate::statistics::MediaActivity;
 pub enum News {
     Digit(DtmfReport),
     PlaybackEnd(PlaybackReport),
+}
+
+/// What a call will need, by what its first message asks for.
+fn work(signal: &Signal) -> Work {
+    let codecs = &signal.codecs;
+    let converts = !codecs.transcode.is_empty()
+        || codecs.always_transcode
+        || codecs.force_transcoding
+        || codecs.ptime_ms.is_some()
+        || codecs.ptime_reverse_ms.is_some();
+    if converts { Work::Transcoding } else { Work::Forwarding }
 }
 
 impl Engine {
@@ -138,7 +150,7 @@ impl Engine {
             id: call_id.into(),
             merged: Vec::new(),
             key: CallKey(next_id()),
-            worker: self.plane.assign(),
+            worker: self.plane.assign(work(signal)),
             created: now,
             created_at: Instant::now(),
             last_signal: None,

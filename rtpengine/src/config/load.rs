@@ -110,6 +110,8 @@ fn build(
         dtmf: DtmfConfig::from_settings(settings)?,
         reporting: ReportingConfig::from_settings(settings)?,
         num_threads: num_threads(settings),
+        codec_threads: usize::try_from(settings.int("codec-num-threads")).unwrap_or(0),
+        player_threads: player_threads(settings),
         thread_stack: process.thread_stack,
         timeout: seconds("timeout"),
         silent_timeout: seconds("silent-timeout"),
@@ -198,6 +200,12 @@ fn num_threads(settings: &Settings) -> usize {
         .and_then(|threads| usize::try_from(threads).ok())
         .filter(|threads| *threads > 0)
         .unwrap_or_else(default_threads)
+}
+
+/// Negative means the default.
+fn player_threads(settings: &Settings) -> usize {
+    let threads = settings.int_if_set("media-num-threads").and_then(|threads| usize::try_from(threads).ok());
+    threads.unwrap_or_else(|| num_threads(settings))
 }
 
 fn default_threads() -> usize {

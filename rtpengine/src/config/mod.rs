@@ -68,6 +68,10 @@ pub struct Config {
     pub reporting: ReportingConfig,
     /// Media workers, at least 1.
     pub num_threads: usize,
+    /// Media workers beside them, for calls that transcode.
+    pub codec_threads: usize,
+    /// Threads that prepare what players play; none: nothing is played.
+    pub player_threads: usize,
     /// Stack of every thread that the daemon starts.
     pub thread_stack: ThreadStack,
     /// No media for this long ends a call.
@@ -264,6 +268,11 @@ pub struct PortExclusion {
 }
 
 impl Config {
+    /// Media workers of both kinds.
+    pub fn workers(&self) -> usize {
+        self.num_threads.max(1) + self.codec_threads
+    }
+
     /// There is a logical interface of that name or alias.
     pub fn has_interface(&self, name: &str) -> bool {
         self.interface(name).is_some()
@@ -311,6 +320,8 @@ impl Config {
             dtmf: DtmfConfig::default(),
             reporting: ReportingConfig::default(),
             num_threads: 1,
+            codec_threads: 0,
+            player_threads: 1,
             thread_stack: ThreadStack::Octets(2 << 20),
             timeout: Duration::from_secs(60),
             silent_timeout: Duration::from_secs(3600),

@@ -68,8 +68,9 @@ const PROCESS: &[OptionSpec] = &[
         "Print the codecs with implementation, licence and measured cost as JSON and exit",
     ),
     O::int("num-threads", "Worker threads").default_note("number of CPU cores, at least 4"),
-    O::int("media-num-threads", "Threads for playback of media").default_note("num-threads").not_yet(),
-    O::int("codec-num-threads", "Threads for transcoding; 0 transcodes in the worker").default("0").not_yet(),
+    O::int("media-num-threads", "Threads for playback of media; 0 for no playback")
+        .default_note("num-threads"),
+    O::int("codec-num-threads", "Threads for calls that transcode; 0 for none of their own").default("0"),
     O::flag("poller-per-thread", "One poller for each worker").not_yet(),
     O::int("socket-cpu-affinity", "Spread sockets over so many CPU cores").default("0").not_yet(),
     O::text("scheduling", POLICY_ARG, "Scheduling policy of workers").words(POLICIES).not_yet(),
@@ -177,7 +178,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
     O::int("jb-adaptive-min", "Least delay of the adaptive jitter buffer in ms").default("0").at_least(0),
     O::int("jb-adaptive-max", "Most delay of the adaptive jitter buffer in ms").default("300").range(0, 1000),
     O::int("rtcp-interval", "Base interval of generated RTCP in ms").default("5000"),
-    O::flag("measure-rtp", "Measure the quality of forwarded streams too").not_yet(),
+    O::flag("measure-rtp", "Measure the quality of forwarded streams too"),
     O::list("mos", "CQ|LQ", "How mean opinion scores are estimated")
         .words_any_case(&["CQ", "LQ", "legacy", "G.107", "G107", "G.107.2", "G107.2", "G.1072", "G1072"])
         .complaint("Invalid --mos option"),

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use service::options::Settings;
 
-/// `rtcp-interval`, `mos`.
+/// `rtcp-interval`, `mos`, `measure-rtp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RtcpConfig {
     /// Base interval of generated RTCP.
     pub interval: Duration,
     /// How mean opinion scores are estimated.
     pub mos: Mos,
+    /// Packets that pass are measured as well.
+    pub measure: bool,
 }
 
 /// `mos`
@@ -36,7 +38,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 impl Default for RtcpConfig {
     fn default() -> Self {
-        Self { interval: INTERVAL, mos: Mos::default() }
+        Self { interval: INTERVAL, mos: Mos::default(), measure: false }
     }
 }
 
@@ -46,6 +48,7 @@ impl RtcpConfig {
         let interval = u64::try_from(settings.int("rtcp-interval")).ok().filter(|&ms| ms > 0);
         Self {
             interval: interval.map_or(INTERVAL, Duration::from_millis),
+            measure: settings.flag("measure-rtp"),
             mos: mos(settings.list("mos").iter().map(String::as_str)),
         }
     }

@@ -108,6 +108,7 @@ impl Worker {
         for (_, slot) in &call.streams {
             self.start_piercing(*slot);
             self.start_reporting(*slot);
+            self.start_measuring(*slot);
             self.log_keys(*slot);
             self.start_mixing(*slot);
         }

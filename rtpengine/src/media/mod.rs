@@ -26,6 +26,7 @@ mod install;
 pub mod key_log;
 mod learn;
 mod mailbox;
+mod measure;
 mod mid;
 mod mixer;
 mod mos;
@@ -96,7 +97,18 @@ const RELEASE: std::time::Duration = std::time::Duration::from_millis(200);
 
 struct Assigned {
     load: Vec<usize>,
+    /// Workers from here on are for transcoding.
+    forwarding: usize,
     calls: HashMap<plan::CallKey, u16>,
+}
+
+/// What a call is expected to need of its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Packets mostly pass.
+    Forwarding,
+    /// Codecs are converted.
+    Transcoding,
 }
 
 /// Which worker owns a call.
@@ -104,14 +116,15 @@ struct Assigned {
 pub struct WorkerId(pub u16);
 
 impl MediaPlane {
-    /// Starts `config.num_threads` workers. `taps` holds one producer per worker. Events are dropped, and
+    /// Starts `config.num_threads` workers, and `config.codec_threads` for calls that transcode. `taps` holds one producer per worker. Events are dropped, and
     /// counted, when the receiver is full.
     pub fn start(
         config: &Config,
         taps: Vec<tap::Producer>,
         events: tokio::sync::mpsc::Sender<event::MediaEvent>,
     ) -> io::Result<Self> {
-        let count = config.num_threads.clamp(1, usize::from(u16::MAX));
+        let forwarding = config.num_threads.clamp(1, usize::from(u16::MAX));
+        let count = config.workers().min(usize::from(u16::MAX));
         let shared = Arc::new(WorkerShared::default());
         let mut taps = taps.into_iter();
         let (mut mailboxes, mut threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -140,14 +153,17 @@ impl MediaPlane {
             )?;
             let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
                 counters.thread.store(poll::thread_id(), Relaxed);
-                if let Err(error) = poll::pin_to_core(index) {
+                // Transcoders take what the cores have left.
+                if index < forwarding
+                    && let Err(error) = poll::pin_to_core(index)
+                {
                     tracing::warn!(worker = index, %error, "cannot pin media worker to a core");
                 }
                 worker.run();
             })?;
             threads.push(thread);
         }
-        let assigned = Mutex::new(Assigned { load: vec![0; count], calls: HashMap::new() });
+        let assigned = Mutex::new(Assigned { load: vec![0; count], forwarding, calls: HashMap::new() });
         let inner = Inner {
             mailboxes,
             shared,
@@ -160,10 +176,13 @@ impl MediaPlane {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The worker with the fewest calls. The choice is kept for the call's life.
-    pub fn assign(&self) -> WorkerId {
+    /// The worker with the fewest calls, of those for this kind of work. The choice is kept for the call's life.
+    pub fn assign(&self, work: Work) -> WorkerId {
         let assigned = self.inner.assigned();
-        let least = assigned.load.iter().enumerate().min_by_key(|(_, calls)| **calls);
+        let transcodes = work == Work::Transcoding && assigned.forwarding < assigned.load.len();
+        let workers = assigned.load.iter().enumerate();
+        let fitting = workers.filter(|(index, _)| (*index >= assigned.forwarding) == transcodes);
+        let least = fitting.min_by_key(|(_, calls)| **calls);
         WorkerId(least.map_or(0, |(index, _)| index as u16))
     }
 

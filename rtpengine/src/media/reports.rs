@@ -182,6 +182,11 @@ impl Reports {
         (1..=LONGEST_ROUND_TRIP_US).contains(&round_trip).then_some(round_trip as u32)
     }
 
+    /// Of the leg, in microseconds; 0 while it is not known.
+    pub fn round_trip_us(&self) -> u32 {
+        self.round_trip_us
+    }
+
     /// Whether an SSRC is to be sampled again, and if so, that it was.
     fn is_due(&mut self, position: usize, ssrc: u32, now_us: u64) -> bool {
         let Some(sampled) = self.sampled.get_mut(position) else { return false };

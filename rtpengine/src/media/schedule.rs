@@ -27,6 +27,8 @@ pub enum Due {
     Mix(u64),
     /// RTCP of our own on the stream with this token.
     Report(u64),
+    /// A sample of what comes in on the stream with this token.
+    Measure(u64),
     /// A fax gateway by its number.
     Fax(u64),
 }
@@ -144,6 +146,11 @@ impl Schedule {
     /// Queues the next RTCP of our own of a stream.
     pub fn report(&mut self, at: Instant, stream: u64) {
         self.push(at, Due::Report(stream));
+    }
+
+    /// Queues the next sample of a stream.
+    pub fn measure(&mut self, at: Instant, stream: u64) {
+        self.push(at, Due::Measure(stream));
     }
 
     /// Queues the next turn of a fax gateway.

@@ -13,6 +13,7 @@ use super::dtmf::{Detector, EventFormats};
 use super::hold::Holding;
 use super::ice::StreamIce;
 use super::learn::{Learner, PeerRules};
+use super::measure::Meter;
 use super::mid::MidWriter;
 use super::mixer::Mixer;
 use super::own_reports::Generator;
@@ -81,6 +82,8 @@ pub struct Stream {
     pub reports: Option<Box<Reports>>,
     /// The party gets RTCP of our own and none of others.
     pub generator: Option<Box<Generator>>,
+    /// What comes in is measured.
+    pub meter: Option<Box<Meter>>,
     /// The party hears one stream of our own.
     pub mixer: Option<Box<Mixer>>,
     /// The party's profile has feedback messages (RFC 4585).
@@ -131,6 +134,7 @@ impl Stream {
             ice: None,
             reports: None,
             generator: None,
+            meter: None,
             mixer: None,
             feedback: true,
             holding: None,

@@ -330,6 +330,7 @@ impl Worker {
                     self.mix_turn(stream, at);
                 }
                 Due::Report(stream) => self.report_turn(stream, at),
+                Due::Measure(stream) => self.measure_turn(stream, at),
                 Due::Fax(gateway) => self.fax_turn(gateway, at),
             }
         }

@@ -30,6 +30,7 @@ use encode::{FrameMaker, Shape};
 use encodings::{Encodings, Key, Reader, Retention};
 use frames::Frames;
 use pool::Feed;
+pub use pool::set_threads;
 
 /// Where announcements come from, and what is kept of them.
 pub struct Sources {

@@ -16,8 +16,16 @@ use crate::media::plan::PlayerFrame;
 const RING: Duration = Duration::from_millis(500);
 /// Media that is encoded before the player starts.
 const HEAD_START: Duration = Duration::from_millis(60);
-/// Most threads for all players.
+/// Most threads for all players, unless it is said how many.
 const MAX_THREADS: usize = 4;
+
+/// `usize::MAX`: as many as suit the machine.
+static THREADS: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// How many threads the pool has when it starts, which it does with the first player; with none, nothing is played.
+pub fn set_threads(count: usize) {
+    THREADS.store(count, Relaxed);
+}
 
 /// The producing side of one player, shared by its handle and the pool.
 #[derive(Clone)]
@@ -155,7 +163,11 @@ struct Pool {
 
 impl Pool {
     fn start() -> io::Result<Self> {
-        let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let count = match THREADS.load(Relaxed) {
+            0 => return Err(io::Error::other("playback is switched off (media-num-threads)")),
+            usize::MAX => thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
+            count => count,
+        };
         let mut threads = Vec::new();
         for index in 0..count {
             let (sender, receiver) = mpsc::channel();
