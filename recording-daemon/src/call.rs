@@ -21,7 +21,7 @@ use crate::local_time::unix_seconds;
 use crate::metadata::{CallInfo, Change};
 use crate::mix_output::{MixOutput, MixPlace, PlacedAudio, Written};
 use crate::output::{Budget, Finished};
-use crate::recording::{Ending, OutputMedium, OutputState, Party, Pause, Recording, Target};
+use crate::recording::{Ending, LOST_IN_MEMORY, OutputMedium, OutputState, Party, Pause, Recording, Target};
 use crate::resume::SavedState;
 use crate::rtcp;
 use crate::settings::OutputSettings;
@@ -450,7 +450,7 @@ impl Call {
                 };
                 output.end = Some(end);
                 if output.state == OutputState::Dropped {
-                    output.refused.push((Target::File, "it was lost with the process that wrote it".into()));
+                    output.refused.push((Target::File, LOST_IN_MEMORY.into()));
                 }
             }
         }

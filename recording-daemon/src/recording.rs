@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use media_store::sink::database::OutputKind;
 use serde::{Deserialize, Serialize};
 
+/// Why an output in memory is missing.
+pub const LOST_IN_MEMORY: &str = "it was lost with the process that wrote it";
+
 /// One recording of a call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
@@ -259,6 +262,17 @@ impl Recording {
         }
     }
 
+    /// The process that had outputs in its memory is gone: what nobody has taken over by then is lost.
+    pub fn forget_memory(&mut self) {
+        for output in self.outputs.iter_mut().filter(|output| output.medium == OutputMedium::Memory) {
+            output.medium = OutputMedium::Gone;
+            if output.state != OutputState::Dropped && output.delivered.is_empty() {
+                output.state = OutputState::Dropped;
+                output.refused.push((Target::File, LOST_IN_MEMORY.into()));
+            }
+        }
+    }
+
     /// The participant of that number.
     pub fn party(&self, number: u32) -> Option<&Party> {
         self.parties.iter().find(|party| party.number == number)
@@ -339,6 +353,20 @@ mod tests {
         assert_eq!((recording.end_state(), recording.reasons().len()), (EndState::Failed, 1));
         recording.ending = Some(Ending::Discarded);
         assert_eq!(recording.end_state(), EndState::Discarded);
+    }
+
+    #[test]
+    fn memory_of_a_dead_process_is_lost_unless_somebody_has_taken_it_over() {
+        let mut recording = Recording::new("p", 1.0);
+        for medium in [OutputMedium::Memory, OutputMedium::Memory, OutputMedium::File] {
+            recording.outputs.push(Output { medium, ..output(OutputState::Complete) });
+        }
+        recording.outputs[1].delivered.push((Target::Notify, String::new()));
+        recording.forget_memory();
+        let states: Vec<_> = recording.outputs.iter().map(|output| output.state).collect();
+        assert_eq!(states, [OutputState::Dropped, OutputState::Complete, OutputState::Complete]);
+        recording.outputs.truncate(1);
+        assert_eq!(recording.end_state(), EndState::Failed);
     }
 
     #[test]

@@ -246,10 +246,11 @@ impl Delivery {
         }
     }
 
-    fn resume(self: Arc<Self>, runtime: &Handle, recording: Recording) {
+    fn resume(self: Arc<Self>, runtime: &Handle, mut recording: Recording) {
         if !self.claim(&recording.id) {
             return;
         }
+        recording.forget_memory();
         runtime.spawn(async move {
             let snapshot = Snapshot { recording: Arc::new(recording), contents: Contents::default() };
             let origin = Origin::Interrupted;
