@@ -141,6 +141,23 @@ fn generated_reports_replace_those_of_the_parties() {
 }
 
 #[test]
+fn party_that_only_sends_gets_receiver_reports() {
+    let relay =
+        common::relay_with((29_000, 29_499), |config| config.rtcp.interval = Duration::from_millis(100));
+    let (mut a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));
+    a.stream.expect = Expect::RtpAndRtcp;
+    a.stream.generates_rtcp = true;
+    relay.plane.install(WORKER, call(&a, &b, vec![edge(&a, &b, FORWARD)]));
+    a.send(&media(SSRC_A, 1));
+    a.send(&media(SSRC_A, 3));
+    b.receive();
+    let report = to_words(&a.receive());
+    assert_eq!((report[0], report[2]), (0x81c9_0007, SSRC_A), "a receiver report about what the party sends");
+    assert_eq!((report[3] & 0xff_ffff, report[4]), (1, 3), "one lost");
+    assert_eq!((report[8] & 0xffff_0000, report[9]), (0x81ca_0000, report[1]), "and who says so");
+}
+
+#[test]
 fn reports_go_to_the_rtcp_port_and_stop_when_media_stop_or_they_are_not_wanted() {
     let relay =
         common::relay_with((25_000, 25_999), |config| config.rtcp.interval = Duration::from_millis(1));

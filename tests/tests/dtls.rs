@@ -150,10 +150,12 @@ impl Side {
 
     /// The packet arrives as it was sent, and nothing else but what was sent before by the same source.
     fn hear(&mut self, packet: &[u8], rtcp: bool) {
-        let ssrc = if rtcp { 4..8 } else { 8..12 };
+        let ssrc =
+            |packet: &[u8]| if is_rtcp(packet) { packet[4..8].to_vec() } else { packet[8..12].to_vec() };
         loop {
+            // Of what shares the port there may be late ones of the other kind.
             let heard = self.receive(rtcp).expect("a packet");
-            assert_eq!(heard[ssrc.clone()], packet[ssrc.clone()], "a packet of somebody else");
+            assert_eq!(ssrc(&heard), ssrc(packet), "a packet of somebody else");
             if heard == packet {
                 return;
             }

@@ -221,9 +221,11 @@ fn digits_trigger_security_and_end_it() {
     call.command("block DTMF", &of_caller(options));
     let mut pass = |code: u8| {
         call.a.press(code);
-        let heard: Vec<u8> = (0..5).map(|_| heard(&call).payload[0]).collect();
-        // When it has been told, it has been counted.
+        let events = std::iter::repeat_with(|| heard(&call)).filter(|packet| packet.payload_type == 101);
+        let heard: Vec<u8> = events.take(5).map(|packet| packet.payload[0]).collect();
+        // When it has been told, it has been counted, and the worker knows what follows from it as soon as it has had another packet.
         report(&log);
+        speak_unheard(&mut call, 0x2a);
         // The repetitions of the end may already be under the mode that the digit has switched to.
         heard[0]
     };

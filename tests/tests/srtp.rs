@@ -239,6 +239,34 @@ fn keys_are_in_the_log_only_where_the_operator_wants_them() {
 }
 
 #[test]
+fn details_of_packets_are_in_the_log_only_where_the_operator_wants_them() {
+    for wanted in [false, true] {
+        let relay = Relay::start(if wanted { &["--debug-srtp", "--log-level=5"] } else { &[] });
+        let mut call = Call::new(&relay, "details", Some(Key::random(CM80)), None);
+        call.negotiate();
+        call.talk(2);
+        call.report();
+        // Not authentic.
+        let mut packet = call.a.packet();
+        packet.extend([0; 10]);
+        call.a.party.rtp.send_to(&packet, call.a.party.remote.expect("connected")).expect("sent");
+        call.talk(1);
+        let log = relay.process.log();
+        let has = |words: &str| log.lines().any(|line| line.contains("[srtp]") && line.contains(words));
+        for words in [
+            "SRTP packet local",
+            "kind=Rtcp",
+            "direction=\"in\" kind=Rtp ",
+            "direction=\"out\"",
+            "reason=\"not authentic\"",
+        ] {
+            assert_eq!(has(words), wanted, "{words}: {log}");
+        }
+        assert!(!log.contains(&call.a.key.as_ref().expect("a key").to_line(1)[40..56]), "no key");
+    }
+}
+
+#[test]
 fn transcoding_works_between_secured_parties() {
     let relay = Relay::start(&[]);
     let mut call =

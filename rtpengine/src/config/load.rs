@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use service::address;
-use service::log::LogConfig;
+use service::log::{LogConfig, Subsystem};
 use service::options::{Loaded, OptionError, Settings};
 use service::process::ProcessConfig;
 
@@ -64,7 +64,10 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     if settings.flag("codecs") {
         return Ok(Command::Codecs);
     }
-    let log = LogConfig::from_settings(&settings)?;
+    let mut log = LogConfig::from_settings(&settings)?;
+    if settings.flag("debug-srtp") {
+        log.levels[Subsystem::Srtp as usize] = 7;
+    }
     let process = ProcessConfig::from_settings(&settings);
     let mut notices = settings.notices();
     let config = build(&settings, &process, &mut notices)?;
@@ -150,6 +153,7 @@ fn build(
             _ => SsrcReporting::Full,
         },
         log_srtp_keys: settings.flag("log-srtp-keys"),
+        debug_srtp: settings.flag("debug-srtp"),
         max_recv_iters: settings.positive_int("max-recv-iters"),
         recording: recording(settings, notices),
         music_on_hold: MusicOnHoldConfig {

@@ -114,6 +114,8 @@ pub struct Config {
     pub ssrc_reporting: SsrcReporting,
     /// SRTP keys go into the log.
     pub log_srtp_keys: bool,
+    /// Details of SRTP packets go into the log.
+    pub debug_srtp: bool,
     /// Most packets one socket delivers before the worker looks at others.
     pub max_recv_iters: u32,
     /// Recording.
@@ -343,6 +345,7 @@ impl Config {
             transcoding: TranscodingConfig::default(),
             ssrc_reporting: SsrcReporting::Full,
             log_srtp_keys: false,
+            debug_srtp: false,
             max_recv_iters: 50,
             recording: RecordingConfig {
                 dir: None,

@@ -53,7 +53,7 @@ const MORE_LOGGING: &[OptionSpec] = &[
     O::text("log-facility-rtcp", FACILITY_ARG, "Syslog facility of RTCP data").words(FACILITIES),
     O::text("log-facility-dtmf", FACILITY_ARG, "Syslog facility of DTMF events").words(FACILITIES),
     O::flag("log-srtp-keys", "Log SRTP keys at error level"),
-    O::flag("debug-srtp", "Log details of SRTP").not_yet(),
+    O::flag("debug-srtp", "Log details of SRTP packets: all RTCP, every 512th RTP packet"),
     O::text("dtmf-log-dest", REMOTE, "Send DTMF events as JSON datagrams to this address"),
     O::flag("dtmf-log-ng-tcp", "Send DTMF events to all ng clients over TCP"),
     O::flag("dtmf-no-suppress", "Do not suppress audio while a DTMF event is sent"),

@@ -11,6 +11,7 @@ use super::learn::{Evidence, MAX_GAP, Verdict};
 use super::plan::{DropReason, Expect};
 use super::receive::{DATAGRAM, ReceiveBatch};
 use super::security::Kind;
+use super::srtp_log::{Passage, SrtpLog};
 use super::ssrc::{Arrival, Seen};
 use super::stream::Stream;
 use super::tap::TapDirection;
@@ -69,7 +70,15 @@ pub fn accept(
         {
             return refuse(stream, reason);
         }
-        let length = match unprotect(stream, &mut accepted, datagram, scratch) {
+        let shown = output.srtp_log.is_some().then(|| datagram.to_vec());
+        let unprotected = unprotect(stream, &mut accepted, datagram, scratch);
+        if let (Some(wire), Some(log)) = (shown, &mut output.srtp_log) {
+            let kind = if matches!(accepted, Accepted::Rtp(_)) { Kind::Rtp } else { Kind::Rtcp };
+            if log.wants(kind) || unprotected.is_err() {
+                SrtpLog::show(stream, kind, &wire, Passage::In(source, unprotected));
+            }
+        }
+        let length = match unprotected {
             Ok(length) => length,
             Err(reason) => return refuse(stream, reason),
         };

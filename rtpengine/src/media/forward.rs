@@ -28,6 +28,7 @@ use super::rtcp_copies::RtcpCopies;
 use super::schedule::Schedule;
 use super::security::{Kind, Sealed};
 use super::send::{SendBatch, send};
+use super::srtp_log::{Passage, SrtpLog};
 use super::stream::{Stream, Streams};
 use super::tap::{self, TapDirection, TapRecord};
 use super::totals::WorkerTotals;
@@ -63,6 +64,8 @@ pub struct Output {
     pub graph: codec::graph::Settings,
     /// When RTCP of our own is sent, and how reports become scores.
     pub rtcp: RtcpConfig,
+    /// What is told about protected packets, if anything.
+    pub srtp_log: Option<SrtpLog>,
     /// Where copies of RTCP packets go, if anywhere.
     pub rtcp_copies: Option<RtcpCopies>,
 }
@@ -522,7 +525,13 @@ impl Output {
     ) -> Result<(), DropReason> {
         self.sealed.copy(index, kind, datagram, sink.mids.as_deref())?;
         if sink.secured {
-            self.sealed.protect(index, kind, sink.keys())?;
+            let clear = self.sealed.octets(index).len();
+            let wire = self.sealed.protect(index, kind, sink.keys())?;
+            if let Some(log) = &mut self.srtp_log
+                && log.wants(kind)
+            {
+                SrtpLog::show(sink, kind, wire, Passage::Out(clear));
+            }
         }
         Ok(())
     }

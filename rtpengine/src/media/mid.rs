@@ -52,7 +52,11 @@ impl MidWriter {
     fn mid(&self, packet: &[u8]) -> Option<&str> {
         let (fixed, _) = packet.split_first_chunk::<12>()?;
         let ssrc = u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]);
-        let payload_type = fixed[1] & 0x7f;
+        self.of(ssrc, fixed[1] & 0x7f)
+    }
+
+    /// What is known of the section of a source that sends this payload type.
+    pub fn of(&self, ssrc: u32, payload_type: u8) -> Option<&str> {
         let noted = self.ssrcs.iter().flatten().find(|(known, _)| *known == ssrc);
         let section = match noted {
             Some((_, position)) => self.plan.sections.get(*position)?,

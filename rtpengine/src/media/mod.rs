@@ -51,6 +51,7 @@ mod send;
 mod sender_report;
 mod short;
 mod silence;
+mod srtp_log;
 mod ssrc;
 pub mod stats;
 #[cfg(any(test, fuzzing))]

@@ -1,5 +1,5 @@
 //! RTCP of our own (`generate RTCP`): for each SSRC that a party is sent a sender report with blocks about what the party sends, and a
-//! source description. RTCP of other parties does not reach it then.
+//! source description; a party that sends only gets receiver reports. RTCP of other parties does not reach it then.
 //!
 //! A stream that generates nothing pays one comparison per RTCP packet, and nothing per RTP packet.
 
@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use rand::Rng;
+use smol_str::SmolStr;
 
 use super::reports::Reports;
 use super::sender_report::{canonical_name, sent};
 use super::stats::SSRC_SLOTS;
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::proto::rtcp::receiver_report::ReportBlock;
+use crate::proto::rtcp::receiver_report::{self, ReportBlock};
 use crate::proto::rtcp::sdes;
 use crate::proto::rtcp::sender_report::{self, SenderInfo, ntp_from_unix_us};
 
@@ -29,6 +30,8 @@ pub struct Generator {
     next: Option<Instant>,
     /// By slot: SSRC, packets at the last report, reports since the last packet.
     outgoing: [(u32, u64, u8); SSRC_SLOTS],
+    /// Who speaks to a party that is sent nothing.
+    own_ssrc: Option<u32>,
     /// By slot: SSRC, packets at the last report.
     incoming: [(u32, u64); SSRC_SLOTS],
 }
@@ -79,16 +82,39 @@ impl Worker {
         stream.jitter_of(blocks).for_each(|jitter_us| measured.add(jitter_us / 1000));
         // Nobody to tell, or not yet.
         rtcp.destination.as_ref()?;
+        let mut is_told = false;
         for position in 0..SSRC_SLOTS {
             let stream = self.streams.get(slot)?;
             let Some((ssrc, info)) = generator.sender(stream, position, now_us) else { continue };
-            let out = &mut self.scratch[..];
-            let report = sender_report::write(out, ssrc, info, blocks)?;
-            let description = sdes::write(out.get_mut(report..)?, ssrc, canonical_name())?;
-            let rtcp = self.streams.get_mut(rtcp_slot)?;
-            // A refusal is in the error counter of the stream.
-            let _ = self.output.send_rtcp(rtcp, &self.scratch[..report + description]);
+            let report = sender_report::write(&mut self.scratch[..], ssrc, info, blocks)?;
+            let stream = self.streams.get(slot)?;
+            let payload_type = stream.egress_ssrc.payload_type(position);
+            // One of the shortest; longer ones are rare, and worth an allocation.
+            let mid = stream.mids.as_ref().and_then(|mids| mids.of(ssrc, payload_type)).map(SmolStr::new);
+            self.describe_and_send(rtcp_slot, ssrc, report, mid.as_deref())?;
+            is_told = true;
         }
+        if !is_told && !blocks.is_empty() {
+            // The party is sent nothing, but wants to know what becomes of its own (RFC 3550 §6.4.2).
+            let ssrc = *generator.own_ssrc.get_or_insert_with(rand::random);
+            let report = receiver_report::write(&mut self.scratch[..], ssrc, blocks)?;
+            self.describe_and_send(rtcp_slot, ssrc, report, None)?;
+        }
+        Some(())
+    }
+
+    /// Sends the report in the first octets of the scratch buffer with a source description behind it.
+    fn describe_and_send(
+        &mut self,
+        rtcp_slot: u32,
+        ssrc: u32,
+        report: usize,
+        mid: Option<&str>,
+    ) -> Option<()> {
+        let description = sdes::write(self.scratch.get_mut(report..)?, ssrc, canonical_name(), mid)?;
+        let rtcp = self.streams.get_mut(rtcp_slot)?;
+        // A refusal is in the error counter of the stream.
+        let _ = self.output.send_rtcp(rtcp, &self.scratch[..report + description]);
         Some(())
     }
 }

@@ -49,7 +49,7 @@ impl Worker {
 /// RFC 3550 §6.1: a report is followed by the canonical name.
 fn compound(out: &mut [u8], ssrc: u32, info: SenderInfo) -> Option<usize> {
     let report = sender_report::write(out, ssrc, info, &[])?;
-    Some(report + sdes::write(out.get_mut(report..)?, ssrc, canonical_name())?)
+    Some(report + sdes::write(out.get_mut(report..)?, ssrc, canonical_name(), None)?)
 }
 
 /// Packets and payload octets of an SSRC, over all playbacks that used it.

@@ -30,6 +30,7 @@ use super::rtcp_copies::RtcpCopies;
 use super::schedule::{Due, Schedule};
 use super::security::Sealed;
 use super::send::SendBatch;
+use super::srtp_log::SrtpLog;
 use super::stream::Streams;
 use super::tap;
 use super::totals::{Chains, WorkerTotals};
@@ -114,6 +115,7 @@ impl Worker {
             totals,
             graph: config.transcoding.graph.clone(),
             rtcp: config.rtcp,
+            srtp_log: config.debug_srtp.then(SrtpLog::default),
             rtcp_copies: config.reporting.wants_rtcp().then(|| RtcpCopies::new(events.clone())),
         };
         Ok(Self {

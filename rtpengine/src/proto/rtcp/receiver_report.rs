@@ -61,6 +61,20 @@ impl ReportBlock {
     }
 }
 
+/// Writes a receiver report; its length, `None` when `out` is too short or there are more than 31 blocks.
+pub fn write(out: &mut [u8], ssrc: u32, blocks: &[ReportBlock]) -> Option<usize> {
+    let count = u8::try_from(blocks.len()).ok().filter(|count| *count < 32)?;
+    let length = LENGTH + BLOCK * blocks.len();
+    let report = out.get_mut(..length)?;
+    report[0] = 0x80;
+    Header { count, packet_type: TYPE, length }.write(report);
+    set_word(report, HEADER, ssrc);
+    for (block, out) in blocks.iter().zip(report[LENGTH..].chunks_exact_mut(BLOCK)) {
+        block.write(out);
+    }
+    Some(length)
+}
+
 /// Maps one packet in place; its new length.
 pub(super) fn rewrite(packet: &mut [u8], header: Header, mapping: &impl Mapping) -> Result<usize, RtcpError> {
     word(packet, HEADER).ok_or(RtcpError::Truncated)?;

@@ -6,21 +6,28 @@ use super::{HEADER, Header, RtcpError, map_word, set_word, word};
 /// Packet type.
 pub const TYPE: u8 = 202;
 const CNAME: u8 = 1;
+/// RFC 9143 §15.
+const MID: u8 = 15;
 
-/// Writes a source description with the canonical name alone; its length, `None` when `out` is too short or
-/// the name is longer than 255 octets.
-pub fn write(out: &mut [u8], ssrc: u32, cname: &str) -> Option<usize> {
-    let name_length = u8::try_from(cname.len()).ok()?;
-    // SSRC, item header, name, and at least one zero up to the next word.
-    let length = HEADER + (4 + 2 + cname.len() + 1).next_multiple_of(4);
+/// Writes a source description with the canonical name, and the mid of the media section that the source belongs to where sections share a
+/// port; its length, `None` when `out` is too short or a text is longer than 255 octets.
+pub fn write(out: &mut [u8], ssrc: u32, cname: &str, mid: Option<&str>) -> Option<usize> {
+    let items = [Some((CNAME, cname)), mid.map(|mid| (MID, mid))].into_iter().flatten();
+    // SSRC, item headers and texts, and at least one zero up to the next word.
+    let octets = items.clone().map(|(_, text)| 2 + text.len()).sum::<usize>();
+    let length = HEADER + (4 + octets + 1).next_multiple_of(4);
     let packet = out.get_mut(..length)?;
     packet.fill(0);
     packet[0] = 0x80;
     Header { count: 1, packet_type: TYPE, length }.write(packet);
     set_word(packet, HEADER, ssrc);
-    packet[HEADER + 4] = CNAME;
-    packet[HEADER + 5] = name_length;
-    packet[HEADER + 6..HEADER + 6 + cname.len()].copy_from_slice(cname.as_bytes());
+    let mut at = HEADER + 4;
+    for (kind, text) in items {
+        packet[at] = kind;
+        packet[at + 1] = u8::try_from(text.len()).ok()?;
+        packet[at + 2..at + 2 + text.len()].copy_from_slice(text.as_bytes());
+        at += 2 + text.len();
+    }
     Some(length)
 }
 
@@ -86,9 +93,11 @@ mod tests {
     #[test]
     fn canonical_name_is_terminated_and_padded() {
         let mut out = [0xff; 64];
-        assert_eq!(write(&mut out, 7, "ab"), Some(16));
+        assert_eq!(write(&mut out, 7, "ab", None), Some(16));
         assert_eq!(out[..16], [0x81, 202, 0, 3, 0, 0, 0, 7, 1, 2, b'a', b'b', 0, 0, 0, 0]);
-        assert_eq!(write(&mut out, 7, "abc"), Some(16));
-        assert_eq!(write(&mut out[..15], 7, "abc"), None);
+        assert_eq!(write(&mut out, 7, "abc", None), Some(16));
+        assert_eq!(write(&mut out[..15], 7, "abc", None), None);
+        assert_eq!(write(&mut out, 7, "ab", Some("m1")), Some(20));
+        assert_eq!(out[3..20], [4, 0, 0, 0, 7, 1, 2, b'a', b'b', 15, 2, b'm', b'1', 0, 0, 0, 0]);
     }
 }
