@@ -129,8 +129,8 @@ impl Call {
         let end = Instant::now() + LIMIT;
         loop {
             assert!(Instant::now() < end, "media come through to the party with ICE");
-            let sent = self.phone_sends();
-            if self.ice_hears(Duration::from_millis(20)) == Some(sent) {
+            self.phone_sends();
+            if self.ice_hears(Duration::from_millis(20)).is_some() {
                 break;
             }
         }
