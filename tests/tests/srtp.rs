@@ -228,6 +228,12 @@ fn keys_are_in_the_log_only_where_the_operator_wants_them() {
             .map(|key| key.to_line(1).rsplit(':').next().expect("a key").trim_end_matches('=').to_owned())
             .collect();
         call.delete();
+        if wanted {
+            let _ = wait_for(Duration::from_secs(10), || {
+                let log = relay.process.log();
+                texts.iter().all(|text| log.contains(text.as_str())).then_some(())
+            });
+        }
         let log = relay.process.log();
         for text in texts {
             assert_eq!(log.contains(&text), wanted, "{text}");
