@@ -94,7 +94,7 @@ pub trait Encoder: Send {
 }
 
 /// What an encoder may be told beyond its payload format.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct EncoderOptions {
     /// Bit rate in bit/s; the codec's default when `None`.
     pub bitrate_bps: Option<u32>,

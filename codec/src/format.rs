@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::def::{self, CodecDef, Kind};
 
 /// One entry of an `m=` line with its `rtpmap` and `fmtp` (RFC 8866 §6.6, §6.15).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PayloadFormat {
     /// RTP payload type, 0–127.
     pub payload_type: u8,

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// Options of all buffers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct JitterSettings {
     /// Longest buffer in packets; 0 for no buffer.
     pub most_packets: u32,

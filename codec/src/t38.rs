@@ -8,13 +8,15 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
+
 use crate::shared_library::SharedLibrary;
 
 /// Samples a second on the audio side.
 pub const RATE: u32 = 8000;
 
 /// What both ends of the fax may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// T.38 version, 0–3.
     pub version: u8,

@@ -138,6 +138,7 @@ fn daemon() -> (f64, f64) {
     let engine = Arc::new(Engine::new(Services {
         ended: None,
         away: None,
+        stored: false,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: plane.clone(),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),

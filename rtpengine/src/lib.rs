@@ -8,6 +8,8 @@ pub mod services;
 
 pub mod control;
 
+pub mod persist;
+
 pub mod call;
 
 pub mod statistics;

@@ -27,6 +27,7 @@ use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite, start_mqtt}
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
+use crate::persist::{Persistence, ServerError};
 use crate::play::encodings::Retention;
 use crate::play::{self, Sources};
 use crate::proto::dtls::{Identity, IdentityError};
@@ -55,6 +56,7 @@ pub struct Services {
     http: Option<HttpDoor>,
     udp: Vec<UdpDoor>,
     background: Vec<JoinHandle<()>>,
+    persistence: Option<Arc<Persistence>>,
 }
 
 /// Why the services cannot start.
@@ -77,6 +79,8 @@ pub enum ServiceError {
     Mqtt(io::Error),
     #[error(transparent)]
     Library(#[from] LibraryError),
+    #[error(transparent)]
+    Persistence(#[from] ServerError),
 }
 
 impl Services {
@@ -101,6 +105,7 @@ impl Services {
         let engine = Arc::new(Engine::new(CallServices {
             ended: Some(ended),
             away: (!config.transcoding.transforms.is_empty()).then_some(away),
+            stored: config.redis.is_some(),
             config: config.clone(),
             pool,
             plane: plane.clone(),
@@ -128,7 +133,21 @@ impl Services {
             tokio::spawn(alarms(engine.clone())),
             tokio::spawn(tick(engine.clone())),
         ];
-        let operations = Arc::new(Operations::new(engine.clone(), Some(log)));
+        let persistence = match config.redis.clone() {
+            None => None,
+            Some(redis) => {
+                let persistence = runtime.block_on(Persistence::connect(engine.clone(), redis))?;
+                // Before a door opens: whoever asks for a call finds it.
+                runtime.block_on(persistence.restore());
+                background.extend(persistence.run());
+                Some(persistence)
+            }
+        };
+        let operations = Operations::new(engine.clone(), Some(log));
+        let operations = Arc::new(match persistence.clone() {
+            Some(persistence) => operations.with_persistence(persistence),
+            None => operations,
+        });
         let commands = Arc::new(Commands::new(engine.clone(), config.ssrc_reporting, operations.clone()));
         let mut templates = Templates::new(config.templates.clone());
         templates.ignore_transport_words = config.ignore_transport_words;
@@ -177,7 +196,7 @@ impl Services {
         if !missing.is_empty() {
             tracing::info!("codecs that this machine has no library for: {}", missing.join(", "));
         }
-        Ok(Self { http, udp, runtime, engine, plane, recorder, doors, background })
+        Ok(Self { http, udp, runtime, engine, plane, recorder, doors, background, persistence })
     }
 
     /// Stops in the reverse order: no new requests, calls end, recordings are finished.
@@ -188,6 +207,9 @@ impl Services {
         }
         if let Some(http) = self.http {
             http.close();
+        }
+        if let Some(persistence) = self.persistence {
+            self.runtime.block_on(persistence.drain(DRAIN));
         }
         self.engine.shutdown();
         self.plane.shutdown();

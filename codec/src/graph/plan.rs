@@ -6,7 +6,7 @@ use super::DtxSettings;
 use crate::{EncoderOptions, PayloadFormat};
 
 /// What is to become of one ingress payload type that is not passed through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct TranscodePlan {
     /// What arrives.
     pub source: PayloadFormat,
@@ -26,7 +26,7 @@ impl TranscodePlan {
 }
 
 /// Payload types of RFC 3389 on both sides of a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ComfortNoise {
     /// The source sends it and the sink does not take it: it is decoded.
     pub from: Option<u8>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use codec::PayloadFormat;
 use codec::def::Kind;
+use serde::{Deserialize, Serialize};
 
 use super::model::Media;
 use crate::config::TranscodePreference;
@@ -16,7 +17,7 @@ use crate::negotiate::t38;
 use crate::proto::sdp::model::{MediaDescription, MediaFormat};
 
 /// The negotiation of one media between two parties; both point at the same one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Negotiated {
     pub codecs: CodecState,
     pub ptime: PtimeState,
@@ -30,6 +31,7 @@ pub struct Negotiated {
     /// What happens to payload types whatever was negotiated (`transform`).
     pub fixed: Vec<PayloadHandler>,
     /// What comes of it for what the offerer and the answerer send, once somebody has asked.
+    #[serde(skip)]
     ways: [OnceLock<Way>; 2],
 }
 
@@ -67,14 +69,14 @@ impl Negotiated {
 }
 
 /// A party's side of [`Negotiated`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coding {
     pub side: Side,
     pub negotiated: Arc<Negotiated>,
 }
 
 /// Which half of the last exchange a party was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     #[default]
     Offerer,

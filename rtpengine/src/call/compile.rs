@@ -193,6 +193,7 @@ fn streams(
             formats: formats(party, media),
             recorded: !party.excluded_from_recording,
             security: security.clone(),
+            resumed: state.resumed.clone(),
             unheard: Unheard {
                 pierce: media
                     .pierce_nat

@@ -176,6 +176,7 @@ impl Engine {
             self.foreign.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
         self.store.merge(&gone.id, into);
+        self.forget(&gone.id);
         let mut by_key = lock(&self.by_key);
         by_key.insert(gone.key.0, std::sync::Arc::downgrade(into));
         for merged in std::mem::take(&mut gone.merged) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::graph::Instead;
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::coding;
@@ -14,7 +15,7 @@ use crate::play::tones;
 use crate::proto::dtmf;
 
 /// A `DTMF-security` mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     Off,
     Drop,
@@ -26,7 +27,7 @@ pub enum Mode {
 }
 
 /// The DTMF security of a call, party or flow, as one `block DTMF` set it up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DtmfSecurity {
     /// At present.
     mode: Mode,
@@ -42,7 +43,7 @@ pub struct DtmfSecurity {
 }
 
 /// Digits that change the mode, once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Trigger {
     stage: Stage,
     begin: SmolStr,
@@ -53,15 +54,17 @@ struct Trigger {
     end_digits: Option<u32>,
     /// The last digits.
     recent: String,
+    #[serde(with = "crate::proto::stored::instant")]
     last_at: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Stage {
     /// For the first trigger.
     Waiting,
     /// For whatever ends it.
     Triggered {
+        #[serde(with = "crate::proto::stored::instant_always")]
         at: Instant,
         digits: u32,
     },
@@ -80,6 +83,15 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const TONE_LENGTH: Duration = Duration::from_secs(1);
 
 impl DtmfSecurity {
+    /// Whether it is one that [`Self::new`] makes.
+    pub fn is_sound(&self) -> bool {
+        (1..=MAX_FREQUENCIES).contains(&self.frequencies.len())
+            && self.frequencies.iter().all(|hertz| (1..=20_000).contains(hertz))
+            && self.delay <= MAX_DELAY
+            && [&self.trigger.begin, &self.trigger.end].iter().all(|digits| digits.len() <= 4 * MAX_TRIGGER)
+            && self.trigger.recent.len() <= 4 * MAX_TRIGGER
+    }
+
     /// Reads the options of `block DTMF`.
     pub fn new(options: &DtmfOptions, now: Instant) -> Self {
         let waits = options.trigger.as_ref().is_some_and(|digits| !digits.is_empty());

@@ -26,6 +26,10 @@ pub struct CallDump {
     pub last_signal: Option<SystemTime>,
     pub foreign: bool,
     pub recording: bool,
+    /// Redis database; −1 = none.
+    pub keyspace: i64,
+    /// When it was last stored, in microseconds since the epoch; 0 = never.
+    pub stored_us: u64,
     pub parties: Vec<PartyDump>,
 }
 
@@ -143,6 +147,8 @@ impl CallDump {
             tos: call.tos,
             last_signal: call.last_signal,
             foreign: call.foreign,
+            keyspace: call.keyspace.unwrap_or(-1),
+            stored_us: call.stored_us,
             recording: call.recording.on,
             parties: (0..call.parties.len()).map(|id| PartyDump::take(call, PartyId(id))).collect(),
         }

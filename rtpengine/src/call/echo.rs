@@ -1,11 +1,13 @@
 //! `media-echo`: a party hears itself instead of the other one, or nobody is heard at all.
 
+use serde::{Deserialize, Serialize};
+
 use super::model::{Media, Party};
 use crate::media::plan::{EdgePlan, Handling};
 use crate::negotiate::signal::MediaEcho;
 
 /// Where the media of a party go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Routing {
     /// To whoever the party talks to.
     #[default]

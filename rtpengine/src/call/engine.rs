@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::alarms::Alarms;
 use super::audio_player;
 use super::away::AwayRequest;
+use super::changes::Changes;
 use super::compile::{PlanOptions, TapDirections, plan};
 use super::delete::{self, Deletion};
 use super::dialogue::Participant;
@@ -52,6 +53,8 @@ pub struct Services {
     pub ended: Option<mpsc::Sender<Box<EndedReport>>>,
     /// Gets what other instances are to be asked for; without, all is transcoded here.
     pub away: Option<mpsc::Sender<AwayRequest>>,
+    /// Calls are stored by somebody.
+    pub stored: bool,
 }
 
 /// All calls and the commands on them. Shared by the doors.
@@ -78,6 +81,10 @@ pub struct Engine {
     /// 12 hexadecimal digits, random per process (loop protection).
     pub(super) instance: SmolStr,
     pub(super) fragments: EarlyFragments,
+    /// Calls that are to be stored.
+    pub(super) changes: Option<Changes>,
+    /// Held while a foreign call is made anew, and while all calls change hands.
+    pub(super) turnover: Mutex<()>,
     /// When something about a call is due.
     pub alarms: Alarms,
 }
@@ -93,7 +100,7 @@ pub enum Deleted {
 
 impl Engine {
     pub fn new(services: Services) -> Self {
-        let Services { config, pool, plane, recorder, sources, identity, ended, away } = services;
+        let Services { config, pool, plane, recorder, sources, identity, ended, away, stored } = services;
         Self {
             interfaces: Interfaces::new(&config),
             plan_options: PlanOptions {
@@ -111,13 +118,15 @@ impl Engine {
             away,
             statistics: Statistics::default(),
             by_key: Mutex::default(),
+            changes: stored.then(Changes::default),
+            turnover: Mutex::default(),
             alarms: Alarms::default(),
+            identities: Identities::new(identity, config.dtls.clone(), Instant::now()),
             config,
             pool,
             plane,
             recorder,
             sources,
-            identities: Identities::new(identity, Instant::now()),
         }
     }
 
@@ -152,6 +161,7 @@ impl Engine {
             (Deletion::WholeCall, Some(due)) => {
                 call.delete_at = Some(due);
                 call.deleted_at.get_or_insert_with(Instant::now);
+                self.changed(&call);
             }
             (Deletion::Party(party), None) => self.end_party(&mut call, &handle, party),
             (Deletion::Party(party), Some(due)) => call.party_mut(party).delete_at = Some(due),
@@ -308,7 +318,21 @@ impl Engine {
         self.identities.renew(&self.config, Instant::now());
     }
 
+    /// Carries a changed call out.
     pub(super) fn install(&self, call: &Call) {
+        self.carry_out(call);
+        self.changed(call);
+    }
+
+    /// The same after a message, which may ask for the stored form to stay as it is.
+    pub(super) fn install_for(&self, call: &Call, signal: &Signal) {
+        self.carry_out(call);
+        if !signal.flags.no_redis_update {
+            self.changed(call);
+        }
+    }
+
+    fn carry_out(&self, call: &Call) {
         let mut plan = plan(call, self.plan_options);
         self.divert(call, &mut plan);
         self.plane.install(call.worker, plan);

@@ -88,6 +88,7 @@ impl Engine {
             drop(call);
             return self.exchange(role, signal);
         }
+        self.claim_signalled(&mut call);
         let Dialogue { sender, receiver, mut sender_copy, mut receiver_copy } =
             dialogue::resolve(&call, role, signal)?;
         let in_pairs = |index: usize| {
@@ -153,7 +154,7 @@ impl Engine {
             drop(call);
             return self.exchange(role, signal);
         }
-        self.install(&call);
+        self.install_for(&call, signal);
         drop(call);
         music.into_iter().for_each(|change| change.carry_out(&self.plane));
         Ok(SdpReply { sdp: text::encode(printed), recordings })
@@ -230,6 +231,17 @@ impl Engine {
             return;
         }
         call.tos_set = call.tos != self.config.tos;
+        self.mark_ports(call);
+    }
+
+    /// Ports of a call that was taken over have the type of service that signalling asked for.
+    pub(super) fn restore_tos(&self, call: &Call) {
+        if call.tos_set {
+            self.mark_ports(call);
+        }
+    }
+
+    fn mark_ports(&self, call: &Call) {
         for ports in
             call.parties.iter().flat_map(|party| &party.media).filter_map(|media| media.ports.current())
         {

@@ -1,5 +1,6 @@
 //! Which local address a media uses: interface by name, family by signalling or by what the other side speaks.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use smol_str::SmolStr;
@@ -88,6 +89,31 @@ impl Interfaces {
         of_family(same).chain(of_family(!same)).map(|local| (*local, self.foundations.of(local.address)))
     }
 
+    /// The interface that a local address belongs to, and its position there; of several the first one.
+    pub fn locate(&self, address: IpAddr) -> Option<(&str, usize)> {
+        self.logical.iter().find_map(|interface| position(interface, address))
+    }
+
+    /// The same on a certain interface.
+    pub fn locate_in(&self, name: &str, address: IpAddr) -> Option<(&str, usize)> {
+        self.logical
+            .iter()
+            .find(|interface| interface.name == name)
+            .and_then(|interface| position(interface, address))
+    }
+
+    /// The address at a position of an interface.
+    pub fn address(&self, name: &str, position: usize) -> Option<LocalAddress> {
+        self.named(name)?.addresses.get(position).copied()
+    }
+
+    /// The attachment to that address, under a name in ICE that it had before.
+    pub fn attachment_of(&self, name: &str, position: usize, foundation: Foundation) -> Option<Attachment> {
+        let interface = self.named(name)?;
+        let local = interface.addresses.get(position)?;
+        Some(Attachment { foundation, ..self.attachment(interface, local) })
+    }
+
     /// `local` is one of the addresses of `interface`, both in this table.
     fn attachment(&self, interface: &LogicalInterface, local: &LocalAddress) -> Attachment {
         let mut addresses = self.logical.iter().flat_map(|logical| &logical.addresses);
@@ -96,6 +122,11 @@ impl Interfaces {
         let foundation = self.foundations.of(local.address);
         Attachment { interface: interface.name.clone().into(), local: *local, foundation, id }
     }
+}
+
+fn position(interface: &LogicalInterface, address: IpAddr) -> Option<(&str, usize)> {
+    let position = interface.addresses.iter().position(|local| local.address == address)?;
+    Some((&interface.name, position))
 }
 
 fn is_family(local: &LocalAddress, family: AddressFamily) -> bool {

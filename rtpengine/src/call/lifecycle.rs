@@ -66,15 +66,23 @@ impl Engine {
                 if let Some(stream) = call.stream_mut(*stream) {
                     stream.learned = Some(*peer);
                 }
+                self.changed(&call);
                 None
             }
             MediaEvent::Ice { call, stream, generation, news } => {
                 let handle = self.by_key(call)?;
-                super::ice::learn(&mut lock(&handle), *stream, *generation, *news);
+                let mut call = lock(&handle);
+                super::ice::learn(&mut call, *stream, *generation, *news);
+                self.changed(&call);
                 None
             }
             MediaEvent::DtmfEnded { call, stream, digit, injected } => {
                 self.on_digit(&self.by_key(call)?, *stream, digit, *injected).map(News::Digit)
+            }
+            MediaEvent::Keyed { call, .. } => {
+                let handle = self.by_key(call)?;
+                self.changed(&lock(&handle));
+                None
             }
             // Reported by whoever follows the events.
             MediaEvent::Rtcp { .. } => None,
@@ -117,6 +125,8 @@ impl Engine {
                 return;
             }
             operate::count_active(&call, unix_us(wall), &mut media);
+            self.claim_active(&mut call);
+            self.refresh_stored(&call, unix_us(wall));
             match timers::check(&mut call, &self.live, now, wall) {
                 Due::Nothing => {}
                 Due::Parties(parties) => {
@@ -173,6 +183,10 @@ impl Engine {
             drop_traffic: false,
             recording: CallRecording::default(),
             away: RefCell::default(),
+            keyspace: None,
+            stored_us: 0,
+            stored_steps: 0,
+            foreign_since_us: None,
             next_media_number: 1,
         }
     }
@@ -198,6 +212,10 @@ impl Engine {
         call.away.get_mut().clear();
         self.plane.remove(call.worker, call.key);
         recording::end(call, RecordingEnd::Keep);
+        // Whoever starts next goes on with what is left when a daemon stops.
+        if !call.foreign && reason != EndReason::Shutdown {
+            self.forget(&call.id);
+        }
         self.store.remove(&call.id, handle);
         let mut by_key = lock(&self.by_key);
         by_key.remove(&call.key.0);

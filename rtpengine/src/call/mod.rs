@@ -14,6 +14,7 @@ mod audio_player;
 mod away;
 mod bare;
 mod bundling;
+mod changes;
 mod coding;
 mod compile;
 mod connect;
@@ -44,6 +45,7 @@ mod origin;
 mod output;
 mod own_side;
 mod pairing;
+mod persistence;
 mod playback;
 mod ports;
 mod publish;
@@ -52,6 +54,7 @@ mod recording_announcement;
 mod snapshot;
 mod star_codes;
 mod store;
+mod stored;
 mod subscribe;
 mod subscription;
 mod switches;
@@ -60,6 +63,7 @@ mod transform;
 
 pub use away::{AWAY_QUEUE, AwayRequest};
 pub use bare::{BareStream, MAX_BARE_STREAMS};
+pub use changes::{Change, Changes};
 pub use delete::Deletion;
 pub use dtmf::DtmfReport;
 pub use dump::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump, StreamWhereabouts};
@@ -72,6 +76,7 @@ pub use lifecycle::News;
 pub use live::{LiveCall, LiveLeg, LiveMedia, LivePlayer, LiveSsrc};
 pub use model::{Call, Media, Party, PartyId};
 pub use operate::{CallLine, Gauges, Ownership, Sessions};
+pub use persistence::{Owner, Restored};
 pub use playback::{PlaybackCause, PlaybackEnd, PlaybackReport};
 pub use publish::Published;
 pub use recording::RecordingCommand;
@@ -79,6 +84,7 @@ pub use snapshot::{
     AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
     TrafficSnapshot,
 };
+pub use stored::{FORMAT_VERSION, RestoreError};
 pub use subscribe::{Subscribed, SubscribedSection};
 pub use switches::{MediaSwitch, Position};
 pub use timers::EndReason;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use codec::PayloadFormat;
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::away::Away;
@@ -23,7 +24,7 @@ use super::switches::{Flow, Switches};
 use crate::config::EndpointLearning;
 use crate::media::WorkerId;
 use crate::media::hold::HoldPlan;
-use crate::media::plan::{CallKey, StreamId};
+use crate::media::plan::{CallKey, SrtpProgress, StreamId};
 use crate::media::stats::StreamShared;
 use crate::negotiate::bundle::Bundling;
 use crate::negotiate::ice::{Ice, Passthrough};
@@ -34,7 +35,7 @@ use crate::negotiate::t38::T38Parameters;
 use crate::proto::sdp::model::{Direction, ExtMap, RtpProfile, Transport};
 
 /// Position of a party in its call; parties are never removed, so it stays valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PartyId(pub usize);
 
 /// One call.
@@ -83,6 +84,14 @@ pub struct Call {
     pub recording: CallRecording,
     /// Media that other instances convert. The plan is made of a call that does not change, but these follow it.
     pub away: RefCell<Vec<Away>>,
+    /// The Redis database that it was read from or is written to.
+    pub keyspace: Option<i64>,
+    /// When it was last written there, in microseconds since the epoch; 0 = never.
+    pub stored_us: u64,
+    /// How far its SSRCs were then.
+    pub stored_steps: u64,
+    /// Since when it has belonged to another instance, in microseconds since the epoch.
+    pub foreign_since_us: Option<u64>,
     /// Next number for [`Media::number`] and stream numbers.
     pub next_media_number: u32,
 }
@@ -95,20 +104,30 @@ pub struct MergedCall {
 }
 
 /// A participant: one side of a SIP dialogue.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Party {
+    // The names are members of their own where a party is stored.
     /// Newest tag; `None` until the party has answered.
+    #[serde(skip)]
     pub tag: Option<SmolStr>,
     /// Earlier tags, all still valid.
+    #[serde(skip)]
     pub aliases: Vec<SmolStr>,
+    #[serde(skip)]
     pub via_branch: Option<SmolStr>,
+    #[serde(skip)]
     pub label: Option<SmolStr>,
+    #[serde(skip)]
     pub metadata: Option<SmolStr>,
+    #[serde(skip, default = "SystemTime::now")]
     pub created: SystemTime,
+    /// Stored by itself.
+    #[serde(skip)]
     pub media: Vec<Media>,
     /// The party that its offers and answers are exchanged with.
     pub partner: Option<PartyId>,
     /// The party's own last description, for those who subscribe to it.
+    #[serde(with = "crate::proto::stored::octets")]
     pub description: Option<Arc<[u8]>>,
     /// What was printed to this party.
     pub output: OutputMemory,
@@ -118,9 +137,12 @@ pub struct Party {
     pub finally_answered: bool,
     /// Ports are closed; the party stays visible until the call ends.
     pub closed: bool,
+    #[serde(with = "crate::proto::stored::instant")]
     pub delete_at: Option<Instant>,
     pub excluded_from_recording: bool,
     pub recording_slots: Option<(i64, i64)>,
+    /// Announcements end with the instance that plays them.
+    #[serde(skip)]
     pub player: Option<Arc<PartyPlayer>>,
     /// What commands switched for everything that it sends.
     pub switches: Switches,
@@ -149,7 +171,7 @@ pub struct PlayerNumbering {
 }
 
 /// One media section of one party: what it said, and what stands towards it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Media {
     /// Position in the party's own SDP, from 1; `None` until it has been shown this section (`sdp-media-remove`).
     pub index: Option<usize>,
@@ -164,9 +186,15 @@ pub struct Media {
     pub remote: Option<Remote>,
     pub coding: Coding,
     pub mid: Option<SmolStr>,
+    /// Stored as interface and address, since the rest is the configuration of whoever restores.
+    #[serde(skip)]
     pub attachment: Option<Attachment>,
     pub family: Option<AddressFamily>,
+    /// Stored as numbers of sockets.
+    #[serde(skip)]
     pub ports: PortSets,
+    /// Stored by themselves.
+    #[serde(skip, default = "MediaStream::restored_pair")]
     pub streams: [MediaStream; 2],
     /// The party multiplexes RTP and RTCP.
     pub rtcp_mux: RtcpMux,
@@ -203,11 +231,13 @@ pub struct Media {
     /// The party speaks T.38 with us while the other one speaks audio.
     pub t38: Option<T38Parameters>,
     /// Keys, and what was offered and answered about them.
+    /// Stored by itself.
+    #[serde(skip)]
     pub security: MediaSecurity,
 }
 
 /// Facts of a party's own media section.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Remote {
     /// Where it receives RTP; port 0 = rejected.
     pub rtp: SocketAddr,
@@ -234,6 +264,8 @@ pub struct Remote {
 pub struct MediaStream {
     pub id: StreamId,
     pub shared: Arc<StreamShared>,
+    /// Where its packets go on after a restore; for the first plan only.
+    pub resumed: Option<Arc<SrtpProgress>>,
     /// Learned by the data plane; replaces the signalled one until that changes.
     pub learned: Option<SocketAddr>,
     pub learning_epoch: u32,
@@ -242,7 +274,7 @@ pub struct MediaStream {
 }
 
 /// State of RTP/RTCP multiplexing with one party (RFC 5761).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtcpMux {
     /// The party's last SDP had `rtcp-mux`.
     pub requested: bool,
@@ -257,7 +289,7 @@ pub struct RtcpMux {
 }
 
 /// How an offer of multiplexing is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MuxAnswer {
     /// As the other side chose.
     #[default]
@@ -452,10 +484,16 @@ impl MediaStream {
         [StreamShared::for_rtp(), StreamShared::default()].map(|shared| Self::new(created, shared))
     }
 
+    /// Streams of a section that is being restored: they begin now.
+    fn restored_pair() -> [Self; 2] {
+        Self::pair(SystemTime::now())
+    }
+
     fn new(created: SystemTime, shared: StreamShared) -> Self {
         Self {
             id: StreamId(super::store::next_id()),
             shared: Arc::new(shared),
+            resumed: None,
             learned: None,
             learning_epoch: 0,
             since_us: super::store::unix_us(created),

@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::audio_player;
 use super::dialogue::Role;
 use super::error::CommandError;
-use super::model::{Call, Media, Party};
+use super::model::{Call, Media, Party, PartyId};
 use super::playback::{self, PartyPlayer, PlayTarget};
 use super::store::{CallHandle, lock};
 use crate::config::{Config, MusicOnHoldConfig};
@@ -20,7 +22,7 @@ use crate::play::{Found, OpenedSource, PlayError, Sources};
 use crate::proto::sdp::model::{Direction, MediaDescription, SessionDescription};
 
 /// What a party hears while the other one holds it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldParty {
     /// Position of the media on which it hears it.
     pub position: usize,
@@ -179,6 +181,24 @@ fn holds(party: &Party) -> bool {
         .peekable();
     audio.peek().is_some()
         && audio.all(|remote| matches!(remote.direction, Direction::SendOnly | Direction::Inactive))
+}
+
+/// Begins again what held parties of a call heard that another instance had. What cannot be played any more is silent.
+pub fn resume(call: &mut Call, config: &Config, sources: &Sources) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for id in (0..call.parties.len()).map(PartyId) {
+        let (Some(held), Some(partner)) = (call.party_mut(id).held.take(), call.party(id).partner) else {
+            continue;
+        };
+        let (mut receiver, opposite) = (call.party(id).clone(), call.party(partner).clone());
+        let desk = Desk { sources, fetched: Vec::new() };
+        match start(call, &mut receiver, held.music.clone(), (config, &desk), &opposite) {
+            Ok(change) => changes.push(change),
+            Err(error) => tracing::warn!(call_id = %call.id, %error, "music on hold ends"),
+        }
+        *call.party_mut(id) = receiver;
+    }
+    changes
 }
 
 fn stop(receiver: &mut Party) -> Change {

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use super::coding;
 use super::engine::Engine;
 use super::model::{Call, Media, Party, PartyId};
-use super::store::{CallHandle, lock, unix_us};
+use super::store::{CallHandle, lock};
 use super::timers::EndReason;
 use crate::config::{Config, Live};
 use crate::media::MediaPlane;
@@ -56,6 +56,8 @@ pub struct CallLine {
     pub created_from: Option<SocketAddr>,
     pub foreign: bool,
     pub recording: bool,
+    /// Redis database; −1 = none.
+    pub keyspace: i64,
 }
 
 impl Ownership {
@@ -128,6 +130,7 @@ impl Engine {
                     created_from: call.created_from,
                     foreign: call.foreign,
                     recording: call.recording.on,
+                    keyspace: call.keyspace.unwrap_or(-1),
                 });
             }
         });
@@ -162,14 +165,12 @@ impl Engine {
 
     /// Takes all calls over from another instance.
     pub fn take_over(&self) {
+        let _turn = lock(&self.turnover);
         self.for_each_call(|handle| {
             let mut call = lock(handle);
-            if !call.ended && std::mem::take(&mut call.foreign) {
-                self.foreign.fetch_sub(1, Relaxed);
-                let now = SystemTime::now();
-                call.grace_since_us = Some(unix_us(now));
-                // Of two versions of a call the one with the later signal counts.
-                call.last_signal = Some(now);
+            if !call.ended {
+                self.claim(&mut call);
+                self.changed(&call);
             }
         });
     }
@@ -178,9 +179,8 @@ impl Engine {
     pub fn hand_over(&self) {
         self.for_each_call(|handle| {
             let mut call = lock(handle);
-            if !call.ended && !std::mem::replace(&mut call.foreign, true) {
-                self.foreign.fetch_add(1, Relaxed);
-                call.grace_since_us = None;
+            if !call.ended {
+                self.disclaim(&mut call);
             }
         });
     }

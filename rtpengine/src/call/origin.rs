@@ -2,20 +2,21 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::negotiate::signal::Replace;
 use crate::proto::sdp::model::Origin;
 
 /// Memory of the SDP that went to one party.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutputMemory {
     last: Option<Printed>,
     /// First non-empty session name.
     session_name: Option<SmolStr>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Printed {
     /// As printed first; only the version changes.
     first: Origin,

@@ -63,6 +63,24 @@ impl PortSets {
         self.current.map(|index| &self.sets[index].set)
     }
 
+    /// All sets with the endpoints that they are bound to.
+    pub fn sets(&self) -> impl Iterator<Item = (Option<SocketAddr>, &PortSet)> {
+        self.sets.iter().map(|bound| (bound.far, &bound.set))
+    }
+
+    /// Position of the set in use among [`Self::sets`].
+    pub fn current_index(&self) -> Option<usize> {
+        self.current
+    }
+
+    /// Sets that another instance had. `None`: there is no such current one, or there are too many.
+    pub fn restore(sets: Vec<(Option<SocketAddr>, PortSet)>, current: Option<usize>) -> Option<Self> {
+        if sets.len() > MAX_SETS || current.is_some_and(|current| current >= sets.len()) {
+            return None;
+        }
+        Some(Self { sets: sets.into_iter().map(|(far, set)| Bound { far, set }).collect(), current })
+    }
+
     /// Any ports at all.
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()

@@ -153,7 +153,7 @@ impl Engine {
         copy.description = Some(body.into());
         *call.party_mut(party) = copy;
         recording::describe(&call);
-        self.install(&call);
+        self.install_for(&call, signal);
         Ok(())
     }
 
@@ -200,7 +200,7 @@ impl Engine {
                 continue;
             }
             let recordings = call.recording.pcap_path().into_iter().collect();
-            self.install(&call);
+            self.install_for(&call, signal);
             return Ok(Published {
                 call_id: call_id.clone(),
                 from_tag: from_tag.clone(),

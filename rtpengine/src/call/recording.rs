@@ -23,6 +23,8 @@ pub struct CallRecording {
     announced: Announced,
     details: RecordingDetails,
     active: Option<Recording>,
+    /// Name of a recording that another instance has begun and this one may have to go on with.
+    interrupted: Option<String>,
 }
 
 /// How far the announcement of the present recording is.
@@ -75,6 +77,28 @@ impl CallRecording {
         Some(self.active.as_ref()?.pcap_path()?.to_string_lossy().into_owned().into())
     }
 
+    /// As another instance left it; not begun here.
+    pub fn restored(
+        on: bool,
+        forwarding: bool,
+        details: RecordingDetails,
+        interrupted: Option<String>,
+    ) -> Self {
+        // Parties have been told already.
+        let announced = if on { Announced::Done } else { Announced::default() };
+        Self { on, forwarding, details, interrupted, announced, ..Self::default() }
+    }
+
+    /// Texts of messages.
+    pub fn details(&self) -> &RecordingDetails {
+        &self.details
+    }
+
+    /// What its files are called.
+    pub fn prefix(&self) -> Option<&str> {
+        self.active.as_ref().map(Recording::prefix).or(self.interrupted.as_deref())
+    }
+
     /// Takes over the texts of a message.
     pub fn note(&mut self, options: &RecordingOptions, metadata: Option<&str>) {
         let set = |slot: &mut Option<String>, value: Option<&str>| {
@@ -116,7 +140,7 @@ pub fn apply(call: &mut Call, recorder: &Recorder, command: RecordingCommand) {
         recording.active = recorder.begin(RecordingStart {
             call_id: call.id.to_string(),
             created: call.created,
-            prefix: None,
+            prefix: recording.interrupted.take(),
             flags: flags(recording),
             details: recording.details.clone(),
         });
@@ -133,6 +157,22 @@ pub fn apply(call: &mut Call, recorder: &Recorder, command: RecordingCommand) {
     let begins = recording.on && recording.active.is_some() && recording.announced == Announced::NotYet;
     if begins && recording.announcement.is_some() {
         recording.announced = Announced::Due;
+    }
+}
+
+/// Goes on with the recording of a call that another instance had, under the same name.
+pub fn resume(call: &mut Call, recorder: &Recorder) {
+    let recording = &mut call.recording;
+    let prefix = recording.interrupted.take();
+    if recording.active.is_none() && (recording.on || recording.forwarding || prefix.is_some()) {
+        recording.active = recorder.begin(RecordingStart {
+            call_id: call.id.to_string(),
+            created: call.created,
+            prefix,
+            flags: flags(recording),
+            details: recording.details.clone(),
+        });
+        describe(call);
     }
 }
 

@@ -18,6 +18,8 @@ use crate::negotiate::signal::AudioPlayer;
 pub struct CallSnapshot {
     pub created: SystemTime,
     pub last_signal: Option<SystemTime>,
+    /// When it was last stored, in microseconds since the epoch; 0 = never.
+    pub stored_us: u64,
     pub metadata: Option<SmolStr>,
     /// Selected parties, with their numbers in the call.
     pub parties: Vec<(usize, PartySnapshot)>,
@@ -120,6 +122,7 @@ impl CallSnapshot {
         let mut snapshot = CallSnapshot {
             created: call.created,
             last_signal: call.last_signal,
+            stored_us: call.stored_us,
             metadata: call.metadata.clone(),
             parties: Vec::new(),
             rtp: TrafficSnapshot::default(),

@@ -2,22 +2,24 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::recording::{CallRecording, RecordingCommand};
 use crate::proto::dtmf;
 
 /// The codes of one party.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StarCodes {
     codes: Vec<(Action, SmolStr)>,
     /// The last digits, as many as the longest code has.
     recent: String,
+    #[serde(with = "crate::proto::stored::instant")]
     last_at: Option<Instant>,
 }
 
 /// What a code does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     Start,
     Stop,

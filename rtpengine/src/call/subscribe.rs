@@ -92,7 +92,7 @@ impl Engine {
         }
         call.delete_at = None;
         recording::describe(&call);
-        self.install(&call);
+        self.install_for(&call, signal);
         let heard = sections.iter().map(|section| section.sources.len()).sum();
         Ok(Subscribed { sdp: text::encode(printed), sections: reply, heard, to_tag })
     }
@@ -178,7 +178,7 @@ impl Engine {
         *call.party_mut(subscriber) = copy;
         renegotiate(&mut call, subscriber);
         recording::describe(&call);
-        self.install(&call);
+        self.install_for(&call, signal);
         Ok(())
     }
 
@@ -202,7 +202,7 @@ impl Engine {
             // The party stays, what it heard with does not.
             call.party_mut(subscriber).media.iter_mut().for_each(|media| media.ports.clear());
         }
-        self.install(&call);
+        self.install_for(&call, signal);
         Ok(())
     }
 }

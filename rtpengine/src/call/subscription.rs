@@ -5,18 +5,20 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::coding::{Negotiated, Side};
 use super::model::{Call, Media, PartyId};
 
 /// A media of a party, by its position in the party's description (from 0).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaRef {
     pub party: PartyId,
     pub position: usize,
 }
 
 /// What `source` sends goes to `sink`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Subscription {
     pub source: MediaRef,
     pub sink: MediaRef,
@@ -29,7 +31,7 @@ pub struct Subscription {
 }
 
 /// Why there is a subscription; a command ends only its own kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// subscribe request, directional connect, mesh
     Subscribe,

@@ -3,6 +3,8 @@
 //! A switch of the call is for everything that is sent, one of a party for what that party sends, one of a flow for what one party sends
 //! to one other. Media are blocked or silenced when any of the three says so; of DTMF security modes the call's wins, then the flow's.
 
+use serde::{Deserialize, Serialize};
+
 use super::digits::Wishes;
 use super::dtmf_security::DtmfSecurity;
 use super::engine::Engine;
@@ -15,7 +17,7 @@ use crate::media::treatment::{DtmfTreatment, MediaTreatment, Treatment};
 use crate::negotiate::signal::{AllSelector, Signal};
 
 /// The switches of a call, a party or a flow.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Switches {
     pub blocked: bool,
     pub silenced: bool,
@@ -23,7 +25,7 @@ pub struct Switches {
 }
 
 /// The switches of what goes from one party to another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
     pub from: PartyId,
     pub to: PartyId,
@@ -51,6 +53,13 @@ enum Selected {
     Parties(Vec<PartyId>),
     /// (from, to)
     Flows(Vec<(PartyId, PartyId)>),
+}
+
+impl Switches {
+    /// Whether it is one that commands can bring about; for what comes from elsewhere.
+    pub fn is_sound(&self) -> bool {
+        self.dtmf.as_ref().is_none_or(|dtmf| dtmf.is_sound())
+    }
 }
 
 impl Engine {

@@ -19,7 +19,7 @@ fn engine(first_port: u16, pairs: u16) -> Engine {
     engine_with(first_port, pairs, |_| {})
 }
 
-fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config)) -> Engine {
+pub(super) fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config)) -> Engine {
     let loopback = [127, 0, 0, 1].into();
     let mut config = Config::for_address(loopback, [203, 0, 113, 1].into());
     configure(&mut config);
@@ -29,6 +29,7 @@ fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config))
     Engine::new(Services {
         ended: None,
         away: None,
+        stored: false,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),
@@ -38,14 +39,14 @@ fn engine_with(first_port: u16, pairs: u16, configure: impl FnOnce(&mut Config))
     })
 }
 
-fn sdp(address: &str, port: u16, attributes: &str) -> Option<Vec<u8>> {
+pub(super) fn sdp(address: &str, port: u16, attributes: &str) -> Option<Vec<u8>> {
     let body = format!(
         "v=0\r\no=x 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 8\r\n{attributes}"
     );
     Some(body.into_bytes())
 }
 
-fn signal(from: &str, to: Option<&str>, sdp: Option<Vec<u8>>) -> Signal {
+pub(super) fn signal(from: &str, to: Option<&str>, sdp: Option<Vec<u8>>) -> Signal {
     let mut signal = Signal { sdp, ..Signal::default() };
     signal.identity.call_id = Some("call".into());
     signal.identity.from_tag = Some(from.into());

@@ -91,7 +91,7 @@ impl Engine {
             if present.is_none() && !self.register(&mut call, &handle) {
                 continue;
             }
-            self.install(&call);
+            self.install_for(&call, signal);
             return Ok(Transformed { call_id: call_id.clone(), from_tag: from_tag.clone(), media: ports });
         }
     }

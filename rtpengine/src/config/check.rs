@@ -15,16 +15,6 @@ pub(super) fn actions(settings: &Settings) -> Result<(), OptionError> {
 
 /// Values of options without effect so far are checked all the same, so that a configuration stays valid.
 pub(super) fn later_features(settings: &Settings) -> Result<(), OptionError> {
-    for option in ["redis", "redis-write", "redis-subscribe"] {
-        if let Some(text) =
-            settings.text(option).filter(|text| !is_redis_endpoint(text, option == "redis-subscribe"))
-        {
-            let what = if option == "redis-subscribe" { "IP:PORT[/INT]" } else { "IP:PORT/INT" };
-            return Err(OptionError::invalid(format!(
-                "Invalid Redis endpoint [{what}] '{text}' (--{option})"
-            )));
-        }
-    }
     for option in ["graphite", "homer"] {
         if let Some(text) = settings.text(option) {
             address::resolve_remote(&text).map_err(|error| {
@@ -67,23 +57,6 @@ pub(super) fn templates(settings: &Settings) -> Result<Vec<(String, String)>, Op
         templates.push((key.to_lowercase(), value.unwrap_or_default()));
     }
     Ok(templates)
-}
-
-/// `[PW@]HOST:PORT/DB`
-fn is_redis_endpoint(text: &str, database_is_optional: bool) -> bool {
-    let endpoint = text.rsplit_once('@').map_or(text, |(_, endpoint)| endpoint);
-    let (server, database) = match endpoint.rsplit_once('/') {
-        Some((server, database)) => (server, Some(database)),
-        None => (endpoint, None),
-    };
-    let database_fits = match database {
-        Some(database) => database.parse::<u32>().is_ok(),
-        None => database_is_optional,
-    };
-    let server_fits = server
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
-    database_fits && server_fits
 }
 
 fn mysql_query(query: &str) -> Result<(), OptionError> {

@@ -25,11 +25,19 @@ pub enum Setting {
     DeleteDelay,
     /// TOS or traffic class of ng packets.
     ControlTos,
+    /// Failures in a row until Redis is left alone; −1 = any number.
+    RedisAllowedErrors,
+    /// Microseconds.
+    RedisDisableTime,
+    /// Milliseconds; 0 = none.
+    RedisCommandTimeout,
+    /// Milliseconds.
+    RedisConnectTimeout,
 }
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Setting; 10] = [
+    pub const ALL: [Setting; 14] = [
         Setting::MaxSessions,
         Setting::MaxCpu,
         Setting::MaxLoad,
@@ -40,6 +48,10 @@ impl Setting {
         Setting::OfferTimeout,
         Setting::DeleteDelay,
         Setting::ControlTos,
+        Setting::RedisAllowedErrors,
+        Setting::RedisDisableTime,
+        Setting::RedisCommandTimeout,
+        Setting::RedisConnectTimeout,
     ];
 }
 
@@ -67,6 +79,10 @@ impl Live {
             Setting::OfferTimeout => microseconds(config.offer_timeout),
             Setting::DeleteDelay => microseconds(config.delete_delay),
             Setting::ControlTos => config.control.tos.into(),
+            Setting::RedisAllowedErrors => config.redis_limits.allowed_errors,
+            Setting::RedisDisableTime => config.redis_limits.disable_time_s.saturating_mul(1_000_000),
+            Setting::RedisCommandTimeout => config.redis_limits.command_timeout_ms,
+            Setting::RedisConnectTimeout => config.redis_limits.connect_timeout_ms,
         });
         Self { present: start.map(AtomicI64::new), start }
     }

@@ -13,8 +13,8 @@ use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
     AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat,
-    PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, ReportingConfig, RtcpConfig,
-    SsrcReporting, TranscodingConfig, check, media_library, parameters,
+    PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, RedisConfig, RedisLimits,
+    ReportingConfig, RtcpConfig, SsrcReporting, TranscodingConfig, check, media_library, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
@@ -112,6 +112,9 @@ fn build(
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
         dtmf: DtmfConfig::from_settings(settings)?,
         reporting: ReportingConfig::from_settings(settings)?,
+        redis: RedisConfig::from_settings(settings, notices)?,
+        redis_limits: RedisLimits::from_settings(settings),
+        active_switchover: settings.flag("active-switchover"),
         num_threads: num_threads(settings),
         codec_threads: usize::try_from(settings.int("codec-num-threads")).unwrap_or(0),
         player_threads: player_threads(settings),
@@ -212,7 +215,7 @@ fn player_threads(settings: &Settings) -> usize {
     threads.unwrap_or_else(|| num_threads(settings))
 }
 
-fn default_threads() -> usize {
+pub(super) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
 }
 

@@ -111,7 +111,7 @@ fn sample(spec: &OptionSpec) -> String {
         ("graphite" | "homer" | "dtmf-log-dest", _) => "127.0.0.1:9999".into(),
         ("mysql-query", _) => "select data from files where id = %llu".into(),
         ("media-urls", _) => "https://media.example/ivr/".into(),
-        ("preload-db-media" | "preload-db-cache", _) => "5".into(),
+        ("preload-db-media" | "preload-db-cache" | "subscribe-keyspace", _) => "5".into(),
         ("port-max", _) => "40000".into(),
         (name, _) if name.starts_with("vsc-") => "*1".into(),
         (name, _) if name.starts_with("listen-") => "127.0.0.1:22222".into(),

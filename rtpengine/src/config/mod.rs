@@ -13,6 +13,7 @@ mod media_options;
 mod mqtt;
 mod options;
 mod parameters;
+mod redis;
 mod reporting;
 mod rtcp;
 mod transcoding;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use media_store::library::{Keeping, LibrarySettings};
+use serde::{Deserialize, Serialize};
 use service::process::ThreadStack;
 
 pub use audio_player::{AudioPlayerConfig, AudioPlayerMode};
@@ -31,6 +33,7 @@ pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use mqtt::{MqttConfig, MqttScope, MqttTls};
 pub use options::PROGRAM;
+pub use redis::{Keepalive, RedisConfig, RedisLimits, RedisServer};
 pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
 pub use rtcp::{Mos, MosModel, RtcpConfig};
 pub use transcoding::{
@@ -66,6 +69,12 @@ pub struct Config {
     pub dtmf: DtmfConfig,
     /// Who is told what.
     pub reporting: ReportingConfig,
+    /// Where calls are stored; `None`: nowhere.
+    pub redis: Option<RedisConfig>,
+    /// `redis-allowed-errors` and its relatives, which may change.
+    pub redis_limits: RedisLimits,
+    /// Media or signalling make a call of another instance ours.
+    pub active_switchover: bool,
     /// Media workers, at least 1.
     pub num_threads: usize,
     /// Media workers beside them, for calls that transcode.
@@ -203,7 +212,7 @@ pub enum RecordDirection {
 }
 
 /// `endpoint-learning`: when the source address of packets replaces the signalled one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndpointLearning {
     /// Three seconds after the first packet the source of the next one is taken; until then all are heard.
     Delayed,
@@ -321,6 +330,9 @@ impl Config {
             control: ControlConfig::default(),
             dtmf: DtmfConfig::default(),
             reporting: ReportingConfig::default(),
+            redis: None,
+            redis_limits: RedisLimits::default(),
+            active_switchover: false,
             num_threads: 1,
             codec_threads: 0,
             player_threads: 1,

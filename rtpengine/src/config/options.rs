@@ -171,7 +171,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
     .default("heuristic")
     .words(&["delayed", "immediate", "off", "heuristic"]),
     O::flag("sip-source", "Trust the source address of SIP messages more than SDP"),
-    O::flag("active-switchover", "Take over calls of another instance when they become active").not_yet(),
+    O::flag("active-switchover", "Take over calls of another instance when they become active"),
     O::int("jitter-buffer", "Size of the jitter buffer in packets; 0 for none").default("0").at_least(0),
     O::flag("jb-clock-drift", "Compensate clock drift in the jitter buffer"),
     O::flag("jb-adaptive", "Adapt the size of the jitter buffer"),
@@ -215,27 +215,24 @@ const CONTROL: &[OptionSpec] = &[
 ];
 
 const REDIS: &[OptionSpec] = &[
-    O::text("redis", "[PW@]IP:PORT/INT", "Redis database for calls").short('r').not_yet(),
-    O::text("redis-write", "[PW@]IP:PORT/INT", "Redis database for writing").short('w').not_yet(),
-    O::text("redis-subscribe", "[PW@]IP:PORT[/INT]", "Redis server for notifications").not_yet(),
-    O::flag("redis-resolve-on-reconnect", "Resolve the host name again when reconnecting").not_yet(),
-    O::int("redis-num-threads", "Threads that restore calls")
-        .default_note("number of CPU cores, at least 4")
-        .not_yet(),
-    O::int("redis-expires", "Expiry of calls in Redis in seconds").default("86400").not_yet(),
-    O::flag("no-redis-required", "Start without a reachable Redis server").short('q').not_yet(),
-    O::int("redis-allowed-errors", "Errors until Redis is disabled; -1 for never").default("-1").not_yet(),
-    O::int("redis-disable-time", "Seconds for which Redis is disabled").default("10").at_least(0).not_yet(),
-    O::int("redis-cmd-timeout", "Timeout of Redis commands in ms; 0 for none").default("0").not_yet(),
-    O::int("redis-connect-timeout", "Timeout of connecting to Redis in ms").default("1000").not_yet(),
+    O::text("redis", "[PW@]IP:PORT/INT", "Redis database for calls").short('r'),
+    O::text("redis-write", "[PW@]IP:PORT/INT", "Redis database for writing").short('w'),
+    O::text("redis-subscribe", "[PW@]IP:PORT[/INT]", "Redis server for notifications"),
+    O::flag("redis-resolve-on-reconnect", "Resolve the host name again when reconnecting"),
+    O::int("redis-num-threads", "Threads that restore calls").default_note("number of CPU cores, at least 4"),
+    O::int("redis-expires", "Expiry of calls in Redis in seconds").default("86400"),
+    O::flag("no-redis-required", "Start without a reachable Redis server").short('q'),
+    O::int("redis-allowed-errors", "Errors until Redis is disabled; -1 for never").default("-1"),
+    O::int("redis-disable-time", "Seconds for which Redis is disabled").default("10").at_least(0),
+    O::int("redis-cmd-timeout", "Timeout of Redis commands in ms; 0 for none").default("0"),
+    O::int("redis-connect-timeout", "Timeout of connecting to Redis in ms").default("1000"),
     O::text("redis-format", "native|bencode|JSON", "Format of calls in Redis")
         .default("native")
-        .words_any_case(&["native", "bencode", "JSON"])
-        .not_yet(),
-    O::list("subscribe-keyspace", "INT INT ...", "Redis databases to subscribe to").short('k').not_yet(),
-    O::int("redis-tcp-keepalive-time", "Seconds until TCP keepalive; 0 for none").default("0").not_yet(),
-    O::int("redis-tcp-keepalive-intvl", "Seconds between TCP keepalive probes").default("1").not_yet(),
-    O::int("redis-tcp-keepalive-probes", "TCP keepalive probes").default("3").not_yet(),
+        .words_any_case(&["native", "bencode", "JSON"]),
+    O::list("subscribe-keyspace", "INT INT ...", "Redis databases to subscribe to").short('k'),
+    O::int("redis-tcp-keepalive-time", "Seconds until TCP keepalive; 0 for none").default("0"),
+    O::int("redis-tcp-keepalive-intvl", "Seconds between TCP keepalive probes").default("1"),
+    O::int("redis-tcp-keepalive-probes", "TCP keepalive probes").default("3"),
     O::flag("redis-delete-async", "Delete asynchronously").short('y').withdrawn(),
     O::int("redis-delete-async-interval", "Interval of asynchronous deletion").withdrawn(),
     O::flag("redis-multikey", "Several keys per call").withdrawn(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use codec::PayloadFormat;
 use codec::graph::{DtxSettings, Settings as GraphSettings, SilenceDetection};
 use codec::jitter::JitterSettings;
+use serde::{Deserialize, Serialize};
 use service::address;
 use service::options::ini::IniGroup;
 use service::options::number::parse_int32;
@@ -58,7 +59,7 @@ pub enum IpFamily {
 }
 
 /// A group of `transcode-config`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscodePreference {
     /// A codec that is offered.
     pub source: CodecName,
@@ -69,7 +70,7 @@ pub struct TranscodePreference {
 }
 
 /// `NAME`, `NAME/RATE` or `NAME/RATE/CHANNELS`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodecName {
     name: SmolStr,
     clock_rate: Option<u32>,

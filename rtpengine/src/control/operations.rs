@@ -9,6 +9,7 @@ use super::console::Console;
 use super::ng::command::CommandCounters;
 use super::statistics::Statistics;
 use crate::call::Engine;
+use crate::persist::Persistence;
 
 /// One for all doors.
 pub struct Operations {
@@ -26,6 +27,12 @@ impl Operations {
         let commands = Arc::<CommandCounters>::default();
         let statistics = Arc::new(Statistics::new(engine.clone(), commands.clone()));
         Self { cli: Cli::new(engine, statistics.clone(), log), statistics, commands }
+    }
+
+    /// Calls are stored by this.
+    pub fn with_persistence(mut self, persistence: Arc<Persistence>) -> Self {
+        self.cli.persistence = Some(persistence);
+        self
     }
 }
 

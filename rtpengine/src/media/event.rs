@@ -14,6 +14,8 @@ pub enum MediaEvent {
     EndpointLearned { call: CallKey, stream: StreamId, peer: SocketAddr },
     /// The agent of a media section, which `stream` is one of, found something out. `generation` is that of its settings.
     Ice { call: CallKey, stream: StreamId, generation: u32, news: IceNews },
+    /// A handshake has given a stream its keys.
+    Keyed { call: CallKey, stream: StreamId },
     /// A DTMF digit ended that a party sent in event packets, or that was added to what it sends.
     DtmfEnded { call: CallKey, stream: StreamId, digit: Digit, injected: bool },
     /// An RTCP packet came in; only told when somebody reports them.

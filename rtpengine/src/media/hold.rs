@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use codec::jitter::{Hold, JitterBuffer, JitterSettings, Packet};
+use serde::{Deserialize, Serialize};
 
 use super::accept::{Accepted, seen};
 use super::forward::{self, Output};
@@ -15,7 +16,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 
 /// What a stream is told about it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldPlan {
     /// `delay-buffer`: for all packets alike.
     pub delay: Duration,
@@ -23,6 +24,12 @@ pub struct HoldPlan {
 }
 
 impl HoldPlan {
+    /// Whether it is one that signalling and configuration can bring about; for what comes from elsewhere.
+    pub fn is_sound(&self) -> bool {
+        let bounds = self.jitter.adaptive.unwrap_or_default();
+        self.delay <= MAX_DELAY && self.jitter.most_packets <= 65_536 && bounds.0.max(bounds.1) <= MAX_DELAY
+    }
+
     fn is_none(&self) -> bool {
         self.delay.is_zero() && self.jitter.most_packets == 0
     }

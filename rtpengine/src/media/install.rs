@@ -11,7 +11,7 @@ use super::apart;
 use super::event::MediaEvent;
 use super::ice::with_position;
 use super::inject::Injection;
-use super::plan::{CallKey, CallPlan, Expect, GatewayPlan, PlayerId, PlayerPlan, StreamId};
+use super::plan::{CallKey, CallPlan, Expect, GatewayPlan, PlayerId, PlayerPlan, SrtpProgress, StreamId};
 use super::player::Player;
 use super::poll;
 use super::route::Edge;
@@ -123,6 +123,14 @@ impl Worker {
                 self.finish_player(number);
             }
         }
+    }
+
+    /// How far the keys of a call's streams were used.
+    pub(super) fn srtp_progress(&self, call: CallKey) -> Vec<(StreamId, SrtpProgress)> {
+        let streams = self.calls.calls.get(&call).map_or(&[][..], |call| &call.streams);
+        let progress =
+            |&(id, slot): &(StreamId, u32)| Some((id, self.streams.get(slot)?.present_keys()?.progress()));
+        streams.iter().filter_map(progress).collect()
     }
 
     /// The stream that carries the RTCP of an RTP stream of the call.

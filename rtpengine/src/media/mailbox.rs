@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::dtls::Keyed;
-use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan};
+use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan, SrtpProgress, StreamId};
 use super::poll::Wake;
 use super::treatment::InjectionPlan;
 
@@ -22,6 +22,8 @@ pub enum Command {
     StartPlayer(CallKey, PlayerPlan),
     StopPlayer(CallKey, PlayerId),
     Inject(CallKey, InjectionPlan),
+    /// Say how far the keys of a call's streams were used.
+    Progress(CallKey, tokio::sync::oneshot::Sender<Vec<(StreamId, SrtpProgress)>>),
     /// From the handshake thread.
     Keyed(Box<Keyed>),
     Shutdown,

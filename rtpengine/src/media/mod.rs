@@ -258,6 +258,17 @@ impl MediaPlane {
         self.inner.send(worker, Command::Inject(call, plan));
     }
 
+    /// Asks how far the keys of a call's streams were used. Streams without keys are left out.
+    pub fn srtp_progress(
+        &self,
+        worker: WorkerId,
+        call: plan::CallKey,
+    ) -> tokio::sync::oneshot::Receiver<Vec<(plan::StreamId, plan::SrtpProgress)>> {
+        let (answer, receiver) = tokio::sync::oneshot::channel();
+        self.inner.send(worker, Command::Progress(call, answer));
+        receiver
+    }
+
     /// Events that control did not take in time.
     pub fn events_lost(&self) -> u64 {
         self.inner.shared.events_lost.load(Relaxed)

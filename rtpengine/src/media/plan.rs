@@ -76,6 +76,8 @@ pub struct StreamPlan {
     /// Packets from and to this stream are offered to the call's tap.
     pub recorded: bool,
     pub security: StreamSecurity,
+    /// Where a new stream goes on with its keys; those of a handshake are here, and no other is made.
+    pub resumed: Option<Arc<SrtpProgress>>,
     pub unheard: Unheard,
     /// RTP from the party that is shorter than usual is dropped.
     pub block_short: bool,
@@ -134,6 +136,7 @@ impl StreamPlan {
             shared,
             recorded: false,
             security: StreamSecurity::Plain,
+            resumed: None,
             unheard: Unheard::default(),
             block_short: false,
             hold: HoldPlan::default(),
@@ -235,6 +238,20 @@ pub enum StreamSecurity {
     /// SRTP and SRTCP with the keys of a handshake on the stream (RFC 5764). Until it is done the stream goes on with the keys that
     /// it had; without any it is closed.
     Dtls(Arc<DtlsPlan>),
+}
+
+/// Keys of a stream and how far they were used: what has to be known to go on with SRTP elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SrtpProgress {
+    pub receive: Option<Arc<MasterKey>>,
+    pub send: Option<Arc<MasterKey>>,
+    /// SSRC and highest index of what came in.
+    pub received: Vec<(u32, u64)>,
+    pub received_rtcp: Vec<(u32, u64)>,
+    /// SSRC and highest index of what was sent.
+    pub sent: Vec<(u32, u64)>,
+    /// Index of the next SRTCP packet.
+    pub next_rtcp: u32,
 }
 
 /// A DTLS association with one party.

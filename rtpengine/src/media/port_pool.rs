@@ -48,6 +48,12 @@ pub enum PortError {
         /// The local address.
         address: std::net::IpAddr,
     },
+    /// The port that is wanted is in use, or no media port.
+    #[error("port {address} is in use or outside the range of media ports")]
+    Unavailable {
+        /// The wanted address.
+        address: SocketAddr,
+    },
     /// The system refused.
     #[error("cannot open a media socket on {address}: {source}")]
     System {
@@ -116,6 +122,32 @@ impl PortPool {
             }
         }
         Err(exhausted())
+    }
+
+    /// A certain port, bound and ready: for calls that are taken over.
+    ///
+    /// # Errors
+    /// [`PortError`]: it is in use, outside the range, or the system refuses it.
+    pub fn allocate_exactly(
+        self: &Arc<Self>,
+        address: &LocalAddress,
+        port: u16,
+    ) -> Result<Arc<LocalPort>, PortError> {
+        let system = |source| PortError::System { address: address.address, source };
+        let ports = self
+            .addresses
+            .get(&address.address)
+            .ok_or_else(|| system(io::Error::from(io::ErrorKind::AddrNotAvailable)))?;
+        {
+            let mut free = ports.lock();
+            if !free.is_free(port) {
+                return Err(PortError::Unavailable { address: SocketAddr::new(address.address, port) });
+            }
+            free.take(port, 1);
+        }
+        let lease = Lease { ports: Arc::clone(ports), first: port, count: 1 };
+        let mut bound = self.bind_all(address.address, lease).map_err(|(error, _)| system(error))?;
+        bound.pop().ok_or(PortError::Exhausted { address: address.address })
     }
 
     /// (free, used) ports of an address. Ports excluded for listeners count as used.

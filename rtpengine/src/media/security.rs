@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::mid::MidWriter;
-use super::plan::{DropReason, StreamSecurity};
+use super::plan::{DropReason, SrtpProgress, StreamSecurity};
 use super::receive::{BATCH, DATAGRAM};
 use crate::proto::budget::Budget;
 use crate::proto::srtp::{MAX_OVERHEAD, MasterKey, Protector, SrtpError, Unprotector};
@@ -20,6 +20,11 @@ pub const PROTECTED: usize = DATAGRAM + MAX_OVERHEAD;
 
 /// The middle of all SRTCP indices.
 const UPPER_HALF: u32 = 1 << 30;
+
+/// SRTCP packets that may have been sent since the progress was noted.
+const RTCP_MARGIN: u32 = 1 << 14;
+/// The last SRTCP index of a key.
+const LAST_RTCP: u32 = (1 << 31) - 1;
 
 /// RTP or RTCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +207,36 @@ impl Security {
     /// The index under which an RTP packet would be sent.
     pub fn next_index(&self, ssrc: u32, sequence_number: u16) -> Option<u64> {
         self.send.current.as_ref()?.state.rtp_index(ssrc, sequence_number)
+    }
+
+    /// Keys and how far they were used, for another instance to go on with.
+    pub fn progress(&self) -> SrtpProgress {
+        let mut progress = SrtpProgress::default();
+        if let Some(keys) = &self.receive.current {
+            progress.receive = Some(Arc::clone(&keys.master));
+            [progress.received, progress.received_rtcp] = keys.state.positions();
+        }
+        if let Some(keys) = &self.send.current {
+            progress.send = Some(Arc::clone(&keys.master));
+            progress.sent = keys.state.positions();
+            progress.next_rtcp = keys.state.rtcp_index();
+        }
+        progress
+    }
+
+    /// Goes on with what another instance left, as far as it is about the present keys.
+    pub fn resume(&mut self, progress: &SrtpProgress) {
+        let is_same = |ours: &Arc<MasterKey>, theirs: &Option<Arc<MasterKey>>| theirs.as_ref() == Some(ours);
+        if let Some(keys) = &mut self.receive.current
+            && is_same(&keys.master, &progress.receive)
+        {
+            keys.state.resume(&progress.received, &progress.received_rtcp);
+        }
+        if let Some(keys) = &mut self.send.current
+            && is_same(&keys.master, &progress.send)
+        {
+            keys.state.resume(&progress.sent, progress.next_rtcp.saturating_add(RTCP_MARGIN).min(LAST_RTCP));
+        }
     }
 
     /// The sending key and its next SRTCP index.

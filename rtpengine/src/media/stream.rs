@@ -146,8 +146,19 @@ impl Stream {
         };
         stream.care(plan);
         stream.secure(&plan.security);
+        stream.resume(plan);
         stream.publish_peer();
         stream
+    }
+
+    /// Goes on with the keys of another instance, those of a handshake included.
+    fn resume(&mut self, plan: &StreamPlan) {
+        let Some(progress) = plan.resumed.as_deref().filter(|_| self.secured) else { return };
+        let security = self.security.get_or_insert_default();
+        if matches!(plan.security, StreamSecurity::Dtls(_)) {
+            security.change(progress.receive.as_ref(), progress.send.as_ref());
+        }
+        security.resume(progress);
     }
 
     /// Takes over a new plan of the same stream and socket.

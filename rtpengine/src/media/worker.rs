@@ -293,6 +293,8 @@ impl Worker {
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),
                 Command::Inject(call, plan) => self.inject(call, plan),
+                // Whoever asked may have stopped waiting.
+                Command::Progress(call, answer) => drop(answer.send(self.srtp_progress(call))),
                 Command::Keyed(keyed) => self.keyed(*keyed),
                 Command::Shutdown => return false,
             }

@@ -4,6 +4,7 @@
 //! `require`, `strict`). The section that stands for the group is the *tagged* one; with it all others share ports, ICE and keys
 //! once [`Bundling::carrier`] says so.
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::negotiate::signal::{BundleOptions, OutputOptions};
@@ -16,7 +17,7 @@ pub const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub const SEMANTICS: &str = "BUNDLE";
 
 /// How one section of a party stands in its groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundling {
     /// Position of the tagged section of its group.
     group: Option<usize>,
@@ -26,7 +27,7 @@ pub struct Bundling {
 }
 
 /// Whose ports, ICE and keys a section uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Transport {
     /// Its own, alone.
     #[default]
@@ -38,7 +39,7 @@ enum Transport {
 }
 
 /// Who brought the mid extension in, and its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum MidExtension {
     /// In the party's own offer.
     Theirs(u16),
@@ -63,6 +64,11 @@ impl Bundling {
     /// Several sections may use its transport: packets have to be told apart.
     pub fn is_shared(&self) -> bool {
         self.transport != Transport::Own
+    }
+
+    /// It refers to sections of a description with that many only.
+    pub fn is_within(&self, sections: usize) -> bool {
+        self.group.is_none_or(|tagged| tagged < sections) && self.carrier().is_none_or(|at| at < sections)
     }
 
     /// The section has no ports of its own.

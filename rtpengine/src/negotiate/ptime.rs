@@ -1,7 +1,9 @@
 //! Packet times: what each side announces, wants, and is shown.
 
+use serde::{Deserialize, Serialize};
+
 /// Packet times of one media between offerer and answerer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PtimeState {
     /// `a=ptime` that holds for the offerer: its own, or what the answerer said later.
     pub offerer_ms: Option<u16>,

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::config::EndpointLearning;
@@ -89,7 +90,7 @@ pub struct NetworkOptions {
     pub generate_rtcp: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AddressFamily {
     Ip4,
     Ip6,
@@ -109,7 +110,7 @@ pub enum DropTraffic {
     Stop,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AudioPlayer {
     #[default]
     Default,
@@ -218,7 +219,7 @@ pub struct BundleOptions {
 }
 
 /// Section 7 and the codec flags of section 8.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodecOptions {
     pub ignore: Vec<CodecSpec>,
     pub accept: Vec<CodecSpec>,
@@ -247,7 +248,7 @@ pub struct CodecOptions {
 }
 
 /// `NAME[/clock[/channels[/bitrate[/ptime[/fmtp[/options]]]]]]`; `--` and `..` already replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CodecSpec {
     pub name: SmolStr,
     pub clock_rate: Option<u32>,
@@ -297,14 +298,14 @@ pub enum MediaTypeSelector {
     Other,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MusicOnHold {
     pub source: Option<MediaSource>,
     pub mode: MohMode,
     pub zero_connection: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MohMode {
     #[default]
     SendOnly,
@@ -425,7 +426,7 @@ impl PlaybackOptions {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MediaSource {
     File(SmolStr),
     Blob(Vec<u8>),

@@ -1,6 +1,7 @@
 //! T.38 in SDP (ITU-T T.38 Annex D): when a section becomes a fax gateway, and the attributes of its T.38 side.
 
 use codec::{PayloadFormat, t38::Options};
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::signal::T38Options;
@@ -16,7 +17,7 @@ pub enum Gateway {
 }
 
 /// What the T.38 side of a gateway is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct T38Parameters {
     /// `T38FaxVersion`
     pub version: u32,
@@ -29,7 +30,7 @@ pub struct T38Parameters {
 }
 
 /// Who checks the training of the modems.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RateManagement {
     #[default]
     TransferredTcf,
@@ -37,7 +38,7 @@ pub enum RateManagement {
 }
 
 /// How UDPTL survives loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorCorrection {
     #[default]
     Redundancy,

@@ -10,6 +10,7 @@ pub mod json;
 pub mod rtcp;
 pub mod sdp;
 pub mod srtp;
+pub mod stored;
 pub mod stun;
 pub mod udptl;
 pub mod value;

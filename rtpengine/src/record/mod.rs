@@ -33,6 +33,7 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use codec::PayloadFormat;
+use serde::{Deserialize, Serialize};
 use spool::names;
 
 use crate::config::{RecordingConfig, RecordingMethod};
@@ -111,7 +112,7 @@ pub struct RecordingFlags {
 }
 
 /// Texts that travel in the metadata.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecordingDetails {
     pub metadata: Option<String>,
     pub file: Option<String>,

@@ -1,4 +1,4 @@
-//! Commands on calls: `terminate`, `active`, `standby`, `debug`, `call …`, and those about Redis keyspaces.
+//! Commands on calls: `terminate`, `active`, `standby`, `debug`, `call …`.
 
 use super::tree::{Level, Node, Run, command};
 use super::{Cli, MORE, Words, dump, not_supported};
@@ -48,11 +48,6 @@ pub fn active(cli: &Cli, _: &mut Words<'_>) -> String {
 pub fn standby(cli: &Cli, _: &mut Words<'_>) -> String {
     cli.engine.hand_over();
     "Ok, all calls set to 'foreign (standby)'\n".into()
-}
-
-/// Calls are never read from Redis in this version, so nothing can be followed.
-pub fn keyspaces(_: &Cli, _: &mut Words<'_>) -> String {
-    "Keyspace notification feature has not been configured.\n".into()
 }
 
 pub fn debug(cli: &Cli, words: &mut Words<'_>) -> String {

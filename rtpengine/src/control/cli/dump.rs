@@ -5,9 +5,6 @@ use std::fmt::Write;
 use super::list::seconds;
 use crate::call::{CallDump, MediaDump, MediaOf, PartyDump, PartyRole, StreamDump};
 
-/// Shown as the Redis keyspace of a call: calls are not stored in Redis in this version.
-pub const NO_KEYSPACE: i32 = -1;
-
 /// The call and its parties. Writing to a string cannot fail, so results are not looked at here and below.
 pub fn call(call: &CallDump) -> String {
     let mut text = format!("\ncallid: {}\n", call.id);
@@ -22,8 +19,8 @@ pub fn call(call: &CallDump) -> String {
          proxy: {}\n\
          tos: {}\n\
          last_signal: {}\n\
-         redis_keyspace: {NO_KEYSPACE}\n\
-         last redis update: 0\n\
+         redis_keyspace: {}\n\
+         last redis update: {}\n\
          foreign: {}\n\
          recording: {}\n",
         yes(call.deleted),
@@ -31,6 +28,8 @@ pub fn call(call: &CallDump) -> String {
         call.created_from.map(|address| address.to_string()).unwrap_or_default(),
         call.tos,
         call.last_signal.map_or(0, seconds),
+        call.keyspace,
+        call.stored_us,
         yes(call.foreign),
         yes(call.recording)
     );
@@ -129,6 +128,8 @@ mod tests {
             tos: 0,
             last_signal: Some(UNIX_EPOCH + Duration::from_secs(1_795_226_513)),
             foreign: false,
+            keyspace: -1,
+            stored_us: 0,
             recording: true,
             parties: vec![PartyDump {
                 created: UNIX_EPOCH,

@@ -65,7 +65,7 @@ fn line(call: &CallLine) -> String {
         call.id,
         flag(call.deleted),
         seconds(call.created),
-        dump::NO_KEYSPACE,
+        call.keyspace,
         flag(call.foreign),
         flag(call.recording)
     )
@@ -164,10 +164,6 @@ pub fn loglevel(cli: &Cli, words: &mut Words<'_>) -> String {
             named.map(|subsystem| format!("{}\n", level(subsystem))).unwrap_or_default()
         }
     }
-}
-
-pub fn redis(_: &Cli, _: &mut Words<'_>) -> String {
-    not_supported("Redis")
 }
 
 pub fn controltos(cli: &Cli, _: &mut Words<'_>) -> String {

@@ -13,6 +13,7 @@ mod list;
 mod media;
 mod number;
 mod params;
+mod redis;
 mod set;
 mod tree;
 
@@ -22,6 +23,7 @@ use service::log::{LogHandle, Subsystem};
 
 use super::statistics::Statistics;
 use crate::call::Engine;
+use crate::persist::Persistence;
 use tree::{Level, Node, Run, TOP};
 
 /// Longest line that a transport needs to take.
@@ -33,6 +35,7 @@ pub struct Cli {
     statistics: Arc<Statistics>,
     log: Option<LogHandle>,
     start_levels: [i32; Subsystem::COUNT],
+    pub(super) persistence: Option<Arc<Persistence>>,
 }
 
 /// The words of a line that have not been used yet, and the names that were.
@@ -81,7 +84,7 @@ impl Cli {
     pub fn new(engine: Arc<Engine>, statistics: Arc<Statistics>, log: Option<LogHandle>) -> Self {
         let level = |subsystem| log.as_ref().map_or(0, |log| log.levels().get(subsystem));
         let start_levels = Subsystem::ALL.map(level);
-        Self { engine, statistics, log, start_levels }
+        Self { engine, statistics, log, start_levels, persistence: None }
     }
 
     /// The reply to a line, without its line feed. An empty line has no reply.

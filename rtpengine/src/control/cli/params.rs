@@ -27,6 +27,10 @@ const CHANGEABLE: &[Changeable] = &[
     changeable("offer_timeout_us", "offer-timeout", Setting::OfferTimeout),
     changeable("control_tos", "control-tos", Setting::ControlTos),
     changeable("delete_delay_us", "delete-delay", Setting::DeleteDelay),
+    changeable("redis_allowed_errors", "redis_allowed_errors", Setting::RedisAllowedErrors),
+    changeable("redis_disable_time_us", "redis_disable_time", Setting::RedisDisableTime),
+    changeable("redis_cmd_timeout", "redis_cmd_timeout", Setting::RedisCommandTimeout),
+    changeable("redis_connect_timeout", "redis_connect_timeout-db", Setting::RedisConnectTimeout),
 ];
 
 const fn changeable(name: &'static str, short: &'static str, setting: Setting) -> Changeable {
@@ -59,6 +63,10 @@ fn show(cli: &Cli, level: impl Fn(Subsystem) -> i32, value: impl Fn(Setting) -> 
     let _ = writeln!(text, "[max-load = {:.2}]", value(Setting::MaxLoad) as f64 / 100.0);
     for (index, (interface, local)) in cli.engine.config().local_addresses().enumerate() {
         let _ = writeln!(text, "interface[{index}] = {}\\{}", interface.name, local.address);
+    }
+    let keyspaces = cli.persistence.as_ref().map(|persistence| persistence.keyspaces.list());
+    for (index, keyspace) in keyspaces.unwrap_or_default().into_iter().enumerate() {
+        let _ = writeln!(text, "keyspace[{index}] = {keyspace}");
     }
     for (name, value) in &cli.engine.config().parameters {
         let _ = writeln!(text, "{name} = {value}");

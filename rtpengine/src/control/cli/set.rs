@@ -13,7 +13,7 @@ const LEAST_FILES: u64 = 65_536;
 const LONGEST: u64 = u32::MAX as u64;
 
 /// Runs `change` on the word after the command, and says so when that is missing or no number.
-fn with_number<T, E: std::fmt::Display>(
+pub(super) fn with_number<T, E: std::fmt::Display>(
     name: &str,
     words: &mut Words<'_>,
     parse: impl FnOnce(&str) -> Result<T, E>,
@@ -133,20 +133,6 @@ pub fn loglevel(cli: &Cli, words: &mut Words<'_>) -> String {
         }
         Ok(level) => format!("Fail setting loglevel to {level}; from -1 to 8\n"),
         Err(error) => format!("Fail setting loglevel to {word}; {error}\n"),
-    }
-}
-
-pub fn redis(_: &Cli, words: &mut Words<'_>) -> String {
-    if words.next().is_none() { MORE.into() } else { not_supported("Redis") }
-}
-
-/// There is nothing that could be switched off or on.
-pub fn redisdisable(_: &Cli, words: &mut Words<'_>) -> String {
-    match words.next() {
-        None => MORE.into(),
-        Some("1") => "No redis write to disable\n".into(),
-        Some("0") => "No redis write to re-enable\n".into(),
-        Some(other) => format!("Invalid redis-disable value {other}, must be >= 0\n"),
     }
 }
 

@@ -20,6 +20,7 @@ fn operations() -> Operations {
     let engine = Engine::new(Services {
         ended: None,
         away: None,
+        stored: false,
         pool: PortPool::new(&config.interfaces, (config.port_min, config.port_max), 0, &[]),
         plane: MediaPlane::start(&config, vec![producer], events).expect("workers"),
         recorder: Recorder::start(&config.recording, vec![consumer]).expect("recorder"),

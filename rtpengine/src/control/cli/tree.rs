@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Cli, Words, calls, list, media, params, set};
+use super::{Cli, Words, calls, list, media, params, redis, set};
 
 /// Commands that stand side by side.
 pub type Level = &'static [Node];
@@ -51,9 +51,14 @@ pub const TOP: Level = &[
     level("set", SET),
     level("get", LIST),
     level("params", PARAMS),
-    command("ksadd", "<uint>", "follow the calls of another Redis keyspace", calls::keyspaces),
-    command("ksrm", "<uint>", "stop following a Redis keyspace, end its foreign calls", calls::keyspaces),
-    command("kslist", "", "show the Redis keyspaces that are followed", calls::keyspaces),
+    command("ksadd", "<uint>", "follow the calls of another Redis keyspace", redis::add_keyspace),
+    command(
+        "ksrm",
+        "<uint>",
+        "stop following a Redis keyspace, end its foreign calls",
+        redis::remove_keyspace,
+    ),
+    command("kslist", "", "show the Redis keyspaces that are followed", redis::list_keyspaces),
     command("active", "", "take over all calls", calls::active),
     command("standby", "", "leave all calls to another instance", calls::standby),
     command("debug", "<callid> on | off", "log everything about a call", calls::debug),
@@ -87,10 +92,10 @@ const LIST: Level = &[
     command("finaltimeout", "", "value of final-timeout", list::finaltimeout),
     command("loglevels", "", "parts of the daemon that have a log level", list::loglevels),
     command("loglevel", "[<system>]", "log levels, or that of one part", list::loglevel),
-    command("redisallowederrors", "", "value of redis-allowed-errors", list::redis),
-    command("redisdisabletime", "", "value of redis-disable-time", list::redis),
-    command("redisconnecttimeout", "", "value of redis-connect-timeout", list::redis),
-    command("rediscmdtimeout", "", "value of redis-cmd-timeout", list::redis),
+    command("redisallowederrors", "", "value of redis-allowed-errors", redis::show_allowed_errors),
+    command("redisdisabletime", "", "value of redis-disable-time", redis::show_disable_time),
+    command("redisconnecttimeout", "", "value of redis-connect-timeout", redis::show_connect_timeout),
+    command("rediscmdtimeout", "", "value of redis-cmd-timeout", redis::show_command_timeout),
     command("controltos", "", "TOS of ng packets", list::controltos),
     command("deletedelay", "", "value of delete-delay", list::deletedelay),
     command("interfaces", "", "ports and traffic of local addresses", list::interfaces),
@@ -109,11 +114,11 @@ const SET: Level = &[
     command("offertimeout", "<uint>", "change offer-timeout, in seconds", set::offertimeout),
     command("finaltimeout", "<uint>", "change final-timeout, in seconds, 0 for never", set::finaltimeout),
     command("loglevel", "<uint> | <sys> <uint>", "change all log levels, or that of one part", set::loglevel),
-    command("redisallowederrors", "<int>", "change redis-allowed-errors", set::redis),
-    command("redisdisabletime", "<uint>", "change redis-disable-time", set::redis),
-    command("redisdisable", "0 | 1", "stop or resume writing to Redis", set::redisdisable),
-    command("redisconnecttimeout", "<uint>", "change redis-connect-timeout", set::redis),
-    command("rediscmdtimeout", "<uint>", "change redis-cmd-timeout", set::redis),
+    command("redisallowederrors", "<int>", "change redis-allowed-errors", redis::allowed_errors),
+    command("redisdisabletime", "<uint>", "change redis-disable-time", redis::disable_time),
+    command("redisdisable", "0 | 1", "stop or resume writing to Redis", redis::disable),
+    command("redisconnecttimeout", "<uint>", "change redis-connect-timeout", redis::connect_timeout),
+    command("rediscmdtimeout", "<uint>", "change redis-cmd-timeout", redis::command_timeout),
     command("controltos", "<uint>", "change the TOS of ng packets", set::controltos),
     command("deletedelay", "<uint>", "change delete-delay, in seconds", set::deletedelay),
 ];

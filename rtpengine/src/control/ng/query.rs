@@ -21,7 +21,7 @@ pub fn encode(call: &CallSnapshot, reporting: SsrcReporting) -> Dict {
     dict.push("created_us", u64::from(created.subsec_micros()));
     dict.push("created_ts", u64::try_from(created.as_micros()).unwrap_or(u64::MAX));
     dict.push("last signal", call.last_signal.map_or(0, seconds));
-    dict.push("last redis update", 0u64);
+    dict.push("last redis update", call.stored_us);
     if let Some(metadata) = &call.metadata {
         dict.push("metadata", metadata.as_str());
     }

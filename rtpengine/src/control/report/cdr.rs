@@ -146,6 +146,8 @@ pub(super) mod tests {
                 tos: 0,
                 last_signal: Some(at(1_795_226_515_000_000)),
                 foreign: false,
+                keyspace: -1,
+                stored_us: 0,
                 recording: false,
                 parties: vec![
                     party(

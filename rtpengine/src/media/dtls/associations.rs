@@ -69,6 +69,8 @@ pub struct Associations {
     /// When we begin again.
     retry: Option<Instant>,
     failures: u32,
+    /// There is an association, made elsewhere.
+    resumed: bool,
 }
 
 struct Attempt {
@@ -96,10 +98,23 @@ pub type Outcome = Result<Option<Agreed>, DropReason>;
 impl Associations {
     /// Begins, if that is our part and the party's place is known.
     pub fn new(now: Instant, plan: Arc<DtlsPlan>, party: Option<Source>, send: Send<'_>) -> Self {
-        let mut associations =
-            Self { plan, party, attempts: Vec::new(), settled: None, retry: None, failures: 0 };
+        let mut associations = Self {
+            plan,
+            party,
+            attempts: Vec::new(),
+            settled: None,
+            retry: None,
+            failures: 0,
+            resumed: false,
+        };
         associations.begin(now, send);
         associations
+    }
+
+    /// Goes on with an association that another instance has made. Nothing is known of it but that it is there: whoever wants a new
+    /// one has to begin it.
+    pub fn resumed(plan: Arc<DtlsPlan>, party: Option<Source>) -> Self {
+        Self { plan, party, attempts: Vec::new(), settled: None, retry: None, failures: 0, resumed: true }
     }
 
     /// Takes another plan. One that continues the association may bring the fingerprint that was missing.
@@ -288,7 +303,8 @@ impl Associations {
 
     /// Sends our ClientHello, if it is time.
     fn begin(&mut self, now: Instant, send: Send<'_>) {
-        let idle = self.attempts.is_empty() && self.settled.is_none() && self.retry.is_none();
+        let idle =
+            !self.resumed && self.attempts.is_empty() && self.settled.is_none() && self.retry.is_none();
         let (Role::Active, true, Some(source), Some(expected)) =
             (self.plan.role, idle, self.party, self.plan.peer.clone())
         else {

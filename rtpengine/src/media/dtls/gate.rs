@@ -63,6 +63,8 @@ pub struct Opening {
     pub plan: Arc<DtlsPlan>,
     /// Where the party is.
     pub party: Option<Place>,
+    /// Another instance has shaken hands already.
+    pub established: bool,
 }
 
 /// An address of the party, and the socket that reaches it.

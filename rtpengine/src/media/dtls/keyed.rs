@@ -35,6 +35,8 @@ impl Worker {
             }
             return;
         };
+        let is_new = stream.dtls.is_none();
+        let resumed = wanted.resumed.as_ref().and_then(|progress| progress.receive.as_ref());
         let opening = Opening {
             stream: stream.id,
             call: stream.call,
@@ -42,8 +44,14 @@ impl Worker {
             shared: Arc::clone(&stream.shared),
             plan: Arc::clone(plan),
             party: stream.party(),
+            established: is_new && resumed.is_some(),
         };
-        let handshake = gate.open(now, stream.dtls.take(), opening);
+        let mut handshake = gate.open(now, stream.dtls.take(), opening);
+        if let Some(receive) = resumed.filter(|_| is_new) {
+            handshake.keyed = true;
+            let suite = SUITES.iter().position(|suite| std::ptr::eq(suite, receive.suite()));
+            stream.shared.dtls_suite.store(suite.map_or(0, |index| index as u32 + 1), Relaxed);
+        }
         if !handshake.keyed {
             stream.shared.dtls_suite.store(0, Relaxed);
         }
@@ -80,6 +88,7 @@ impl Worker {
         if let Some(slot) = slot {
             self.log_keys(slot);
         }
+        self.tell(MediaEvent::Keyed { call, stream: id });
         if let (Some(peer), Some(slot)) = (peer.filter(|_| peer != before), slot) {
             self.tell_path(slot);
             self.tell(MediaEvent::EndpointLearned { call, stream: id, peer });

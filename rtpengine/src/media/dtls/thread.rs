@@ -150,7 +150,7 @@ impl Shaker {
     }
 
     fn open(&mut self, now: Instant, opening: Opening) {
-        let Opening { stream: id, call, worker, shared, plan, party } = opening;
+        let Opening { stream: id, call, worker, shared, plan, party, established } = opening;
         let agreed = match self.streams.get_mut(&id) {
             Some(stream) => {
                 (stream.call, stream.worker, stream.shared) = (call, worker, shared);
@@ -160,7 +160,11 @@ impl Shaker {
             None => {
                 let mut sockets = Sockets::default();
                 let party = sockets.learn(party.as_ref());
-                let associations = Associations::new(now, plan, party, &mut sockets.sender());
+                let associations = if established {
+                    Associations::resumed(plan, party)
+                } else {
+                    Associations::new(now, plan, party, &mut sockets.sender())
+                };
                 self.streams.insert(
                     id,
                     Stream { call, worker, sockets, shared, associations, timer: None, warned: false },

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use codec::def::Kind;
 use codec::graph::TranscodePlan;
 use codec::{EncoderOptions, PayloadFormat};
+use serde::{Deserialize, Serialize};
 
 use super::answering::TargetFormat;
 use super::compare::{compatible, matches};
@@ -13,7 +14,7 @@ use crate::negotiate::signal::CodecSpec;
 use crate::proto::sdp::model::MediaFormat;
 
 /// What to do with a packet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Handler {
     /// Forward it; with another payload type if one is given.
     Pass {
@@ -27,7 +28,7 @@ pub enum Handler {
 }
 
 /// A payload type and what happens to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PayloadHandler {
     /// Number on the sending side.
     pub payload_type: u8,

@@ -17,6 +17,8 @@ mod offering;
 mod proposal;
 mod registry;
 
+use serde::{Deserialize, Serialize};
+
 pub use answering::{AnsweredCodecs, answer};
 pub use compare::compatible;
 pub use handler::{Handler, PacketTimes, PayloadHandler, configure};
@@ -31,7 +33,7 @@ use crate::config::TranscodePreference;
 use crate::proto::sdp::model::MediaFormat;
 
 /// What is known about the codecs of one media between two parties.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodecState {
     /// What the offerer sent, without the ignored ones.
     pub offerer: Vec<OffererFormat>,
@@ -66,7 +68,7 @@ impl CodecState {
 }
 
 /// A payload type of the offerer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffererFormat {
     /// As received.
     pub format: MediaFormat,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::ToSmolStr;
 
 use crate::proto::ice::{CandidateKind, Component, RemoteCandidate, ice_characters_of, priority};
@@ -52,6 +54,26 @@ impl Foundations {
 /// 16 letters and digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foundation([u8; 16]);
+
+/// Stored as text.
+impl Serialize for Foundation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Foundation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let octets: [u8; 16] =
+            text.into_bytes().try_into().map_err(|_| D::Error::custom("not 16 characters"))?;
+        if octets.iter().all(u8::is_ascii_alphanumeric) {
+            Ok(Self(octets))
+        } else {
+            Err(D::Error::custom("no foundation"))
+        }
+    }
+}
 
 impl fmt::Display for Foundation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

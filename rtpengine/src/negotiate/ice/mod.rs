@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 pub use candidate::{Foundation, Foundations, LocalEndpoint, Ranking, local_candidates};
 
@@ -35,7 +36,7 @@ pub enum Half<'a> {
 }
 
 /// A section that is handed on as it came, so that the parties' own agents talk to each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Passthrough {
     #[default]
     Off,
@@ -46,7 +47,7 @@ pub enum Passthrough {
 }
 
 /// State of ICE with one party about one media.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ice {
     active: bool,
     /// The party's last offer from us had ICE; an answer can take it up.
@@ -64,7 +65,7 @@ pub struct Ice {
 }
 
 /// The pair of a component on which media flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelectedPair {
     /// Address and port of ours, as bound.
     pub local: SocketAddr,
@@ -249,6 +250,14 @@ impl Ice {
             self.selected[component.index()] = pair;
         }
         is_present
+    }
+
+    /// Another instance goes on at its own addresses: `here` tells which of them is in the place of one of the former instance's.
+    pub fn move_selected(&mut self, here: impl Fn(SocketAddr, usize) -> Option<SocketAddr>) {
+        for (component, selected) in self.selected.iter_mut().enumerate() {
+            *selected =
+                selected.and_then(|pair| Some(SelectedPair { local: here(pair.local, component)?, ..pair }));
+        }
     }
 
     /// The agents have settled their roles otherwise than signalled.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rand::RngCore;
+use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::keying::{DtlsKeying, DtlsRole, Keying};
@@ -10,7 +11,7 @@ use crate::proto::dtls::Identity;
 use crate::proto::sdp::model::{Fingerprint, FingerprintHash, Setup};
 
 /// One party's side.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Dtls {
     /// DTLS is offered to the party, or in use with it.
     pub on: bool,
@@ -20,6 +21,7 @@ pub(super) struct Dtls {
     hash: Option<FingerprintHash>,
     fingerprint: Option<Fingerprint>,
     /// What has that fingerprint.
+    #[serde(skip)]
     identity: Option<Arc<Identity>>,
     /// `a=tls-id` of ours.
     tls_id: Option<u128>,
@@ -29,7 +31,7 @@ pub(super) struct Dtls {
     association: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remote {
     setup: Setup,
     fingerprint: Fingerprint,
@@ -128,6 +130,16 @@ impl Dtls {
 
     pub fn role(&self) -> Option<DtlsRole> {
         self.role.filter(|_| self.on)
+    }
+
+    /// The certificate that the party was told.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// Goes on with a certificate that the party was told before.
+    pub fn set_identity(&mut self, identity: Arc<Identity>) {
+        self.identity = Some(identity);
     }
 
     pub fn fingerprint(&self) -> Option<&Fingerprint> {

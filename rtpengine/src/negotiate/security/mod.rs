@@ -17,10 +17,12 @@ mod dtls;
 mod keying;
 mod osrtp;
 mod sdes;
+mod stored;
 
 use std::sync::Arc;
 
 use rand::RngCore;
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use self::dtls::{Described, Dtls};
@@ -34,6 +36,7 @@ use crate::proto::sdp::model::{
 use crate::proto::sdp::render::KeyStyle;
 pub use keying::{DtlsKeying, DtlsRole, Keying};
 pub use osrtp::{Layout, PairOrder, join_pairs};
+pub use stored::StoredSecurity;
 
 /// What a message and the configuration say about keys.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +115,7 @@ pub enum Packets {
 }
 
 /// What the party was told last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Told {
     #[default]
     Nothing,
@@ -121,7 +124,7 @@ enum Told {
 }
 
 /// What is known about the protection of one media with one party.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaSecurity {
     /// SRTP is spoken (or would be, if there were keys): by the profile, or opportunistically.
     srtp: bool,
@@ -141,6 +144,7 @@ pub struct MediaSecurity {
     layout: Layout,
     /// There was an answer.
     settled: bool,
+    #[serde(skip)]
     keying: Keying,
 }
 

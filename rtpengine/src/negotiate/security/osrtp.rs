@@ -1,6 +1,8 @@
 //! Opportunistic SRTP of the old kind: one media in two sections, plain and encrypted, of which the answerer takes one. (The kind of
 //! RFC 8643, keys under a plain profile, needs no sections of its own.)
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::sdp::model::{MediaDescription, OtherHalf, RtpProfile, Transport};
 use crate::proto::sdp::render::{MediaSectionOut, SectionBody};
 
@@ -41,7 +43,7 @@ fn join(first: &mut MediaDescription, second: MediaDescription) {
 }
 
 /// How the media of a party is spread over sections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
     /// One section.
     #[default]

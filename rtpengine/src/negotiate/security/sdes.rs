@@ -1,6 +1,7 @@
 //! Keys in the SDP (RFC 4568): which `a=crypto` lines a party gets, and what was agreed on.
 
 use rand::RngCore;
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::Packets;
@@ -9,7 +10,7 @@ use crate::proto::sdp::SUITES;
 use crate::proto::sdp::model::{Crypto, KeySalt, Suite};
 
 /// One party's side.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sdes {
     /// Lines are offered to the party.
     pub on: bool,
@@ -23,7 +24,7 @@ pub(super) struct Sdes {
     agreed: Option<Agreed>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Agreed {
     /// The party encrypts with this one.
     pub receive: Crypto,

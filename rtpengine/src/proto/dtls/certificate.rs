@@ -12,6 +12,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::{X509, X509Builder, X509NameBuilder, X509Ref};
+use zeroize::Zeroizing;
 
 use crate::proto::sdp::model::{Fingerprint, FingerprintHash};
 
@@ -100,6 +101,26 @@ impl Certificate {
         let certificate = builder.build();
         let [a, b, c, d, e] = FingerprintHash::ALL.map(|hash| fingerprint(&certificate, hash));
         Ok(Self { fingerprints: [a?, b?, c?, d?, e?], certificate, key })
+    }
+
+    /// One that another instance made; certificate and private key as DER.
+    ///
+    /// # Errors
+    /// When they are not, or do not belong together.
+    pub fn from_der(certificate: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
+        let certificate = X509::from_der(certificate)?;
+        let key = PKey::private_key_from_der(key)?;
+        if !certificate.public_key()?.public_eq(&key) {
+            return Err(CertificateError(ErrorStack::get()));
+        }
+        let [a, b, c, d, e] = FingerprintHash::ALL.map(|hash| fingerprint(&certificate, hash));
+        Ok(Self { fingerprints: [a?, b?, c?, d?, e?], certificate, key })
+    }
+
+    /// Certificate and private key as DER. `None` when memory is short.
+    pub fn to_der(&self) -> Option<(Vec<u8>, Zeroizing<Vec<u8>>)> {
+        let key = Zeroizing::new(self.key.private_key_to_der().ok()?);
+        Some((self.certificate.to_der().ok()?, key))
     }
 
     /// What `a=fingerprint` says.

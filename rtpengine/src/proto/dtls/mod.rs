@@ -24,13 +24,15 @@ mod sys;
 mod tests;
 mod wire;
 
+use serde::{Deserialize, Serialize};
+
 pub use certificate::{Certificate, CertificateError, CertificateKey, CertificateOptions, SignatureHash};
 pub use endpoint::{Endpoint, Event, Failure, Path, Refused};
 pub use identity::{Identity, IdentityError, Settings};
 pub use keys::{PROFILES, Profile, SrtpKeys};
 
 /// Who sends the ClientHello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// We do.
     Active,

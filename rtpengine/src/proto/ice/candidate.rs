@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::settings::Role;
 
 /// RTP and RTCP (RFC 8445 §13): nothing else has a meaning here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Component {
     Rtp = 1,
@@ -20,7 +22,7 @@ impl Component {
 }
 
 /// How a candidate was found (RFC 8445 §5.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CandidateKind {
     Host,
     ServerReflexive,
@@ -75,7 +77,7 @@ pub fn pair_priority(role: Role, local: u32, remote: u32) -> u64 {
 }
 
 /// A candidate of the peer that we can send to: UDP with an IP address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteCandidate {
     pub foundation: String,
     pub component: Component,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rand::Rng;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::candidate::{Component, RemoteCandidate};
 
@@ -17,7 +19,7 @@ const UFRAG_LENGTH: usize = 8;
 const PASSWORD_LENGTH: usize = 26;
 
 /// Who nominates (RFC 8445 §6.1.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     #[default]
     Controlled,
@@ -25,7 +27,7 @@ pub enum Role {
 }
 
 /// How much of ICE an agent does (RFC 8445 §2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     #[default]
     Full,
@@ -85,6 +87,28 @@ impl LocalCredentials {
     }
 }
 
+/// Stored as text.
+impl Serialize for LocalCredentials {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.ufrag(), self.password()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for LocalCredentials {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (ufrag, password) = <(String, String)>::deserialize(deserializer)?;
+        let valid = |text: &str| text.bytes().all(|octet| ALPHABET.contains(&octet));
+        if !valid(&ufrag) || !valid(&password) {
+            return Err(D::Error::custom("credentials have other characters than ours"));
+        }
+        let length = |_| D::Error::custom("credentials have another length than ours");
+        Ok(Self {
+            ufrag: ufrag.into_bytes().try_into().map_err(length)?,
+            password: password.into_bytes().try_into().map_err(length)?,
+        })
+    }
+}
+
 /// The password is not for logs.
 impl fmt::Debug for LocalCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +117,7 @@ impl fmt::Debug for LocalCredentials {
 }
 
 /// Credentials that a party told us.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteCredentials {
     /// At most 256 octets.
     pub ufrag: String,
@@ -108,7 +132,7 @@ impl fmt::Debug for RemoteCredentials {
 }
 
 /// The agent of a party.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteAgent {
     pub credentials: RemoteCredentials,
     /// It never sends checks (RFC 8445 §2.5).

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 pub use super::attribute::crypto::{KeySalt, Suite};
@@ -39,7 +40,7 @@ pub struct SessionDescription {
 }
 
 /// `o=<username> <session id> <version> IN <family> <address>`; the address may be a host name and is kept as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// User name.
     pub username: SmolStr,
@@ -117,7 +118,7 @@ pub struct MediaDescription {
 }
 
 /// What is kept of a section that was joined with its neighbour.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherHalf {
     /// Transport.
     pub transport: Transport,
@@ -128,7 +129,7 @@ pub struct OtherHalf {
 }
 
 /// A payload type of an RTP media section.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaFormat {
     /// Codec, clock, channels and fmtp.
     pub format: codec::PayloadFormat,
@@ -137,7 +138,7 @@ pub struct MediaFormat {
 }
 
 /// The `proto` field of `m=`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     /// One of the RTP profiles.
     Rtp(RtpProfile),
@@ -150,7 +151,7 @@ pub enum Transport {
 }
 
 /// RTP profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RtpProfile {
     /// `S`: SRTP.
     pub secure: bool,
@@ -161,7 +162,7 @@ pub struct RtpProfile {
 }
 
 /// `a=sendrecv` and friends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
     /// Both ways.
     #[default]
@@ -175,7 +176,7 @@ pub enum Direction {
 }
 
 /// `a=setup` (RFC 4145).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Setup {
     /// Will send the ClientHello.
     Active,
@@ -188,7 +189,7 @@ pub enum Setup {
 }
 
 /// `a=fingerprint:<hash> <hex>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// The hash function.
     pub hash: FingerprintHash,
@@ -197,11 +198,12 @@ pub struct Fingerprint {
 }
 
 /// `a=crypto` (RFC 4568), validated against the suite's key length.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crypto {
     /// Tag.
     pub tag: u32,
     /// Suite.
+    #[serde(with = "super::attribute::crypto::suite_name")]
     pub suite: &'static Suite,
     /// Master key and salt, concatenated; as long as the suite wants it.
     pub key_salt: KeySalt,
@@ -216,7 +218,7 @@ pub struct Crypto {
 }
 
 /// `a=extmap:<id>[/direction] <uri> [arguments]`; direction and arguments are dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtMap {
     /// 1–14 or 16–255.
     pub id: u16,

@@ -118,6 +118,11 @@ impl MasterKey {
         Revealed(text)
     }
 
+    /// Key, then salt: for another instance that goes on with them.
+    pub fn key_salt(&self) -> &[u8] {
+        &self.key_salt[..self.suite.key_salt_octets()]
+    }
+
     pub(super) fn key(&self) -> &[u8] {
         &self.key_salt[..self.suite.key_octets]
     }

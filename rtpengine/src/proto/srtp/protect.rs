@@ -140,6 +140,17 @@ impl Protector {
         self.rtcp_index
     }
 
+    /// SSRCs with the highest indices that they were sent with.
+    pub fn positions(&self) -> Vec<(u32, u64)> {
+        self.sources.positions()
+    }
+
+    /// Goes on where another instance was: what it may have used of these is not used again.
+    pub fn resume(&mut self, rtp: &[(u32, u64)], rtcp_index: u32) {
+        self.sources.resume(rtp);
+        self.raise_rtcp_index(rtcp_index);
+    }
+
     /// Goes on behind indices that were used under the same key elsewhere, before RTCP moved here.
     pub fn raise_rtcp_index(&mut self, index: u32) {
         self.rtcp_index = self.rtcp_index.max(index);

@@ -69,6 +69,21 @@ impl Sources {
         Ok(())
     }
 
+    /// SSRCs with their highest indices.
+    pub fn positions(&self) -> Vec<(u32, u64)> {
+        self.entries.iter().map(|(ssrc, window)| (*ssrc, window.highest())).collect()
+    }
+
+    /// Goes on where another instance was. What is known already stays.
+    pub fn resume(&mut self, positions: &[(u32, u64)]) {
+        for &(ssrc, index) in positions.iter().take(MAX_SOURCES - self.entries.len().min(MAX_SOURCES)) {
+            let position = self.entries.partition_point(|entry| entry.0 < ssrc);
+            if self.entries.get(position).is_none_or(|entry| entry.0 != ssrc) {
+                self.entries.insert(position, (ssrc, Window::behind(index)));
+            }
+        }
+    }
+
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -124,6 +124,17 @@ impl Unprotector {
         Ok(length)
     }
 
+    /// SSRCs with their highest indices, of RTP and RTCP.
+    pub fn positions(&self) -> [Vec<(u32, u64)>; 2] {
+        [self.rtp_sources.positions(), self.rtcp_sources.positions()]
+    }
+
+    /// Goes on where another instance was.
+    pub fn resume(&mut self, rtp: &[(u32, u64)], rtcp: &[(u32, u64)]) {
+        self.rtp_sources.resume(rtp);
+        self.rtcp_sources.resume(rtcp);
+    }
+
     /// Whether SRTP packets are authenticated.
     pub fn authenticates_rtp(&self) -> bool {
         self.session.rtp_tag > 0

@@ -19,6 +19,16 @@ impl Window {
         Self { highest: index, used: 1 }
     }
 
+    /// The highest index that was used.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// As another instance left it: everything up to this index counts as used.
+    pub fn behind(index: u64) -> Self {
+        Self { highest: index.min(LAST_RTP), used: u128::MAX }
+    }
+
     /// The index of an SRTP packet: the one next to the highest whose low 16 bits are the sequence number.
     /// `None` when all 2^48 indices have been used.
     ///

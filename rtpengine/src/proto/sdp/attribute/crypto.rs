@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rand::RngCore;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 use zeroize::Zeroizing;
 
@@ -96,6 +98,39 @@ impl KeySalt {
 impl fmt::Debug for KeySalt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeySalt({} octets)", self.length)
+    }
+}
+
+/// Stored as base64.
+impl Serialize for KeySalt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(LENIENT.encode(self.octets())))
+    }
+}
+
+impl<'de> Deserialize<'de> for KeySalt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let octets = Zeroizing::new(LENIENT.decode(text.as_bytes()).map_err(D::Error::custom)?);
+        Self::new(&octets).ok_or_else(|| D::Error::custom("key is too long"))
+    }
+}
+
+/// A suite is stored by its name.
+pub mod suite_name {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use smol_str::SmolStr;
+
+    use super::Suite;
+
+    pub fn serialize<S: Serializer>(suite: &&'static Suite, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(suite.name)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static Suite, D::Error> {
+        let name = SmolStr::deserialize(deserializer)?;
+        Suite::by_name(&name).ok_or_else(|| D::Error::custom("unknown crypto suite"))
     }
 }
 

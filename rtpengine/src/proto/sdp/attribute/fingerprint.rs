@@ -1,9 +1,11 @@
 //! `a=fingerprint:<hash> <hex octets>` (RFC 8122).
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::sdp::model::Fingerprint;
 
 /// A hash function of a certificate fingerprint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FingerprintHash {
     /// `sha-1`
     Sha1,

@@ -1,0 +1,141 @@
+//! Follows what other instances write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::MultiplexedConnection;
+
+use super::server::{Server, ServerError};
+use super::{Persistence, restore};
+use crate::call::Owner;
+
+/// Between attempts to reach the server.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Until the task is aborted.
+pub async fn run(persistence: Arc<Persistence>, server: Arc<Server>) {
+    let mut is_first = true;
+    loop {
+        if let Err(error) = follow(&persistence, &server, is_first).await {
+            tracing::error!(%error, limit = true, "Redis-Notifier: no notifications from {server}");
+        }
+        is_first = false;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Why notifications end.
+#[derive(Debug, thiserror::Error)]
+enum NotifyError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("subscription: {0}")]
+    Redis(#[from] redis::RedisError),
+    #[error("connection is closed")]
+    Closed,
+}
+
+async fn follow(
+    persistence: &Arc<Persistence>,
+    server: &Arc<Server>,
+    is_first: bool,
+) -> Result<(), NotifyError> {
+    let pubsub = server.subscriber().await?;
+    let (mut sink, mut events) = pubsub.split();
+    let mut subscribed: Vec<i64> = Vec::new();
+    let mut connections: Vec<(i64, MultiplexedConnection)> = Vec::new();
+    let mut read_first = !is_first;
+    loop {
+        let wanted = persistence.keyspaces.list();
+        for keyspace in wanted.iter().filter(|keyspace| !subscribed.contains(keyspace)) {
+            sink.psubscribe(pattern(*keyspace)).await?;
+            // What was written before or in the meantime is not told. At start it has just been read.
+            if read_first {
+                let owner = Owner::Other { keyspace: *keyspace };
+                restore::read_all(persistence, server, owner, *keyspace).await;
+            }
+        }
+        for keyspace in subscribed.iter().filter(|keyspace| !wanted.contains(keyspace)) {
+            sink.punsubscribe(pattern(*keyspace)).await?;
+        }
+        subscribed = wanted;
+        read_first = true;
+        tokio::select! {
+            () = persistence.keyspaces.changed() => {}
+            event = events.next() => {
+                let event = event.ok_or(NotifyError::Closed)?;
+                let Some((keyspace, key)) = split(event.get_channel_name()) else { continue };
+                if !subscribed.contains(&keyspace) {
+                    continue;
+                }
+                if !connections.iter().any(|(of, _)| *of == keyspace) {
+                    connections.push((keyspace, server.separate(keyspace).await?));
+                }
+                let Some((_, connection)) = connections.iter_mut().find(|(of, _)| *of == keyspace) else {
+                    continue;
+                };
+                handle(persistence, connection, event.get_payload_bytes(), keyspace, key).await;
+            }
+        }
+    }
+}
+
+async fn handle(
+    persistence: &Arc<Persistence>,
+    connection: &mut MultiplexedConnection,
+    event: &[u8],
+    keyspace: i64,
+    key: &str,
+) {
+    let engine = &persistence.engine;
+    match (event, engine.is_foreign(key)) {
+        (b"set", Some(false)) => {
+            tracing::warn!("Redis-Notifier: Ignoring SET received for OWN call: {key}");
+        }
+        (b"set", _) => {
+            restore::read_one(persistence, connection, key.as_bytes(), Owner::Other { keyspace }).await;
+        }
+        (b"del", Some(false)) => {
+            tracing::warn!("Redis-Notifier: Ignoring DEL received for OWN call: {key}");
+        }
+        (b"del", Some(true)) => drop_foreign(persistence, key).await,
+        (b"del", None) => {
+            tracing::info!("Redis-Notifier: DEL did not find call with callid: {key}");
+        }
+        _ => {}
+    }
+}
+
+async fn drop_foreign(persistence: &Arc<Persistence>, key: &str) {
+    let (engine, id) = (Arc::clone(&persistence.engine), key.to_owned());
+    // A panic has been reported where it happened.
+    let _ = tokio::task::spawn_blocking(move || engine.drop_foreign(&id)).await;
+}
+
+fn pattern(keyspace: i64) -> String {
+    format!("__keyspace@{keyspace}__:*")
+}
+
+/// `__keyspace@N__:KEY`
+fn split(channel: &str) -> Option<(i64, &str)> {
+    let (keyspace, key) = channel.strip_prefix("__keyspace@")?.split_once("__:")?;
+    Some((keyspace.parse().ok()?, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn channels_name_database_and_key() {
+        for (channel, expected) in [
+            ("__keyspace@5__:call-1@host", Some((5, "call-1@host"))),
+            ("__keyspace@5__:a__:b", Some((5, "a__:b"))),
+            ("__keyspace@x__:a", None),
+            ("__keyevent@5__:set", None),
+        ] {
+            assert_eq!(split(channel), expected, "{channel}");
+        }
+    }
+}
