@@ -175,6 +175,7 @@ fn the_least_configuration_has_the_documented_defaults() {
         Config::for_address("127.0.0.1".parse().expect("ip"), "127.0.0.1".parse().expect("ip"));
     expected.listen_ng = vec!["127.0.0.1:2223".parse().expect("socket")];
     expected.num_threads = default_threads();
+    expected.player_threads = default_threads();
     expected.port_exclusions = startup.config.port_exclusions.clone();
     expected.parameters = startup.config.parameters.clone();
     assert_eq!(startup.config, expected);

@@ -18,6 +18,9 @@ mod resume;
 mod state;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use read::{ReadCall, Reader, RestoreError, last_signal_us};
 pub use write::Writer;
 
