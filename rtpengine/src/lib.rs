@@ -4,6 +4,7 @@
 /// Version of the product.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+pub mod doctor;
 pub mod services;
 
 pub mod control;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rtpengine::VERSION;
 use rtpengine::config::{self, Command, Startup};
+use rtpengine::doctor;
 use rtpengine::services::{ServiceError, Services};
 use service::log::{self, LogHandle};
 use service::options::OptionError;
@@ -21,13 +22,21 @@ static ALLOCATOR: rtpengine::allocator::Allocator = rtpengine::allocator::Alloca
 fn main() -> ExitCode {
     // One provider for all of TLS, chosen before anything can ask for one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let is_doctor_wanted = words.first().is_some_and(|word| word == "doctor");
+    words.drain(..usize::from(is_doctor_wanted));
     match config::load(&words) {
         Ok(Command::Help(text)) => print!("{text}"),
         Ok(Command::Version) => eprintln!("Version: {VERSION}"),
         Ok(Command::CodecCatalogue) => print!("{}", codec::catalogue::json(&codec::catalogue::measured())),
         Ok(Command::Codecs) => print!("{}", codec::def::listing()),
+        Ok(Command::Check(notices)) => {
+            notices.iter().for_each(|notice| eprintln!("Warning: {notice}"));
+            println!("The configuration is valid.");
+        }
+        Ok(Command::Run(startup)) if is_doctor_wanted => return doctor::run(Ok(&startup)),
         Ok(Command::Run(startup)) => return daemon(*startup),
+        Err(error) if is_doctor_wanted => return doctor::run(Err(error.to_string())),
         Err(error) => {
             eprintln!("Fatal error: {error}");
             return ExitCode::from(EXIT_FATAL as u8);

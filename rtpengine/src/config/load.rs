@@ -29,6 +29,8 @@ pub enum Command {
     CodecCatalogue,
     /// To see the list of codecs.
     Codecs,
+    /// To know whether the configuration is valid: it is; these are its warnings.
+    Check(Vec<String>),
     /// To run the daemon.
     Run(Box<Startup>),
 }
@@ -71,6 +73,9 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     let process = ProcessConfig::from_settings(&settings);
     let mut notices = settings.notices();
     let config = build(&settings, &process, &mut notices)?;
+    if settings.flag("check-config") {
+        return Ok(Command::Check(notices));
+    }
     Ok(Command::Run(Box::new(Startup { config, log, process, notices })))
 }
 

@@ -26,7 +26,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     num-threads media-num-threads kernel-num-threads codec-num-threads kernel-slots delete-delay sip-source \
     dtls-passive max-sessions max-load max-cpu max-bandwidth homer homer-protocol homer-id homer-disable-rtcp-stats \
     homer-enable-ng homer-ng-capture-proto recording-dir recording-method recording-format record-egress record-both \
-    iptables-chain codecs codecs-json scheduling priority idle-scheduling idle-priority log-srtp-keys mysql-host mysql-port \
+    iptables-chain codecs codecs-json check-config scheduling priority idle-scheduling idle-priority log-srtp-keys mysql-host mysql-port \
     mysql-user mysql-pass mysql-query endpoint-learning jitter-buffer jb-clock-drift jb-adaptive jb-adaptive-min \
     jb-adaptive-max debug-srtp reject-invalid-sdp ignore-transport-words dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
     dtls-signature listen-http listen-https https-cert https-key http-threads http-buf-size http-idle-timeout \
@@ -128,6 +128,7 @@ fn every_option_is_accepted_and_those_without_effect_say_so() {
         "version",
         "codecs",
         "codecs-json",
+        "check-config",
         "templates",
         "nftables-start",
         "nftables-stop",

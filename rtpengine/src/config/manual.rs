@@ -40,6 +40,15 @@ const PAGE: ManPage = ManPage {
             &["PORT (all addresses), ADDRESS:PORT, [IPv6]:PORT or HOSTNAME:PORT. Port 0 opens nothing."],
         ),
         (
+            "DOCTOR",
+            &[
+                "`rtpengine doctor [OPTION...]`, with the options of the daemon or its config file, looks at limits, clock, log, \
+                 addresses, ports, directories, certificates, codec libraries, databases and collectors, and prints a line for \
+                 each: ok, WARNING or FAILURE, what it found, and the command or setting that mends it. It changes nothing. The \
+                 exit status is 1 if there was a failure.",
+            ],
+        ),
+        (
             "SIGNALS",
             &[
                 "SIGINT, SIGTERM\tOrderly shutdown.",
@@ -52,6 +61,7 @@ const PAGE: ManPage = ManPage {
             "EXIT STATUS",
             &[
                 "0\tSuccess.",
+                "1\t`rtpengine doctor` found a failure.",
                 "255\tThe daemon could not start; the reason is on standard error.",
                 "42\tSIGHUP.",
             ],

@@ -62,6 +62,7 @@ const MORE_LOGGING: &[OptionSpec] = &[
 ];
 
 const PROCESS: &[OptionSpec] = &[
+    O::flag("check-config", "Say whether the configuration is valid, and exit"),
     O::flag("codecs", "Print the list of codecs and exit"),
     O::flag(
         "codecs-json",

@@ -3,6 +3,7 @@
 //! Order in a `main`: [`raise_limits`], [`Signals::block`], [`daemonise`] (before any thread), then threads, sockets and
 //! services, then [`Detached::complete`] and [`write_pidfile`], [`notify::ready`], [`Signals::wait`], [`notify::stopping`].
 
+mod clock;
 mod daemonise;
 mod limits;
 pub mod notify;
@@ -12,6 +13,7 @@ mod threads;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use clock::clock_is_synchronised;
 pub use daemonise::{Detached, daemonise};
 pub use limits::{open_files, raise_limits, set_open_files};
 pub use signals::{Signal, Signals};

@@ -21,6 +21,7 @@ mod write_timeout;
 
 pub use door::HttpDoor;
 pub use server::{HttpError, HttpListeners, Limits};
+pub use tls::{Certificate, CertificateFiles};
 pub use trusting::trusting_tls;
 
 use std::sync::Arc;

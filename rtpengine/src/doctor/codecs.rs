@@ -1,0 +1,35 @@
+//! Codec libraries that need not be there.
+
+use codec::def;
+
+use super::Finding;
+
+/// (codec, package of Debian)
+const PACKAGES: [(&str, &str); 4] = [
+    ("G729", "libbcg729-0"),
+    ("speex", "libspeex1"),
+    ("AMR", "libavcodec-extra"),
+    ("AMR-WB", "libavcodec-extra"),
+];
+
+/// Which codecs cannot be transcoded for want of a library.
+pub fn libraries() -> Vec<Finding> {
+    let topic = "codecs";
+    let is_there =
+        |name: &str| def::by_name(name).is_some_and(|codec| codec.can_encode() && codec.can_decode());
+    let missing: Vec<_> = PACKAGES.iter().filter(|(name, _)| !is_there(name)).collect();
+    if missing.is_empty() {
+        return vec![Finding::fine(
+            topic,
+            "all libraries are there; `rtpengine --codecs` lists what they do",
+        )];
+    }
+    let finding = |(name, package): &&(&str, &str)| {
+        Finding::warning(
+            topic,
+            format!("{name} is not transcoded, its library is missing"),
+            format!("apt-get install {package}"),
+        )
+    };
+    missing.iter().map(finding).collect()
+}
