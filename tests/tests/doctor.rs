@@ -129,6 +129,9 @@ fn servers_that_do_not_answer_are_named() {
         "cannot be reached",
         "nc -vz",
     );
+    let redis = format!("--redis=127.0.0.1:{port}/1");
+    finds(&[&redis], "FAILURE Redis", "cannot be reached", "nc -vz");
+    finds(&[&redis, "--no-redis-required"], "WARNING Redis", "cannot be reached", "nc -vz");
     let database =
         [format!("--mysql-port={port}"), "--mysql-query=select data from media where id = %llu".into()];
     let words = ["--mysql-host=127.0.0.1", "--mysql-user=media", &database[0], &database[1]];

@@ -77,8 +77,8 @@ impl Changes {
         }
     }
 
-    /// Calls that wait.
-    pub fn len(&self) -> usize {
+    /// Number of calls that wait.
+    pub fn waiting(&self) -> usize {
         lock(&self.pending).order.len()
     }
 }
@@ -102,6 +102,6 @@ mod tests {
         let rest = changes.take_now(9);
         let order: Vec<_> = rest.iter().map(|(id, change)| (id.as_str(), *change)).collect();
         assert_eq!(order, [("a", Change::Delete), ("c", Change::Write), ("b", Change::Delete)]);
-        assert_eq!(changes.len(), 0);
+        assert_eq!(changes.waiting(), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use media_store::database::{Database, DatabaseError, Server};
 
-use super::Finding;
+use super::{Finding, Verdict};
 use crate::config::Config;
 
 /// A server on the way to which packets are dropped must not hold up the report.
@@ -48,16 +48,31 @@ pub fn collectors(config: &Config) -> Vec<Finding> {
         findings.push(reachable("Homer", "homer", &[homer.collector]));
     }
     if let Some(mqtt) = &reporting.mqtt {
-        findings.push(match (mqtt.host.as_str(), mqtt.port).to_socket_addrs() {
-            Ok(addresses) => reachable("MQTT", "mqtt-host", &addresses.collect::<Vec<_>>()),
-            Err(error) => Finding::warning(
-                "MQTT",
-                format!("mqtt-host: {} is not known: {error}", mqtt.host),
-                format!("`getent hosts {}` has to give its address", mqtt.host),
-            ),
-        });
+        findings.push(named("MQTT", "mqtt-host", &mqtt.host, mqtt.port));
+    }
+    if let Some(redis) = &config.redis {
+        let servers =
+            [("redis", &redis.read), ("redis-write", &redis.write), ("redis-subscribe", &redis.subscribe)];
+        for (option, server) in servers {
+            findings.extend(server.as_ref().map(|server| {
+                let found = named("Redis", option, &server.host, server.port);
+                let is_fatal = found.verdict == Verdict::Warning && !redis.optional;
+                if is_fatal { Finding { verdict: Verdict::Failure, ..found } } else { found }
+            }));
+        }
     }
     findings
+}
+
+fn named(topic: &'static str, option: &str, host: &str, port: u16) -> Finding {
+    match (host, port).to_socket_addrs() {
+        Ok(addresses) => reachable(topic, option, &addresses.collect::<Vec<_>>()),
+        Err(error) => Finding::warning(
+            topic,
+            format!("{option}: {host} is not known: {error}"),
+            format!("`getent hosts {host}` has to give its address"),
+        ),
+    }
 }
 
 fn reachable(topic: &'static str, option: &str, addresses: &[SocketAddr]) -> Finding {

@@ -65,7 +65,7 @@ pub async fn drain(persistence: &Persistence, patience: Duration) {
         }
     };
     if tokio::time::timeout(patience, write_all).await.is_err() {
-        tracing::warn!(calls = changes.len(), "calls could not be stored before the end");
+        tracing::warn!(calls = changes.waiting(), "calls could not be stored before the end");
     }
 }
 
