@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::model::{Call, Media, PartyId};
+use super::super::model::{Media, PartyId};
 use super::super::ports::PortSet;
 use super::NONE;
 use super::fields::{Put, list};
@@ -32,7 +32,7 @@ impl Writer<'_> {
         &self,
         dict: &mut Dict,
         numbers: &mut Numbers<'c>,
-        (call, party, media, number): (&'c Call, PartyId, &'c Media, usize),
+        (party, media, number): (PartyId, &'c Media, usize),
         progress: &[(StreamId, SrtpProgress)],
         maps: &mut usize,
     ) {
@@ -83,7 +83,6 @@ impl Writer<'_> {
         });
         dict.push(format!("payload_types-{number}"), list(payload_types));
         dict.push(format!("ssrc_table-{number}"), ssrc_table(media, progress));
-        let _ = call;
     }
 
     /// `map-N` for each port set.

@@ -80,13 +80,7 @@ impl Writer<'_> {
         for (number, party) in call.parties.iter().enumerate() {
             let first = medias;
             for media in &party.media {
-                self.media(
-                    &mut rest,
-                    &mut numbers,
-                    (call, PartyId(number), media, medias),
-                    progress,
-                    &mut maps,
-                );
+                self.media(&mut rest, &mut numbers, (PartyId(number), media, medias), progress, &mut maps);
                 medias += 1;
             }
             self.tag(&mut rest, call, PartyId(number), first..medias);
