@@ -241,8 +241,9 @@ mod tests {
     fn element_is_added_in_the_form_that_there_is() {
         let mut bare = vec![0x81, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0xcc, 0xcc, 0xcc, 0xcc];
         bare.extend([0xd5; 20]);
-        // (name, before, identifier, data, after)
-        let cases: &[(&str, Vec<u8>, u8, &[u8], Option<Vec<u8>>)] = &[
+        /// (name, before, identifier, data, after)
+        type Case = (&'static str, Vec<u8>, u8, &'static [u8], Option<Vec<u8>>);
+        let cases: &[Case] = &[
             ("none yet", bare.clone(), 3, b"a", Some(packet(1, [0xbe, 0xde], &[0x30, b'a']))),
             ("none yet, high id", bare.clone(), 20, b"a", Some(packet(1, [0x10, 0], &[20, 1, b'a']))),
             (
