@@ -112,7 +112,7 @@ fn faults_of_files_are_named() {
     let old = parameters.self_signed(&key).expect("a certificate");
     std::fs::write(path("old.pem"), old.pem() + &key.serialize_pem()).expect("written");
     let [listen, certificate] = https(Path::new(&path("old.pem")));
-    finds(&[&listen, &certificate], "FAILURE certificate", "has expired: Jan  1 00:00:00 2021", "renew it");
+    finds(&[&listen, &certificate], "FAILURE certificate", "has expired: Jan 1 00:00:00 2021", "renew it");
 }
 
 #[test]
