@@ -103,7 +103,7 @@ impl MariaDb {
         let mut command = Command::new(&self.program);
         command
             .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin"])
-            .args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"])
+            .args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2"])
             .args(user())
             .arg(format!("--port={}", self.port))
             .arg(format!("--datadir={}", folder.join("data").display()))
