@@ -17,7 +17,7 @@ use crate::call::{AWAY_QUEUE, Engine, Services as CallServices};
 use crate::config::{Config, PathMtu};
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
-use crate::control::legacy::{MediaproxyListeners, Rtpproxy};
+use crate::control::legacy::{Lrkp, LrkpUnixListeners, MediaproxyListeners, Rtpproxy};
 use crate::control::ng::client;
 use crate::control::ng::events::Events;
 use crate::control::ng::tcp::Limits;
@@ -190,6 +190,19 @@ impl Services {
                 .map_err(ServiceError::Listen)?;
             let responder: Arc<dyn Respond> = Arc::new(Rtpproxy::new(Arc::clone(&engine)));
             udp.push(listeners.run(&responder, runtime.handle(), &unmarked).map_err(ServiceError::Runtime)?);
+        }
+        if config.lrkp.is_on() {
+            let lrkp = || Lrkp::new(Arc::clone(&engine), config.lrkp.clone());
+            for &address in &config.lrkp.listen {
+                let listeners = UdpListeners::bind("lrkproxy", &[address], 0, PathMtu::System)
+                    .map_err(ServiceError::Listen)?;
+                let responder: Arc<dyn Respond> = Arc::new(lrkp());
+                udp.push(
+                    listeners.run(&responder, runtime.handle(), &unmarked).map_err(ServiceError::Runtime)?,
+                );
+            }
+            let sockets = LrkpUnixListeners::bind(&config.lrkp.sockets).map_err(ServiceError::Listen)?;
+            doors.extend(sockets.run(&Arc::new(lrkp())));
         }
         drop(entered);
         let missing = codecs.join().unwrap_or_default();

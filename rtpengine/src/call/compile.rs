@@ -77,6 +77,10 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
             streams(&mut plan, party, media, is_answered, mixer);
         }
     }
+    if call.relay.is_some() {
+        share_sockets(&mut plan);
+        plan.streams.iter_mut().for_each(|stream| stream.signalled_host_only = true);
+    }
     for (number, party) in call.parties.iter().enumerate().filter(|(_, party)| !party.closed) {
         match party.routing {
             Routing::Associates => {}
@@ -124,6 +128,17 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
     }
     listen(&mut plan, call);
     plan
+}
+
+/// Two parties on one port: the second one's stream stands behind the first one's.
+fn share_sockets(plan: &mut CallPlan) {
+    for index in 1..plan.streams.len() {
+        let (before, rest) = plan.streams.split_at_mut(index);
+        if let Some(stream) = rest.first_mut() {
+            let first = before.iter().find(|other| Arc::ptr_eq(&other.socket, &stream.socket));
+            stream.behind = first.map(|first| first.id);
+        }
+    }
 }
 
 /// Edges from one media to another.

@@ -23,6 +23,7 @@ use super::interfaces::Interfaces;
 use super::model::{Call, Party, PartyId};
 use super::playback::{self, PartyPlayer};
 use super::recording::{self, RecordingCommand};
+use super::relay::RelayTable;
 use super::snapshot::CallSnapshot;
 use super::store::{CallHandle, CallStore, lock};
 use super::timers::EndReason;
@@ -87,6 +88,8 @@ pub struct Engine {
     pub(super) turnover: Mutex<()>,
     /// When something about a call is due.
     pub alarms: Alarms,
+    /// Sessions by the ports that the signalling proxy has chosen.
+    pub(super) relays: RelayTable,
 }
 
 /// Reply of `delete`.
@@ -121,6 +124,7 @@ impl Engine {
             changes: stored.then(Changes::default),
             turnover: Mutex::default(),
             alarms: Alarms::default(),
+            relays: RelayTable::default(),
             identities: Identities::new(identity, config.dtls.clone(), Instant::now()),
             config,
             pool,

@@ -89,6 +89,21 @@ impl Interfaces {
         of_family(same).chain(of_family(!same)).map(|local| (*local, self.foundations.of(local.address)))
     }
 
+    /// The attachment to an address that is ours, or that we are known by.
+    pub fn by_address(&self, address: IpAddr) -> Option<Attachment> {
+        let find = |is_it: fn(&LocalAddress, IpAddr) -> bool| {
+            let all = self
+                .logical
+                .iter()
+                .flat_map(|interface| interface.addresses.iter().map(move |local| (interface, local)));
+            let mut fitting = all.filter(move |(_, local)| is_it(local, address));
+            fitting.next()
+        };
+        let found = find(|local, address| local.address == address)
+            .or_else(|| find(|local, address| local.advertised == address));
+        found.map(|(interface, local)| self.attachment(interface, local))
+    }
+
     /// The interface that a local address belongs to, and its position there; of several the first one.
     pub fn locate(&self, address: IpAddr) -> Option<(&str, usize)> {
         self.logical.iter().find_map(|interface| position(interface, address))

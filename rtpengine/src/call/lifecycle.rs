@@ -53,6 +53,7 @@ impl Engine {
             recording::end(call, RecordingEnd::Discard);
             return false;
         }
+        self.relays.take(call, handle);
         tracing::info!(call_id = %call.id, "new call");
         true
     }
@@ -188,6 +189,7 @@ impl Engine {
             stored_steps: 0,
             foreign_since_us: None,
             next_media_number: 1,
+            relay: None,
         }
     }
 
@@ -207,6 +209,7 @@ impl Engine {
         call.ended = true;
         self.count_ended(call, reason);
         self.tell_ended(call, reason);
+        self.relays.release(call);
         // First, so that it is the worker who closes the sockets and need not take them out of its epoll one by one.
         delete::close_all(call);
         call.away.get_mut().clear();

@@ -51,6 +51,7 @@ mod ports;
 mod publish;
 mod recording;
 mod recording_announcement;
+mod relay;
 mod snapshot;
 mod star_codes;
 mod store;
@@ -80,6 +81,7 @@ pub use persistence::{Owner, Restored};
 pub use playback::{PlaybackCause, PlaybackEnd, PlaybackReport};
 pub use publish::Published;
 pub use recording::RecordingCommand;
+pub use relay::{RelayEnd, RelayRequest, RelaySelection, RelaySession, RelaySide};
 pub use snapshot::{
     AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
     TrafficSnapshot,

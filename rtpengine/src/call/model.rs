@@ -18,6 +18,7 @@ use super::origin::OutputMemory;
 use super::playback::PartyPlayer;
 use super::ports::PortSets;
 use super::recording::CallRecording;
+use super::relay::RelaySession;
 use super::star_codes::StarCodes;
 use super::subscription::Subscription;
 use super::switches::{Flow, Switches};
@@ -94,6 +95,8 @@ pub struct Call {
     pub foreign_since_us: Option<u64>,
     /// Next number for [`Media::number`] and stream numbers.
     pub next_media_number: u32,
+    /// It is a session whose ports the signalling proxy has chosen.
+    pub relay: Option<RelaySession>,
 }
 
 /// A call that is part of another one now.

@@ -69,6 +69,7 @@ pub fn check(call: &mut Call, live: &Live, now: Instant, wall: SystemTime) -> Du
 
 /// One stream that is still good keeps the call; streams that are expected to carry media outrank silent ones.
 fn media_timeout(call: &Call, live: &Live, now_us: u64) -> Option<EndReason> {
+    let own_limit = call.relay.as_ref().and_then(|relay| relay.idle);
     let mut receiving = Verdict::default();
     let mut silent = Verdict::default();
     for media in call.parties.iter().filter(|p| !p.closed).flat_map(|party| &party.media) {
@@ -85,7 +86,7 @@ fn media_timeout(call: &Call, live: &Live, now_us: u64) -> Option<EndReason> {
             let shared = &stream.shared;
             let last = shared.last_packet_us.get().max(shared.ice_activity_us.get()).max(stream.since_us);
             let age = Duration::from_micros(now_us.saturating_sub(last));
-            verdict.good |= age < live.duration(limit);
+            verdict.good |= age < own_limit.unwrap_or_else(|| live.duration(limit));
             verdict.reason = Some(reason);
         }
     }

@@ -12,8 +12,8 @@ use service::process::ProcessConfig;
 use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
-    AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, MusicOnHoldConfig, PcapFormat,
-    PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, RedisConfig, RedisLimits,
+    AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, LrkpConfig, MusicOnHoldConfig,
+    PcapFormat, PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, RedisConfig, RedisLimits,
     ReportingConfig, RtcpConfig, SsrcReporting, TranscodingConfig, check, media_library, parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
@@ -96,7 +96,9 @@ fn build(
     let found = Interfaces::from_settings(settings, ports)?;
     let listen_ng = listeners(settings, "listen-ng")?;
     let mut port_exclusions = found.exclusions;
-    let udp_listeners = listen_ng.iter().copied().chain(listeners(settings, "listen-udp")?);
+    let lrkp = LrkpConfig::from_settings(settings, &found.interfaces, ports)?;
+    let udp_listeners = listen_ng.iter().chain(&lrkp.listen).copied();
+    let udp_listeners = udp_listeners.chain(listeners(settings, "listen-udp")?);
     port_exclusions.extend(udp_listeners.map(|listener| PortExclusion {
         interface: None,
         address: Some(listener.ip()).filter(|address| !address.is_unspecified()),
@@ -115,6 +117,7 @@ fn build(
         listen_ng,
         listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
+        lrkp,
         dtmf: DtmfConfig::from_settings(settings)?,
         reporting: ReportingConfig::from_settings(settings)?,
         redis: RedisConfig::from_settings(settings, notices)?,
@@ -241,7 +244,7 @@ fn check_other_listeners(settings: &Settings) -> Result<(), OptionError> {
     for option in DOORS.iter().chain(&["listen-cli"]) {
         listeners(settings, option)?;
     }
-    if DOORS.iter().any(|option| settings.is_set(option)) {
+    if DOORS.iter().chain(&["listen-lrkp"]).any(|option| settings.is_set(option)) {
         return Ok(());
     }
     Err(OptionError::invalid(

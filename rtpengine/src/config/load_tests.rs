@@ -15,7 +15,8 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     log-level-crypto log-level-srtp log-level-http log-level-control log-level-dtx log-stderr split-logs \
     max-log-line-length no-log-timestamps log-name log-mark-prefix log-mark-suffix pidfile foreground thread-stack \
     poller-size io-uring io-uring-buffers evs-lib-path table no-fallback nftables-chain nftables-base-chain \
-    nftables-append nftables-family xtables nftables-start nftables-stop nftables-status interface interfaces-config \
+    nftables-append nftables-family xtables listen-lrkp lrkp-port-min lrkp-port-max \
+    lrkp-internal lrkp-external lrkp-strict-ports nftables-start nftables-stop nftables-status interface interfaces-config \
     templates save-interface-ports listen-ng listen-tcp-ng listen-cli listen-tcp listen-udp graphite \
     graphite-interval graphite-prefix graphite-timeout tos control-tos control-pmtu timeout silent-timeout \
     final-timeout offer-timeout port-min port-max redis redis-write redis-subscribe redis-resolve-on-reconnect \
@@ -283,6 +284,11 @@ fn what_keeps_the_daemon_from_starting_is_said() {
         (&["-i127.0.0.1", "-n2223", "--mysql-query=%llu%d"], "Too many '%' placeholders (2) present"),
         (&["-i127.0.0.1", "-n2223", "--templates=t"], "Failed to load keys from given config file section"),
         (&["-i127.0.0.1", "-n2223", "--nftables-start"], "option nftables-start: not implemented yet"),
+        (&["-i127.0.0.1", "--listen-lrkp=22333", "--lrkp-port-max=30002"], "overlaps --port-min/--port-max"),
+        (&["-i127.0.0.1", "--listen-lrkp=22333", "--lrkp-port-max=2000"], "Invalid port range of lrkproxy"),
+        (&["-i127.0.0.1", "--listen-lrkp=22333", "--lrkp-internal=x"], "There is no interface 'x'"),
+        (&["-i::1", "--listen-lrkp=22333"], "lrkproxy relays IPv4 only"),
+        (&["-i127.0.0.1", "--listen-lrkp=nowhere"], "Invalid IP or port 'nowhere' ('listen-lrkp')"),
         (&["-i127.0.0.1", "-n2223", "--table=64"], "Invalid value: '64' given for --table"),
     ];
     for (words, part) in CASES {

@@ -7,6 +7,7 @@ mod dtmf;
 mod interface;
 mod live;
 mod load;
+mod lrkp;
 pub mod manual;
 mod media_library;
 mod media_options;
@@ -31,6 +32,7 @@ pub use control::{ControlConfig, HttpConfig, NgClientConfig, PathMtu};
 pub use dtmf::DtmfConfig;
 pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
+pub use lrkp::LrkpConfig;
 pub use mqtt::{MqttConfig, MqttScope, MqttTls};
 pub use options::PROGRAM;
 pub use redis::{Keepalive, RedisConfig, RedisLimits, RedisServer};
@@ -65,6 +67,8 @@ pub struct Config {
     pub listen_cli: Vec<SocketAddr>,
     /// The other doors.
     pub control: ControlConfig,
+    /// The lrkproxy protocol.
+    pub lrkp: LrkpConfig,
     /// Digits of parties.
     pub dtmf: DtmfConfig,
     /// Who is told what.
@@ -328,6 +332,7 @@ impl Config {
             listen_ng: Vec::new(),
             listen_cli: Vec::new(),
             control: ControlConfig::default(),
+            lrkp: LrkpConfig::default(),
             dtmf: DtmfConfig::default(),
             reporting: ReportingConfig::default(),
             redis: None,

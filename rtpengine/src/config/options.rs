@@ -196,6 +196,18 @@ const CONTROL: &[OptionSpec] = &[
     O::list("listen-cli", LISTEN, "TCP address of the command line interface").short('c'),
     O::list("listen-tcp", "[IP:]PORT ...", "TCP address of the OpenSER mediaproxy protocol").short('l'),
     O::list("listen-udp", LISTEN, "UDP address of the rtpproxy protocol").short('u'),
+    O::list("listen-lrkp", "[IP:]PORT|unix:PATH", "UDP address or UNIX socket of the lrkproxy protocol"),
+    O::int("lrkp-port-min", "First port that lrkproxy is told to choose from")
+        .default("20000")
+        .range(1024, 65535),
+    O::int("lrkp-port-max", "Last port that lrkproxy is told to choose from")
+        .default("29998")
+        .range(1024, 65535),
+    O::text("lrkp-internal", "NAME", "Interface whose address lrkproxy is told as internal")
+        .default_note("'internal', else the first one"),
+    O::text("lrkp-external", "NAME", "Interface whose address lrkproxy is told as external")
+        .default_note("'external', else the first one"),
+    O::flag("lrkp-strict-ports", "Refuse ports outside the range that lrkproxy was told"),
     O::list("listen-http", "[IP46|HOSTNAME:]PORT", "Address of HTTP and WebSocket"),
     O::list("listen-https", "[IP46|HOSTNAME:]PORT", "Address of HTTPS and secure WebSocket"),
     O::file("https-cert", "Certificate of HTTPS; read again when it changes"),

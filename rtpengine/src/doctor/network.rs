@@ -105,7 +105,11 @@ fn ports_in_use(tables: &[String]) -> Vec<u16> {
 /// Whether the control ports can be opened.
 pub fn listeners(config: &Config) -> Vec<Finding> {
     let control = &config.control;
-    let udp = [("listen-ng", &config.listen_ng), ("listen-udp", &control.listen_udp)];
+    let udp = [
+        ("listen-ng", &config.listen_ng),
+        ("listen-udp", &control.listen_udp),
+        ("listen-lrkp", &config.lrkp.listen),
+    ];
     let tcp = [
         ("listen-tcp-ng", &control.listen_tcp_ng),
         ("listen-cli", &config.listen_cli),

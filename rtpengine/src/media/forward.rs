@@ -73,12 +73,12 @@ pub struct Output {
 /// A change of a stream's peer.
 pub type Learned = Option<SocketAddr>;
 
-/// Handles the `count` datagrams of a batch that arrived on the stream in `slot`.
+/// Handles the datagrams of a batch that arrived on the stream in `slot`: of `count`, those whose bit is set in `own`.
 pub fn handle_batch(
     streams: &mut Streams,
     slot: u32,
     batch: &mut ReceiveBatch,
-    count: usize,
+    (count, own): (usize, u32),
     output: &mut Output,
     scratch: &mut [u8; DATAGRAM],
 ) -> Learned {
@@ -86,13 +86,13 @@ pub fn handle_batch(
     let mut accepted = [Accepted::Refused; BATCH];
     let mut learned = None;
     let before = stream.shared.ingress.read();
-    for (index, accepted) in accepted.iter_mut().enumerate().take(count) {
+    for (index, accepted) in accepted.iter_mut().enumerate().take(count).filter(|(i, _)| own >> i & 1 == 1) {
         *accepted = accept(stream, batch, index, output, scratch, &mut learned);
     }
     output.totals.interface(stream.interface).ingress.add_growth(&stream.shared.ingress, before);
     if stream.edges.is_empty() && stream.gateway.is_none() {
-        let refused = accepted[..count].iter().filter(|a| matches!(a, Accepted::Refused)).count();
-        stream.drop_packets(DropReason::NoSink, (count - refused) as u64);
+        let others = accepted[..count].iter().filter(|a| !matches!(a, Accepted::Refused)).count();
+        stream.drop_packets(DropReason::NoSink, others as u64);
     } else if stream.holding.is_some() {
         let token = streams.token(slot);
         let stream = streams.get_mut(slot)?;

@@ -77,6 +77,9 @@ impl StreamIce {
 impl Stream {
     /// The socket at a position, which is remembered as the one that is being read.
     pub fn read_from(&mut self, position: usize) -> Option<RawFd> {
+        if self.is_behind {
+            return None;
+        }
         let Some(ice) = &mut self.ice else {
             return (position == 0).then(|| self.socket.socket.as_raw_fd());
         };

@@ -67,7 +67,10 @@ impl Worker {
             let slot = call.slot(wanted.id).and_then(|slot| {
                 let stream = self.streams.get_mut(slot)?;
                 // The same stream on another port is another stream.
-                Arc::ptr_eq(&stream.socket, &wanted.socket).then(|| stream.update(wanted))?;
+                let is_same = Arc::ptr_eq(&stream.socket, &wanted.socket)
+                    && stream.is_behind == wanted.behind.is_some();
+                is_same.then(|| stream.update(wanted))?;
+                stream.twin = None;
                 Some(slot)
             });
             let slot = slot.or_else(|| {
@@ -91,6 +94,7 @@ impl Worker {
         }
         let former = std::mem::replace(&mut call.streams, streams);
         self.pair(&call);
+        self.link_twins(&call, &plan);
         self.install_ice(&call, &plan);
         for (_, slot) in former {
             if !call.streams.iter().any(|(_, kept)| *kept == slot) {
@@ -165,6 +169,16 @@ impl Worker {
         }
     }
 
+    /// Tells streams with one socket of each other.
+    fn link_twins(&mut self, call: &Call, plan: &CallPlan) {
+        for wanted in &plan.streams {
+            let slots = call.slot(wanted.id).zip(wanted.behind.and_then(|other| call.slot(other)));
+            if let Some((slot, other)) = slots {
+                self.streams.get_mut(other).into_iter().for_each(|stream| stream.twin = Some(slot));
+            }
+        }
+    }
+
     /// Compiles the edges; those that were there before keep their codec state.
     fn connect(&mut self, call: &Call, plan: &CallPlan) {
         let formats = |id: Option<StreamId>| -> &[PayloadFormat] {
@@ -229,7 +243,11 @@ impl Worker {
 
     fn open(&mut self, stream: Stream) -> Option<u32> {
         let fd = stream.socket.socket.as_raw_fd();
+        let is_behind = stream.is_behind;
         let slot = self.streams.insert(stream);
+        if is_behind {
+            return Some(slot);
+        }
         let Err(error) = self.poll.add(fd, self.streams.token(slot)) else { return Some(slot) };
         // Out of kernel memory or watches: the call goes on without this stream.
         let failures = self.shared.deaf_streams.fetch_add(1, Relaxed) + 1;

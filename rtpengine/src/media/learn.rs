@@ -60,6 +60,8 @@ pub struct PeerRules {
     pub described: bool,
     pub strict_source: bool,
     pub media_handover: bool,
+    /// Only the signalled host is believed (`Heuristic`).
+    pub signalled_host_only: bool,
     pub epoch: u32,
 }
 
@@ -75,9 +77,22 @@ impl PeerRules {
             described: true,
             strict_source: false,
             media_handover: false,
+            signalled_host_only: false,
             epoch: 0,
         }
     }
+}
+
+/// How much a source looks like one of two parties that share a socket, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Affinity {
+    /// The party is there, or was signalled to be.
+    There,
+    /// It is a port of the signalled host, and the party may still turn out to be anywhere on it.
+    Possible,
+    /// It is a port of the signalled host, but the party was heard at another one.
+    Doubtful,
+    None,
 }
 
 /// What a packet says for its source.
@@ -412,6 +427,9 @@ impl Learner {
         };
         match rank {
             Rank::Exact => return self.confirm(source, rank),
+            Rank::KnownHost | Rank::BehindNat | Rank::Stranger if self.rules.signalled_host_only => {
+                return Verdict::WrongSource;
+            }
             Rank::SameHost | Rank::KnownHost => {}
             Rank::Stranger if self.rules.strict_source => return Verdict::WrongSource,
             Rank::BehindNat | Rank::Stranger if !self.rules.answered => return Verdict::Unproven,
@@ -490,6 +508,18 @@ impl Learner {
         (self.peer, self.settled, self.trials) = (Some(source), Some(source), None);
         self.phase = Phase::Confirmed { rank };
         Verdict::Changed
+    }
+
+    /// Whether a source is rather this party or the other one of a socket.
+    pub fn affinity(&self, source: SocketAddr) -> Affinity {
+        if self.peer == Some(source) || self.rules.signalled == Some(source) {
+            return Affinity::There;
+        }
+        match self.rules.signalled.is_some_and(|signalled| signalled.ip() == source.ip()) {
+            true if self.source().is_some() => Affinity::Doubtful,
+            true => Affinity::Possible,
+            false => Affinity::None,
+        }
     }
 
     /// What speaks for a source before it has sent anything.

@@ -61,6 +61,7 @@ pub mod tap;
 pub mod totals;
 mod transcode;
 pub mod treatment;
+mod twins;
 mod worker;
 
 use std::collections::HashMap;

@@ -97,6 +97,10 @@ pub struct StreamPlan {
     pub feedback: bool,
     /// Digits are looked for in the audio, too, and told about.
     pub detects_tones: bool,
+    /// Its packets come in at the socket of that stream, which stands before it in the plan; their sources tell whose they are.
+    pub behind: Option<StreamId>,
+    /// Other hosts than the signalled one are not the party, whatever speaks for them (`Heuristic` only).
+    pub signalled_host_only: bool,
 }
 
 impl StreamPlan {
@@ -147,6 +151,8 @@ impl StreamPlan {
             mixer: None,
             feedback: true,
             detects_tones: false,
+            behind: None,
+            signalled_host_only: false,
         }
     }
 }

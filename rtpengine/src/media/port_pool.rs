@@ -150,6 +150,32 @@ impl PortPool {
         bound.pop().ok_or(PortError::Exhausted { address: address.address })
     }
 
+    /// A port that a control protocol names, which may lie outside the range that ports are otherwise taken from.
+    ///
+    /// # Errors
+    /// [`PortError`]: it is in use, or the system refuses it.
+    pub fn allocate_named(
+        self: &Arc<Self>,
+        address: &LocalAddress,
+        port: u16,
+    ) -> Result<Arc<LocalPort>, PortError> {
+        let (first, last) = address.ports.unwrap_or(self.global);
+        if (first..=last).contains(&port) {
+            return self.allocate_exactly(address, port);
+        }
+        let system = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                PortError::Unavailable { address: SocketAddr::new(address.address, port) }
+            }
+            _ => PortError::System { address: address.address, source },
+        };
+        let socket = open(address.address, port, self.tos).map_err(system)?;
+        let ports = self.addresses.get(&address.address).map(Arc::clone);
+        let ports = ports.ok_or_else(|| system(io::ErrorKind::AddrNotAvailable.into()))?;
+        let lease = Lease { ports, first: port, count: 0 };
+        Ok(Arc::new(LocalPort { socket, local: SocketAddr::new(address.address, port), _lease: lease }))
+    }
+
     /// (free, used) ports of an address. Ports excluded for listeners count as used.
     pub fn usage(&self, address: &LocalAddress) -> (usize, usize) {
         let (first, last) = address.ports.unwrap_or(self.global);
@@ -424,6 +450,20 @@ mod tests {
         assert!(socket.only_v6().unwrap());
         ports[0].set_tos(0).unwrap();
         assert_eq!(socket.tclass_v6().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_named_port_may_lie_outside_the_range_and_is_held_once() {
+        let address = local("127.9.0.8", None);
+        let pool = pool(&[address], (22_700, 22_703), &[]);
+        for port in [22_702, 22_711] {
+            let held = pool.allocate_named(&address, port).unwrap();
+            assert_eq!(held.local.port(), port);
+            assert!(matches!(pool.allocate_named(&address, port), Err(PortError::Unavailable { .. })));
+            drop(held);
+            pool.allocate_named(&address, port).unwrap();
+        }
+        assert_eq!(pool.usage(&address), (4, 0), "ports outside the range are not counted");
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub struct Stream {
     pub rtp: Option<u32>,
     /// The fax gateway that it belongs to.
     pub gateway: Option<u64>,
+    /// The other party's stream on the same socket.
+    pub twin: Option<u32>,
+    /// Packets come in through its twin.
+    pub is_behind: bool,
     epoch: u32,
     /// Its worker's.
     totals: Arc<WorkerTotals>,
@@ -141,6 +145,8 @@ impl Stream {
             codec_feedback: codec::Feedback::default(),
             rtp: None,
             gateway: None,
+            twin: None,
+            is_behind: plan.behind.is_some(),
             epoch: plan.learning_epoch,
             totals: Arc::clone(totals),
         };
@@ -328,6 +334,7 @@ fn rules(plan: &StreamPlan, ice: Option<&StreamIce>) -> PeerRules {
         described: plan.described,
         strict_source: plan.strict_source,
         media_handover: plan.media_handover,
+        signalled_host_only: plan.signalled_host_only,
         epoch: plan.learning_epoch,
     }
 }

@@ -34,6 +34,7 @@ use super::srtp_log::SrtpLog;
 use super::stream::Streams;
 use super::tap;
 use super::totals::{Chains, WorkerTotals};
+use super::twins;
 use crate::config::Config;
 
 /// Longest time for which packets gather.
@@ -237,21 +238,14 @@ impl Worker {
                 break;
             };
             if count > 0 {
-                let learned = handle_batch(
-                    &mut self.streams,
-                    slot,
-                    &mut self.batch,
-                    count,
-                    &mut self.output,
-                    &mut self.scratch,
-                );
-                if let (Some(peer), Some(stream)) = (learned, self.streams.get(slot)) {
-                    let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
-                    self.tell(event);
-                    self.tell_path(slot);
-                    self.tell_companion(slot);
+                match self.streams.get(slot).and_then(|stream| stream.twin) {
+                    None => self.handle(slot, count, u32::MAX),
+                    Some(twin) => {
+                        let [own, other] = twins::split(&self.streams, slot, twin, &self.batch, count);
+                        self.handle(slot, count, own);
+                        self.handle(twin, count, other);
+                    }
                 }
-                self.tell_digits(slot);
                 self.ice_news();
             }
             total += count;
@@ -265,6 +259,19 @@ impl Worker {
         }
         self.load.packets += total as u64;
         self.load.deepest = self.load.deepest.max(total);
+    }
+
+    /// Handles those of `count` datagrams that belong to a stream.
+    fn handle(&mut self, slot: u32, count: usize, own: u32) {
+        let Self { streams, batch, output, scratch, .. } = self;
+        let learned = handle_batch(streams, slot, batch, (count, own), output, scratch);
+        if let (Some(peer), Some(stream)) = (learned, self.streams.get(slot)) {
+            let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
+            self.tell(event);
+            self.tell_path(slot);
+            self.tell_companion(slot);
+        }
+        self.tell_digits(slot);
     }
 
     /// Tells control about digits that ended on a stream.

@@ -97,7 +97,7 @@ impl Reader<'_> {
         let identities = self.identities(&state)?;
         let mut parties = parties(&whole, &counts)?;
         let media = media(&whole, &counts)?;
-        let sockets = self.sockets(&whole, &counts, &media)?;
+        let sockets = self.sockets(&whole, &counts, &media, state.relay.is_some())?;
         let streams = streams(&whole, &counts)?;
         let find = |fingerprint: &Fingerprint| {
             identities.iter().find(|(known, _)| known == fingerprint).map(|(_, identity)| identity.clone())
@@ -145,6 +145,7 @@ impl Reader<'_> {
                 json.text("recording_meta_prefix").map(str::to_owned),
             ),
             next_media_number: state.next_media_number,
+            relay: state.relay,
             keyspace: Some(keyspace),
             away: Default::default(),
             stored_us: 0,
@@ -173,6 +174,7 @@ impl Reader<'_> {
         whole: &Fields<'_>,
         counts: &Counts,
         media: &[(usize, MediaState)],
+        are_named: bool,
     ) -> Result<HashMap<usize, Arc<LocalPort>>, RestoreError> {
         let mut sockets = HashMap::with_capacity(counts.sockets);
         for number in media.iter().flat_map(|(_, media)| media.sockets()) {
@@ -186,7 +188,12 @@ impl Reader<'_> {
             let address = own.text("logical_intf").zip(own.get("local_intf_uid"));
             let local = address.and_then(|(interface, uid)| self.interfaces.address(interface, uid));
             let local = local.ok_or(RestoreError("failed to create sfds: no such local interface"))?;
-            let socket = self.pool.allocate_exactly(&local, own.need("localport")?).map_err(|error| {
+            let port = own.need("localport")?;
+            let allocated = match are_named {
+                true => self.pool.allocate_named(&local, port),
+                false => self.pool.allocate_exactly(&local, port),
+            };
+            let socket = allocated.map_err(|error| {
                 tracing::info!(%error, "port of a stored call");
                 RestoreError("failed to create sfds: local port is not available")
             })?;

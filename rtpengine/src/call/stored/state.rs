@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::super::model::{Media, Party};
+use super::super::relay::RelaySession;
 use super::super::subscription::Subscription;
 use super::super::switches::{Flow, Switches};
 use crate::negotiate::ice::Foundation;
@@ -33,6 +34,8 @@ pub struct CallState {
     pub xmlrpc_callback: Option<IpAddr>,
     pub drop_traffic: bool,
     pub next_media_number: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelaySession>,
     pub recording: RecordingState,
     /// The certificates that parties were told, in base64.
     pub identities: Vec<IdentityState>,

@@ -135,6 +135,7 @@ impl Writer<'_> {
             xmlrpc_callback: call.xmlrpc_callback,
             drop_traffic: call.drop_traffic,
             next_media_number: call.next_media_number,
+            relay: call.relay.clone(),
             recording: RecordingState {
                 on: recording.on,
                 forwarding: recording.forwarding,

@@ -316,6 +316,7 @@ fn modes_learn_as_documented() {
             answered: !flags.unanswered,
             described: !flags.undescribed,
             strict_source: flags.strict,
+            signalled_host_only: false,
             media_handover: flags.handover,
             epoch: 0,
         });
@@ -351,6 +352,7 @@ fn evidence(sent: Sent) -> (Evidence, Duration) {
 
 fn rules(mode: EndpointLearning) -> PeerRules {
     PeerRules {
+        signalled_host_only: false,
         mode,
         signalled: SIGNALLED.parse().ok(),
         signalling_host: None,
@@ -410,4 +412,38 @@ fn rtcp_follows_the_host_that_rtp_comes_from() {
     learner.companion_is_at(SIGNALLING.parse::<SocketAddr>().unwrap().ip());
     assert_eq!(learner.observe(now, stranger, || evidence(Sent::Rtcp)), Unproven);
     assert_eq!(learner.observe(now, SIGNALLING.parse().unwrap(), || evidence(Sent::Rtcp)), Changed);
+}
+
+#[test]
+fn where_only_the_signalled_host_is_believed_its_port_is_learned_and_nobody_else_heard() {
+    let [signalled, stranger] = [SIGNALLED, STRANGER].map(|text| text.parse::<SocketAddr>().unwrap());
+    let mut learner = Learner::new(PeerRules {
+        signalled_host_only: true,
+        signalling_host: Some(stranger.ip()),
+        ..rules(Heuristic)
+    });
+    let now = Instant::now();
+    let observe = |learner: &mut Learner, at: Instant, source| {
+        learner.observe(at, source, || (Evidence::Datagram, Duration::ZERO))
+    };
+    for _ in 0..3 {
+        assert_eq!(observe(&mut learner, now, stranger), WrongSource, "even where signalling comes from");
+    }
+    let port = |offset| SocketAddr::new(signalled.ip(), signalled.port() + offset);
+    assert_eq!(observe(&mut learner, now, port(155)), Changed);
+    assert_eq!(learner.peer(), Some(port(155)));
+    observe(&mut learner, now + WINDOW, port(155));
+    assert_eq!(observe(&mut learner, now + WINDOW, port(200)), WrongSource, "once");
+}
+
+#[test]
+fn of_two_parties_on_a_socket_the_nearer_one_is_meant() {
+    let [signalled, stranger] = [SIGNALLED, STRANGER].map(|text| text.parse::<SocketAddr>().unwrap());
+    let other_port = SocketAddr::new(signalled.ip(), signalled.port() + 1);
+    let mut learner = Learner::new(rules(Heuristic));
+    assert_eq!(learner.affinity(signalled), Affinity::There);
+    assert_eq!(learner.affinity(other_port), Affinity::Possible);
+    assert_eq!(learner.affinity(stranger), Affinity::None);
+    learner.observe(Instant::now(), signalled, || (Evidence::Datagram, Duration::ZERO));
+    assert_eq!(learner.affinity(other_port), Affinity::Doubtful);
 }
