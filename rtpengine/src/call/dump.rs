@@ -111,6 +111,7 @@ impl Engine {
     pub fn dump(&self, call_id: &str) -> Option<CallDump> {
         let handle = self.store.get(call_id)?;
         let call = lock(&handle);
+        self.refresh(&call);
         (!call.ended).then(|| CallDump::take(&call))
     }
 
@@ -236,7 +237,7 @@ impl StreamDump {
             octets: shared.ingress.octets.get(),
             errors: shared.ingress.errors.get(),
             sent: TrafficSnapshot::of(&shared.egress),
-            last_packet_s: shared.last_packet_us.get().max(stream.since_us) / 1_000_000,
+            last_packet_s: shared.last_packet_us().max(stream.since_us) / 1_000_000,
         }
     }
 }

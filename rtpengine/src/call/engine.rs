@@ -157,6 +157,7 @@ impl Engine {
         let due = delete::due(signal, self.live.duration(Setting::DeleteDelay), Instant::now());
         let target = delete::target(&call, signal);
         // Of a call that is deleted as a whole the state before counts, of a party the state after.
+        self.refresh(&call);
         let before = (target == Deletion::WholeCall && !signal.flags.fast)
             .then(|| Box::new(CallSnapshot::take(&call, None)));
         match (target, due) {
@@ -189,6 +190,7 @@ impl Engine {
     pub fn query(&self, call_id: &str, selected: Option<&str>) -> Result<CallSnapshot, CommandError> {
         let handle = self.store.get(call_id).ok_or(CommandError::UnknownCall)?;
         let call = lock(&handle);
+        self.refresh(&call);
         Ok(CallSnapshot::take(&call, selected))
     }
 

@@ -7,6 +7,7 @@ use super::engine::Engine;
 use super::model::{Call, Media, PartyId};
 use super::store::lock;
 use super::switches;
+use crate::media::offload::{Place, Reason};
 use crate::media::plan::Handling;
 use crate::media::treatment::{DtmfTreatment, MediaTreatment};
 use crate::negotiate::codecs::Registry;
@@ -35,8 +36,8 @@ pub struct ExplainedStream {
     pub restrictions: Vec<&'static str>,
     /// Payload types that the sender may use, and what happens to them.
     pub payload_types: Vec<(u8, SmolStr)>,
-    /// Why its packets go through user space.
-    pub user_space: &'static str,
+    /// Who forwards its packets, and if user space does, why.
+    pub place: Place,
 }
 
 /// Whether the message was an offer or an answer.
@@ -135,10 +136,11 @@ fn stream(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) -> Explai
         to_tag: tag(to.0),
         restrictions: restrictions.into_iter().filter_map(|(is_so, text)| is_so.then_some(text)).collect(),
         payload_types: payload_types(from.1, to.1),
-        user_space: if coding::is_transcoded(from.1, to.1) {
-            "it is transcoded"
-        } else {
-            "forwarding in the kernel is not built yet"
+        place: match from.1.streams[0].shared.place() {
+            Place::UserSpace(_) if coding::is_transcoded(from.1, to.1) => {
+                Place::UserSpace(Reason::Transcoded)
+            }
+            place => place,
         },
     }
 }

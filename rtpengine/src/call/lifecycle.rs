@@ -205,8 +205,17 @@ impl Engine {
         }
     }
 
+    /// Makes counters of streams that the kernel forwards those of this moment; costs nothing where there are none.
+    pub(super) fn refresh(&self, call: &Call) {
+        let mut streams = call.parties.iter().flat_map(|party| &party.media).flat_map(|media| &media.streams);
+        if streams.any(|stream| stream.shared.place().is_kernel()) {
+            self.plane.refresh(call.worker, call.key);
+        }
+    }
+
     pub(super) fn end(&self, call: &mut Call, handle: &CallHandle, reason: EndReason) {
         call.ended = true;
+        self.refresh(call);
         self.count_ended(call, reason);
         self.tell_ended(call, reason);
         self.relays.release(call);

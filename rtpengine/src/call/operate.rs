@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::coding;
 use super::engine::Engine;
-use super::model::{Call, Media, Party, PartyId};
+use super::model::{Call, Party, PartyId};
 use super::store::{CallHandle, lock};
 use super::timers::EndReason;
 use crate::config::{Config, Live};
@@ -240,9 +240,19 @@ impl Gauges {
 /// Adds the media sections of a call that had packets within the second before `now_us`.
 pub(super) fn count_active(call: &Call, now_us: u64, activity: &mut MediaActivity) {
     let since = now_us.saturating_sub(1_000_000);
-    let is_active =
-        |media: &&Media| media.streams.iter().any(|stream| stream.shared.last_packet_us.get() > since);
-    activity.user += call.parties.iter().flat_map(|party| &party.media).filter(is_active).count() as u64;
+    // What the kernel counts is asked for once a second.
+    let kernel_since = now_us.saturating_sub(2_000_000);
+    for media in call.parties.iter().flat_map(|party| &party.media) {
+        let mut shared = media.streams.iter().map(|stream| &stream.shared);
+        let by_user = shared.clone().any(|shared| shared.last_user_packet_us.get() > since);
+        let by_kernel = shared.any(|shared| shared.last_kernel_packet_us.get() > kernel_since);
+        match (by_user, by_kernel) {
+            (true, true) => activity.mixed += 1,
+            (true, false) => activity.user += 1,
+            (false, true) => activity.kernel += 1,
+            (false, false) => {}
+        }
+    }
 }
 
 /// Streams whose opposite direction had packets and that had none; pairs in which neither had any.

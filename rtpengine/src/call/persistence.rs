@@ -112,7 +112,7 @@ impl Engine {
             return;
         };
         let streams = call.parties.iter().flat_map(|party| &party.media).flat_map(|media| &media.streams);
-        if streams.into_iter().any(|stream| stream.shared.last_packet_us.get() > since) {
+        if streams.into_iter().any(|stream| stream.shared.last_packet_us() > since) {
             self.claim(call);
         }
     }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use smol_str::SmolStr;
 
 use super::model::{Call, Media, MediaStream, Party, PartyId};
+use crate::media::offload::Place;
 use crate::media::quality::QualitySnapshot;
 use crate::media::stats::{SsrcShared, StreamShared, Traffic};
 use crate::negotiate::ice::{Passthrough, Role};
@@ -82,6 +83,11 @@ pub struct StreamSnapshot {
     pub crypto_suite: Option<&'static str>,
     /// Microseconds since the epoch.
     pub last_packet_us: u64,
+    /// The same for what the kernel forwarded; 0 = nothing.
+    pub last_kernel_packet_us: u64,
+    /// … and for what user space received.
+    pub last_user_packet_us: u64,
+    pub place: Place,
     pub ssrc: Option<u32>,
     pub flags: Vec<&'static str>,
     pub ingress: TrafficSnapshot,
@@ -283,6 +289,9 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
     if shared.dtls_suite.load(Relaxed) != 0 {
         flags.push("DTLS fingerprint verified");
     }
+    if shared.place().is_kernel() {
+        flags.push("kernelized");
+    }
     if media.strict_source {
         flags.push("strict source address");
     }
@@ -301,7 +310,10 @@ fn stream_snapshot(media: &Media, component: usize) -> StreamSnapshot {
         endpoint: media.ice.selected()[component].map(|pair| pair.remote).or(*learned).or(signalled),
         advertised: signalled,
         crypto_suite: shared.handshake_suite().or(media.security.suite().map(|suite| suite.name)),
-        last_packet_us: shared.last_packet_us.get().max(*since_us),
+        last_packet_us: shared.last_packet_us().max(*since_us),
+        last_kernel_packet_us: shared.last_kernel_packet_us.get(),
+        last_user_packet_us: shared.last_user_packet_us.get().max(*since_us),
+        place: shared.place(),
         ssrc: shared.ingress_ssrc.iter().map(|slot| slot.ssrc.load(Relaxed)).find(|&ssrc| ssrc != 0),
         flags,
         ingress: TrafficSnapshot::of(&shared.ingress),

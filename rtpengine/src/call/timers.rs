@@ -56,7 +56,7 @@ pub fn check(call: &mut Call, live: &Live, now: Instant, wall: SystemTime) -> Du
     }
     if let Some(since) = call.grace_since_us {
         let streams = call.parties.iter().flat_map(|party| &party.media).flat_map(|media| &media.streams);
-        if !streams.into_iter().any(|stream| stream.shared.last_packet_us.get() > since) {
+        if !streams.into_iter().any(|stream| stream.shared.last_packet_us() > since) {
             return Due::Nothing;
         }
         call.grace_since_us = None;
@@ -84,7 +84,7 @@ fn media_timeout(call: &Call, live: &Live, now_us: u64) -> Option<EndReason> {
                 (&mut receiving, Setting::Timeout, EndReason::Timeout)
             };
             let shared = &stream.shared;
-            let last = shared.last_packet_us.get().max(shared.ice_activity_us.get()).max(stream.since_us);
+            let last = shared.last_packet_us().max(shared.ice_activity_us.get()).max(stream.since_us);
             let age = Duration::from_micros(now_us.saturating_sub(last));
             verdict.good |= age < own_limit.unwrap_or_else(|| live.duration(limit));
             verdict.reason = Some(reason);

@@ -110,7 +110,7 @@ pub fn accept(
     let shared = &stream.shared;
     shared.ingress.packets.add(1);
     shared.ingress.octets.add(received as u64);
-    shared.last_packet_us.set(output.now.us);
+    shared.last_user_packet_us.set(output.now.us);
     match &mut accepted {
         Accepted::Rtp(seen) => {
             let rates = &stream.clock_rates;
@@ -181,7 +181,7 @@ fn learn(stream: &mut Stream, accepted: &Accepted, source: SocketAddr, output: &
             Accepted::Rtcp => Evidence::Rtcp,
             Accepted::Datagram | Accepted::Refused => Evidence::Datagram,
         };
-        (evidence, Duration::from_micros(output.now.us.saturating_sub(shared.last_packet_us.get())))
+        (evidence, Duration::from_micros(output.now.us.saturating_sub(shared.last_packet_us())))
     })
 }
 

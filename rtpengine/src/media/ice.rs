@@ -412,6 +412,9 @@ impl Worker {
         if let Some(slot) = slot {
             // A handshake begins, or goes on, on that way.
             self.tell_path(slot);
+            if let Some(call) = self.streams.get(slot).map(|stream| stream.call) {
+                self.compare_call(call);
+            }
         }
     }
 }

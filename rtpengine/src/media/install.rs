@@ -11,6 +11,7 @@ use super::apart;
 use super::event::MediaEvent;
 use super::ice::with_position;
 use super::inject::Injection;
+use super::offload::Reason;
 use super::plan::{CallKey, CallPlan, Expect, GatewayPlan, PlayerId, PlayerPlan, SrtpProgress, StreamId};
 use super::player::Player;
 use super::poll;
@@ -48,6 +49,11 @@ impl Call {
         (streams.get(*next)?.expect == Expect::Rtcp).then_some(*next)
     }
 
+    /// Where its streams are.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.streams.iter().map(|(_, slot)| *slot)
+    }
+
     pub fn slot(&self, id: StreamId) -> Option<u32> {
         self.streams.iter().find(|(stream, _)| *stream == id).map(|(_, slot)| *slot)
     }
@@ -56,6 +62,8 @@ impl Call {
 impl Worker {
     /// Makes the routes of a call equal to the plan; what both have in common goes on.
     pub(super) fn install(&mut self, plan: CallPlan) {
+        // What the kernel has forwarded so far was forwarded under the old plan.
+        self.refresh(plan.key);
         let mut call = self.calls.calls.remove(&plan.key).unwrap_or_default();
         let mut streams = Vec::with_capacity(plan.streams.len());
         let rtcp_positions: Vec<_> = call
@@ -120,7 +128,10 @@ impl Worker {
         let orphans: Vec<u64> = call.players.iter().map(|(_, number)| *number).collect();
         let slots: Vec<u32> = call.streams.iter().map(|(_, slot)| *slot).collect();
         self.calls.calls.insert(plan.key, call);
-        slots.into_iter().for_each(|slot| self.tell_companion(slot));
+        for slot in slots {
+            self.tell_companion(slot);
+            self.reconsider(slot);
+        }
         for number in orphans {
             let sink = self.calls.players.get(&number).map(|p| p.sink);
             if sink.is_some_and(|sink| self.streams.resolve(sink).is_none()) {
@@ -263,6 +274,7 @@ impl Worker {
 
     fn close(&mut self, slot: u32) {
         self.detach(slot);
+        self.take_back(slot, Reason::NoOutput);
         if let Some(stream) = self.streams.remove(slot) {
             if stream.dtls.is_some() {
                 self.output.dtls.close(stream.id, stream.path_socket());
@@ -320,6 +332,7 @@ impl Worker {
             stream.muted_by += u16::from(player.block_egress);
         }
         self.calls.players.insert(number, player);
+        self.compare_call(key);
         self.output.schedule.player(now, number);
     }
 

@@ -126,6 +126,16 @@ pub enum Verdict {
     Unproven,
 }
 
+/// Whose packets are accepted, without a look into them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// Everybody's.
+    Any,
+    Only(SocketAddr),
+    /// That depends on what comes.
+    Undecided,
+}
+
 /// How much speaks for a source, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
@@ -268,6 +278,28 @@ impl Learner {
     /// The party is known to be elsewhere: what comes from `source` has to be authentic.
     pub fn is_elsewhere(&self, source: SocketAddr) -> bool {
         self.settled.is_some_and(|settled| settled != source) || self.is_pinned() && self.peer != Some(source)
+    }
+
+    /// Whose packets are accepted at present.
+    pub fn accepts(&self) -> Accepts {
+        match (self.phase, self.peer) {
+            (Phase::Confirmed { .. }, Some(peer)) => Accepts::Only(peer),
+            (Phase::Fixed, peer) if self.rules.strict_source => {
+                peer.map_or(Accepts::Undecided, Accepts::Only)
+            }
+            (Phase::Fixed, _) => Accepts::Any,
+            _ => Accepts::Undecided,
+        }
+    }
+
+    /// Whoever comes first is the party.
+    pub fn is_immediate(&self) -> bool {
+        self.rules.mode == EndpointLearning::Immediate
+    }
+
+    /// Packets may teach another peer.
+    pub fn may_move(&self) -> bool {
+        !matches!(self.phase, Phase::Fixed)
     }
 
     /// Only one source will do, whatever comes.

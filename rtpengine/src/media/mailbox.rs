@@ -19,6 +19,8 @@ pub enum Command {
     Remove(CallKey),
     /// Remove, and say when it is done.
     Release(CallKey, std::sync::mpsc::SyncSender<()>),
+    /// Make the counters of a call's streams those of this moment, and say when it is done.
+    Refresh(CallKey, std::sync::mpsc::SyncSender<()>),
     StartPlayer(CallKey, PlayerPlan),
     StopPlayer(CallKey, PlayerId),
     Inject(CallKey, InjectionPlan),

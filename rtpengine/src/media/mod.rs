@@ -31,6 +31,7 @@ mod mid;
 mod mixer;
 mod mos;
 mod numbering;
+pub mod offload;
 mod own_reports;
 mod pierce;
 pub mod plan;
@@ -118,17 +119,28 @@ pub enum Work {
 pub struct WorkerId(pub u16);
 
 impl MediaPlane {
-    /// Starts `config.num_threads` workers, and `config.codec_threads` for calls that transcode. `taps` holds one producer per worker. Events are dropped, and
-    /// counted, when the receiver is full.
+    /// Workers that have nothing below them; see [`Self::start_above`].
     pub fn start(
         config: &Config,
         taps: Vec<tap::Producer>,
         events: tokio::sync::mpsc::Sender<event::MediaEvent>,
     ) -> io::Result<Self> {
+        Self::start_above(config, taps, Vec::new(), events)
+    }
+
+    /// Starts `config.num_threads` workers, and `config.codec_threads` for calls that transcode. `taps` holds one
+    /// producer per worker, `ladders` what is below user space, or nothing. Events are dropped, and
+    /// counted, when the receiver is full.
+    pub fn start_above(
+        config: &Config,
+        taps: Vec<tap::Producer>,
+        ladders: Vec<offload::Ladder>,
+        events: tokio::sync::mpsc::Sender<event::MediaEvent>,
+    ) -> io::Result<Self> {
         let forwarding = config.num_threads.clamp(1, usize::from(u16::MAX));
         let count = config.workers().min(usize::from(u16::MAX));
         let shared = Arc::new(WorkerShared::default());
-        let mut taps = taps.into_iter();
+        let (mut taps, mut ladders) = (taps.into_iter(), ladders.into_iter());
         let (mut mailboxes, mut threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let interfaces = config.local_addresses().count();
         let totals: Vec<_> = (0..count).map(|_| Arc::new(WorkerTotals::new(interfaces))).collect();
@@ -152,7 +164,8 @@ impl MediaPlane {
                 Arc::clone(&shared),
                 Arc::clone(&counters),
                 config,
-            )?;
+            )?
+            .above(ladders.next());
             let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
                 counters.thread.store(poll::thread_id(), Relaxed);
                 // Transcoders take what the cores have left.
@@ -252,6 +265,15 @@ impl MediaPlane {
     /// Octets of the buffers into which the workers receive.
     pub fn packet_buffers(&self) -> usize {
         self.inner.totals.len() * receive::BATCH * receive::DATAGRAM
+    }
+
+    /// Makes the counters of a call's streams, as far as the kernel counts them, those of this moment. Waits for the worker for
+    /// [`RELEASE`] at most; ask only if one of the streams is off-loaded.
+    pub fn refresh(&self, worker: WorkerId, call: plan::CallKey) {
+        let (done, refreshed) = std::sync::mpsc::sync_channel(1);
+        self.inner.send(worker, Command::Refresh(call, done));
+        // A worker that is too busy has counters that are a second old.
+        let _ = refreshed.recv_timeout(RELEASE);
     }
 
     /// Adds a digit to what a party sends, behind those that were added before.

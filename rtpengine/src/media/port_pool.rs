@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::Rng;
@@ -21,6 +22,7 @@ pub struct LocalPort {
     pub socket: UdpSocket,
     /// Its local address.
     pub local: SocketAddr,
+    tos: AtomicU8,
     // Declared last: fields drop in order, so the socket is closed before somebody else can get the port.
     _lease: Lease,
 }
@@ -28,7 +30,14 @@ pub struct LocalPort {
 impl LocalPort {
     /// Changes the IPv4 TOS or IPv6 traffic class of what leaves from this port. One system call.
     pub fn set_tos(&self, tos: u8) -> io::Result<()> {
-        set_tos(socket2::SockRef::from(&self.socket), self.local.is_ipv6(), tos)
+        set_tos(socket2::SockRef::from(&self.socket), self.local.is_ipv6(), tos)?;
+        self.tos.store(tos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// IPv4 TOS or IPv6 traffic class of what leaves from this port.
+    pub fn tos(&self) -> u8 {
+        self.tos.load(Ordering::Relaxed)
     }
 }
 
@@ -201,7 +210,7 @@ impl PortPool {
             .zip(sockets)
             .map(|(lease, socket)| {
                 let local = SocketAddr::new(address, lease.first);
-                Arc::new(LocalPort { socket, local, _lease: lease })
+                Arc::new(LocalPort { socket, local, tos: AtomicU8::new(self.tos), _lease: lease })
             })
             .collect())
     }

@@ -31,6 +31,8 @@ pub enum Due {
     Measure(u64),
     /// A fax gateway by its number.
     Fax(u64),
+    /// Off-loading of the stream with this token; without a stream, of those that have ended.
+    Offload(u64),
 }
 
 /// A packet that waits.
@@ -126,6 +128,11 @@ impl Schedule {
     /// Queues the next turn of a digit that is being added.
     pub fn injection(&mut self, at: Instant, injection: u64) {
         self.push(at, Due::Injection(injection));
+    }
+
+    /// Queues a stream's next turn of off-loading.
+    pub fn offload(&mut self, at: Instant, stream: u64) {
+        self.push(at, Due::Offload(stream));
     }
 
     /// Queues the next dummy packet of a stream.

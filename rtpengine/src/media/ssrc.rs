@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::offload::Track;
 use super::stats::{SSRC_SLOTS, SsrcShared};
 
 /// A jump further than this, forwards or backwards, is a new start and not loss (RFC 3550 appendix A.1).
@@ -38,11 +39,11 @@ pub struct SsrcTable {
     recent: u8,
     /// Slot to be replaced next.
     oldest: u8,
-    tracks: [Track; SSRC_SLOTS],
+    tracks: [Private; SSRC_SLOTS],
 }
 
 #[derive(Clone, Copy, Default)]
-struct Track {
+struct Private {
     ssrc: u32,
     used: bool,
     payload_type: u8,
@@ -67,7 +68,7 @@ impl SsrcTable {
         let slot = found.unwrap_or_else(|| {
             let slot = usize::from(self.oldest);
             self.oldest = ((slot + 1) % SSRC_SLOTS) as u8;
-            self.tracks[slot] = Track { ssrc, ..Track::default() };
+            self.tracks[slot] = Private { ssrc, ..Private::default() };
             if let Some(shared) = shared.get(slot) {
                 shared.reset(ssrc);
             }
@@ -98,6 +99,46 @@ impl SsrcTable {
     pub fn is_newest(&self, seen: &Seen) -> bool {
         let track = self.position(seen.ssrc).and_then(|position| self.tracks.get(position));
         track.is_none_or(|track| extend(track.highest, seen.sequence_number) > track.highest)
+    }
+
+    /// The SSRCs of which packets were counted, with their slots.
+    pub fn tracks(&self) -> impl Iterator<Item = (usize, Track)> {
+        self.tracks
+            .iter()
+            .enumerate()
+            .filter(|(_, track)| track.used)
+            .map(|(slot, track)| (slot, track.export()))
+    }
+
+    /// Goes on where somebody else has got to who received packets meanwhile; those are counted, too. Returns by how much the losses
+    /// have changed, as far as these can fall.
+    pub fn went_on(&mut self, track: &Track, growth: Growth, shared: &[SsrcShared]) -> i64 {
+        let slot = self.slot(track.ssrc, shared);
+        let (Some(own), Some(shared)) = (self.tracks.get_mut(slot), shared.get(slot)) else { return 0 };
+        *own = Private::import(track);
+        shared.packets.add(growth.packets);
+        shared.octets.add(growth.octets);
+        shared.duplicates.add(growth.duplicates);
+        let lost = shared.lost.get();
+        shared.lost.set(lost.saturating_add_signed(growth.lost));
+        shared.last_sequence.set(own.highest);
+        shared.last_timestamp.set(u64::from(own.timestamp));
+        shared.jitter_us.set(own.jitter_16us / 16);
+        shared.payload_type.store(u32::from(own.payload_type), Relaxed);
+        shared.lost.get() as i64 - lost as i64
+    }
+
+    /// Counts packets that somebody else has sent meanwhile.
+    pub fn were_sent(&mut self, last: Seen, packets: u64, octets: u64, shared: &[SsrcShared]) {
+        if packets == 0 {
+            return;
+        }
+        self.sent(Seen { octets: 0, ..last }, shared);
+        let slot = self.slot(last.ssrc, shared);
+        if let Some(shared) = shared.get(slot) {
+            shared.packets.add(packets - 1);
+            shared.octets.add(octets);
+        }
     }
 
     /// Whether packets of this SSRC were counted and it has not been replaced since.
@@ -162,7 +203,43 @@ impl SsrcTable {
     }
 }
 
-impl Track {
+/// What was received meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub packets: u64,
+    pub octets: u64,
+    pub lost: i64,
+    pub duplicates: u64,
+}
+
+impl Private {
+    fn export(&self) -> Track {
+        Track {
+            ssrc: self.ssrc,
+            payload_type: self.payload_type,
+            clock_rate: self.clock_rate,
+            highest: self.highest,
+            window: self.window,
+            arrival_us: self.arrival_us,
+            timestamp: self.timestamp,
+            jitter_16us: self.jitter_16us,
+        }
+    }
+
+    fn import(track: &Track) -> Self {
+        Self {
+            ssrc: track.ssrc,
+            used: true,
+            payload_type: track.payload_type,
+            clock_rate: track.clock_rate,
+            highest: track.highest,
+            window: track.window,
+            arrival_us: track.arrival_us,
+            timestamp: track.timestamp,
+            jitter_16us: track.jitter_16us,
+        }
+    }
+
     fn sequence(&mut self, sequence_number: u16, shared: &SsrcShared) -> Arrival {
         let extended = extend(self.highest, sequence_number);
         if extended > self.highest {

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::offload::Place;
 use super::plan::DropReason;
 use super::quality::{QualitySnapshot, StreamQuality};
 use crate::proto::srtp::SUITES;
@@ -94,6 +95,16 @@ pub struct SsrcShared {
 }
 
 impl StreamShared {
+    /// Microseconds since the Unix epoch of the last packet accepted, 0 = none.
+    pub fn last_packet_us(&self) -> u64 {
+        self.last_user_packet_us.get().max(self.last_kernel_packet_us.get())
+    }
+
+    /// Who forwards what comes in.
+    pub fn place(&self) -> Place {
+        Place::decode(self.place.load(Relaxed))
+    }
+
     /// Datagrams that the handshake thread refused for this reason.
     pub fn handshake_drops(&self, reason: DropReason) -> u64 {
         self.handshake_drops.get().map_or(0, |drops| drops[reason as usize].get())
@@ -157,8 +168,8 @@ pub const SSRC_SLOTS: usize = 4;
 pub struct StreamShared {
     /// Packets that were accepted: known kind, right source. Refused ones are in `errors` and `drops`.
     pub ingress: Traffic,
-    /// Microseconds since the Unix epoch of the last packet accepted, 0 = none.
-    pub last_packet_us: Counter,
+    /// Microseconds since the Unix epoch of the last packet accepted in user space, 0 = none; see [`Self::last_packet_us`].
+    pub last_user_packet_us: Counter,
     /// 1 once the source has been confirmed by a packet.
     pub confirmed: AtomicU32,
     /// Packets that left from this port, and in `errors` those that should have (no peer, refused by the system).
@@ -173,6 +184,12 @@ pub struct StreamShared {
     pub dtls_suite: AtomicU32,
     /// Microseconds since the Unix epoch of the last authentic STUN message, while ICE was looking for a path; 0 = none.
     pub ice_activity_us: Counter,
+    /// A [`super::offload::Place`]: who forwards what comes in.
+    pub place: AtomicU32,
+    /// Of `ingress`, what the kernel forwarded.
+    pub kernel: Traffic,
+    /// Microseconds since the Unix epoch of the last packet that the kernel forwarded, 0 = none.
+    pub last_kernel_packet_us: Counter,
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
     /// [`SSRC_SLOTS`]; none on streams that carry no RTP.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::dtls::{Datagram, Gate, Keyed, Order};
 use super::event::MediaEvent;
 use super::mailbox::{Command, Mailbox, mailbox};
+use super::offload::Ladder;
 use super::plan::{CallKey, CallPlan, StreamId};
 use super::totals::WorkerTotals;
 use super::worker::{Worker, WorkerShared};
@@ -33,12 +34,20 @@ impl SteppedWorker {
     /// # Errors
     /// When the system has no file descriptors left.
     pub fn new(config: &Config) -> io::Result<Self> {
+        Self::with_ladder(config, None)
+    }
+
+    /// The same with something below user space.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_ladder(config: &Config, ladder: Option<Ladder>) -> io::Result<Self> {
         let (mailbox, inbox) = mailbox()?;
         let (gate, orders, datagrams) = Gate::detached()?;
         let (sender, events) = tokio::sync::mpsc::channel(64);
         let totals = Arc::new(WorkerTotals::new(config.local_addresses().count()));
         let shared = Arc::new(WorkerShared::default());
-        let worker = Worker::new(inbox, None, gate, sender, shared, totals, config)?;
+        let worker = Worker::new(inbox, None, gate, sender, shared, totals, config)?.above(ladder);
         Ok(Self { worker, mailbox, events, orders, datagrams })
     }
 
@@ -50,6 +59,11 @@ impl SteppedWorker {
     /// Ends a call.
     pub fn remove(&mut self, call: CallKey) {
         self.mailbox.send(Command::Remove(call));
+    }
+
+    /// Asks for counters of this moment.
+    pub fn refresh(&mut self, call: CallKey) {
+        self.mailbox.send(Command::Refresh(call, mpsc::sync_channel(1).0));
     }
 
     /// A handshake has come to its end.

@@ -16,6 +16,7 @@ use super::learn::{Learner, PeerRules};
 use super::measure::Meter;
 use super::mid::MidWriter;
 use super::mixer::Mixer;
+use super::offload::{Offloading, Place};
 use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
@@ -100,6 +101,8 @@ pub struct Stream {
     pub twin: Option<u32>,
     /// Packets come in through its twin.
     pub is_behind: bool,
+    /// Whether the kernel forwards what comes in.
+    pub offload: Offloading,
     epoch: u32,
     /// Its worker's.
     totals: Arc<WorkerTotals>,
@@ -147,6 +150,7 @@ impl Stream {
             gateway: None,
             twin: None,
             is_behind: plan.behind.is_some(),
+            offload: Offloading::default(),
             epoch: plan.learning_epoch,
             totals: Arc::clone(totals),
         };
@@ -287,6 +291,11 @@ impl Stream {
         // Where something is done about a peer that is not heard, its first packet is looked at.
         let settled = self.learner.is_confirmed() && !self.awaits_peer && self.pierce.is_none();
         self.shared.confirmed.store(settled.into(), Relaxed);
+    }
+
+    /// Tells who forwards what comes in.
+    pub fn publish_place(&self, place: Place) {
+        self.shared.place.store(place.encode(), Relaxed);
     }
 
     /// The path that ICE has found is where the peer is.

@@ -42,6 +42,8 @@ pub type DropCounters = [Counter; DropReason::COUNT];
 pub struct InterfaceTotals {
     pub ingress: Traffic,
     pub egress: Traffic,
+    /// Of `ingress`, what the kernel forwarded.
+    pub kernel: Traffic,
     pub lost: Counter,
     pub duplicates: Counter,
     pub quality: QualityTotals,
@@ -166,6 +168,8 @@ pub struct PlaneTotals {
 pub struct InterfaceCount {
     pub ingress: TrafficCount,
     pub egress: TrafficCount,
+    /// Of `ingress`, what the kernel forwarded.
+    pub kernel: TrafficCount,
     pub lost: u64,
     pub duplicates: u64,
     pub quality: QualityCount,
@@ -215,6 +219,7 @@ impl WorkerTotals {
         for (sum, totals) in sums.interfaces.iter_mut().zip(&self.interfaces) {
             sum.ingress += totals.ingress.read();
             sum.egress += totals.egress.read();
+            sum.kernel += totals.kernel.read();
             sum.lost += totals.lost.get();
             sum.duplicates += totals.duplicates.get();
             totals.quality.add_to(&mut sum.quality);
@@ -242,6 +247,12 @@ impl InterfaceTotals {
             Arrival::Duplicate => self.duplicates.add(1),
         }
     }
+
+    /// Counts what the sequence numbers of many packets said; losses fall with late packets.
+    pub fn count_arrivals(&self, lost: i64, duplicates: u64) {
+        self.lost.set(self.lost.get().saturating_add_signed(lost));
+        self.duplicates.add(duplicates);
+    }
 }
 
 impl PlaneTotals {
@@ -262,13 +273,23 @@ impl PlaneTotals {
         sum
     }
 
-    /// What came in on all addresses: the relayed traffic, with the errors of both directions.
+    /// What came in on all addresses and was forwarded by the kernel.
+    pub fn kernel(&self) -> TrafficCount {
+        let mut sum = TrafficCount::default();
+        self.interfaces.iter().for_each(|interface| sum += interface.kernel);
+        sum
+    }
+
+    /// What came in on all addresses and went through user space: the relayed traffic, with the errors of both directions.
     pub fn relayed(&self) -> TrafficCount {
         let mut sum = TrafficCount::default();
         for interface in &self.interfaces {
             sum += interface.ingress;
             sum.errors += interface.egress.errors;
         }
+        let kernel = self.kernel();
+        sum.packets = sum.packets.saturating_sub(kernel.packets);
+        sum.octets = sum.octets.saturating_sub(kernel.octets);
         sum
     }
 }

@@ -22,6 +22,7 @@ use super::forward::{self, EARLY, Now, Output, handle_batch};
 use super::ice::{IceAgents, position_of};
 use super::install::Calls;
 use super::mailbox::{Command, Inbox};
+use super::offload::Ladder;
 use super::plan::DropReason;
 use super::player::Turn;
 use super::poll::{Poll, sleep};
@@ -64,6 +65,8 @@ pub struct Worker {
     pub(super) streams: Streams,
     pub(super) calls: Calls,
     pub(super) output: Output,
+    /// What is below user space, if anything is.
+    pub(super) ladder: Option<Ladder>,
     inbox: Inbox,
     pub(super) batch: ReceiveBatch,
     pub(super) scratch: Box<[u8; DATAGRAM]>,
@@ -124,6 +127,7 @@ impl Worker {
             streams: Streams::default(),
             calls: Calls::default(),
             output,
+            ladder: None,
             inbox,
             batch: ReceiveBatch::new(),
             scratch: Box::new([0; DATAGRAM]),
@@ -138,6 +142,12 @@ impl Worker {
             #[cfg(any(test, fuzzing))]
             ahead: Duration::ZERO,
         })
+    }
+
+    /// Has something below user space.
+    pub fn above(mut self, ladder: Option<Ladder>) -> Self {
+        self.ladder = ladder;
+        self
     }
 
     /// Runs until it is told to shut down.
@@ -238,6 +248,9 @@ impl Worker {
                 break;
             };
             if count > 0 {
+                if self.ladder.is_some() {
+                    self.came_up(slot, count);
+                }
                 match self.streams.get(slot).and_then(|stream| stream.twin) {
                     None => self.handle(slot, count, u32::MAX),
                     Some(twin) => {
@@ -266,10 +279,11 @@ impl Worker {
         let Self { streams, batch, output, scratch, .. } = self;
         let learned = handle_batch(streams, slot, batch, (count, own), output, scratch);
         if let (Some(peer), Some(stream)) = (learned, self.streams.get(slot)) {
-            let event = MediaEvent::EndpointLearned { call: stream.call, stream: stream.id, peer };
-            self.tell(event);
+            let call = stream.call;
+            self.tell(MediaEvent::EndpointLearned { call, stream: stream.id, peer });
             self.tell_path(slot);
             self.tell_companion(slot);
+            self.compare_call(call);
         }
         self.tell_digits(slot);
     }
@@ -296,6 +310,11 @@ impl Worker {
                 Command::Release(call, done) => {
                     self.remove(call);
                     self.output.dtls.report(done);
+                }
+                // Whoever asked may have stopped waiting.
+                Command::Refresh(call, done) => {
+                    self.refresh(call);
+                    let _ = done.try_send(());
                 }
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),
@@ -343,6 +362,7 @@ impl Worker {
                 Due::Report(stream) => self.report_turn(stream, at),
                 Due::Measure(stream) => self.measure_turn(stream, at),
                 Due::Fax(gateway) => self.fax_turn(gateway, at),
+                Due::Offload(stream) => self.offload_turn(stream, at),
             }
         }
     }

@@ -91,7 +91,7 @@ impl Statistics {
         {
             let mut sampler = lock(&self.sampler);
             sampler.sample(now, plane, media);
-            self.now.octets_per_second.store(sampler.rates().user.octets, Relaxed);
+            self.now.octets_per_second.store(sampler.rates().total().octets, Relaxed);
         }
         if live.limit(Setting::MaxCpu).is_some() {
             self.now.cpu.store(lock(&self.cpu).sample(), Relaxed);

@@ -11,6 +11,8 @@ use crate::media::totals::{ChainCount, PlaneTotals};
 pub struct Rates {
     /// Packets, octets and errors relayed in user space.
     pub user: TrafficCount,
+    /// Packets and octets forwarded by the kernel.
+    pub kernel: TrafficCount,
     pub media: MediaActivity,
     /// Chains with traffic in the last second.
     pub chains: HashMap<String, ChainRate>,
@@ -24,6 +26,15 @@ pub struct MediaActivity {
     pub mixed: u64,
 }
 
+impl Rates {
+    /// User space and kernel together.
+    pub fn total(&self) -> TrafficCount {
+        let mut sum = self.user;
+        sum += self.kernel;
+        sum
+    }
+}
+
 /// What a chain of codecs did in the last second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChainRate {
@@ -35,7 +46,7 @@ pub struct ChainRate {
 /// Takes differences.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    before: Option<(Instant, TrafficCount, HashMap<String, ChainCount>)>,
+    before: Option<(Instant, [TrafficCount; 2], HashMap<String, ChainCount>)>,
     rates: Rates,
 }
 
@@ -46,7 +57,7 @@ impl Sampler {
 
     /// Takes the present totals; the rates are those since the last call.
     pub fn sample(&mut self, now: Instant, plane: &PlaneTotals, media: MediaActivity) {
-        let traffic = plane.relayed();
+        let traffic = [plane.relayed(), plane.kernel()];
         let chains: HashMap<_, _> =
             plane.chains.iter().map(|chain| (chain.name.clone(), chain.clone())).collect();
         if let Some((at, before, chains_before)) = &self.before {
@@ -55,11 +66,13 @@ impl Sampler {
                 let scaled = u128::from(now.saturating_sub(before)) * 1_000_000 + elapsed_us / 2;
                 u64::try_from(scaled / elapsed_us).unwrap_or(u64::MAX)
             };
-            self.rates.user = TrafficCount {
-                packets: rate(before.packets, traffic.packets),
-                octets: rate(before.octets, traffic.octets),
-                errors: rate(before.errors, traffic.errors),
+            let traffic_rate = |before: &TrafficCount, now: &TrafficCount| TrafficCount {
+                packets: rate(before.packets, now.packets),
+                octets: rate(before.octets, now.octets),
+                errors: rate(before.errors, now.errors),
             };
+            self.rates.user = traffic_rate(&before[0], &traffic[0]);
+            self.rates.kernel = traffic_rate(&before[1], &traffic[1]);
             let nothing = ChainCount::default();
             let chain_rate = |name: &String, now: &ChainCount| {
                 let before = chains_before.get(name).unwrap_or(&nothing);

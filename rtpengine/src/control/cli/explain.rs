@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::call::{ExplainedMedia, ExplainedParty};
+use crate::media::offload::Place;
 use crate::negotiate::codecs::explain::Fate;
 
 /// Each party with what its last message led to. Writing to a string cannot fail, so results are not looked at here and below.
@@ -38,5 +39,8 @@ fn media(text: &mut String, media: &ExplainedMedia) {
     for restriction in &stream.restrictions {
         let _ = writeln!(text, "-------- restricted: {restriction}");
     }
-    let _ = writeln!(text, "-------- not off-loaded: {}", stream.user_space);
+    let _ = match stream.place {
+        Place::Kernel(rung) => writeln!(text, "-------- off-loaded: {}", rung.name()),
+        Place::UserSpace(reason) => writeln!(text, "-------- not off-loaded: {}", reason.text()),
+    };
 }

@@ -156,7 +156,7 @@ impl Mediaproxy {
     fn status(&self) -> String {
         let calls = self.engine.overview();
         let mut text =
-            format!("proxy {} {}/0/0\n", calls.len(), self.engine.statistics().rates().user.octets);
+            format!("proxy {} {}/0/0\n", calls.len(), self.engine.statistics().rates().total().octets);
         let now = SystemTime::now();
         for call in calls.iter().rev() {
             let age = now.duration_since(call.created).unwrap_or_default().as_secs();

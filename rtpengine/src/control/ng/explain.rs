@@ -3,6 +3,7 @@
 use smol_str::SmolStr;
 
 use crate::call::{ExplainedMedia, ExplainedStream};
+use crate::media::offload::Place;
 use crate::negotiate::codecs::explain::{ExplainedCodec, Fate};
 use crate::proto::value::{Dict, Value};
 
@@ -39,6 +40,9 @@ fn stream(stream: &ExplainedStream) -> Value {
         entry.into()
     };
     dict.push("payload types", stream.payload_types.iter().map(payload_type).collect::<Vec<Value>>());
-    dict.push("off-loaded", "no").push("why not", stream.user_space);
+    match stream.place {
+        Place::Kernel(rung) => dict.push("off-loaded", rung.name()),
+        Place::UserSpace(reason) => dict.push("off-loaded", "no").push("why not", reason.text()),
+    };
     dict.into()
 }

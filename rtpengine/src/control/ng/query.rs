@@ -11,6 +11,7 @@ use crate::call::{
     TrafficSnapshot,
 };
 use crate::config::SsrcReporting;
+use crate::media::offload::{Place, Reason};
 use crate::proto::value::{Dict, Value};
 
 /// The keys in the order of the protocol description, without `result`.
@@ -133,14 +134,20 @@ fn stream(stream: &StreamSnapshot) -> Dict {
     }
     let last = stream.last_packet_us / 1_000_000;
     dict.push("last packet", last);
-    dict.push("last kernel packet", 0u64);
-    dict.push("last user packet", last);
+    dict.push("last kernel packet", stream.last_kernel_packet_us / 1_000_000);
+    dict.push("last user packet", stream.last_user_packet_us / 1_000_000);
     if let Some(ssrc) = stream.ssrc {
         dict.push("SSRC", u64::from(ssrc));
     }
     dict.push("flags", strings(&stream.flags));
     dict.push("stats", traffic(stream.ingress));
     dict.push("stats_out", traffic(stream.egress));
+    // Without a rung below user space there is nothing to tell.
+    match stream.place {
+        Place::UserSpace(Reason::Off) => {}
+        Place::UserSpace(reason) => drop(dict.push("off-load", reason.text())),
+        Place::Kernel(rung) => drop(dict.push("off-load", rung.name())),
+    }
     if !stream.drops.is_empty() {
         let mut drops = Dict::with_capacity(stream.drops.len());
         for (reason, packets) in &stream.drops {

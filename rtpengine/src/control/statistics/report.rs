@@ -21,7 +21,7 @@ pub struct Report {
     pub calls: CallTotals,
     pub rejected: u64,
     pub quality: Quality,
-    /// Traffic that the kernel forwards by itself: none in this version.
+    /// Traffic that the kernel forwarded by itself.
     pub kernel: TrafficCount,
     pub plane: PlaneTotals,
     pub clients: Vec<(IpAddr, ClientCounters)>,
@@ -62,7 +62,7 @@ impl Report {
             calls: statistics.calls(),
             rejected: statistics.rejected(),
             quality: Quality::from(&plane.quality()),
-            kernel: TrafficCount::default(),
+            kernel: plane.kernel(),
             clients: commands.clients(),
             total: commands.total(),
             interfaces: interfaces(engine, &plane),

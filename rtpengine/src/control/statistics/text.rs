@@ -75,7 +75,7 @@ fn current(lines: &mut Lines, report: &Report) {
 }
 
 fn per_second(lines: &mut Lines, rates: &Rates) {
-    let sources = [("userspace", rates.user), ("kernel", TrafficCount::default()), ("total", rates.user)];
+    let sources = [("userspace", rates.user), ("kernel", rates.kernel), ("total", rates.total())];
     for (source, rate) in sources {
         lines.row(&format!("Packets per second ({source})"), rate.packets);
         lines.row(&format!("Bytes per second ({source})"), rate.octets);

@@ -169,9 +169,7 @@ fn current(report: &Report) -> Branch {
         .int("transcodedmedia", gauges.transcoded)
         .int("mediacache", report.media_cache)
         .int("playercache", report.player_cache);
-    // The kernel forwards nothing by itself in this version.
-    let kernel = TrafficCount::default();
-    for (suffix, rate) in [("_user", rates.user), ("_kernel", kernel), ("", rates.user)] {
+    for (suffix, rate) in [("_user", rates.user), ("_kernel", rates.kernel), ("", rates.total())] {
         branch
             .int(format!("packetrate{suffix}"), rate.packets)
             .int(format!("byterate{suffix}"), rate.octets)
