@@ -182,7 +182,8 @@ impl PortPool {
         let ports = self.addresses.get(&address.address).map(Arc::clone);
         let ports = ports.ok_or_else(|| system(io::ErrorKind::AddrNotAvailable.into()))?;
         let lease = Lease { ports, first: port, count: 0 };
-        Ok(Arc::new(LocalPort { socket, local: SocketAddr::new(address.address, port), _lease: lease }))
+        let tos = AtomicU8::new(self.tos);
+        Ok(Arc::new(LocalPort { socket, local: SocketAddr::new(address.address, port), tos, _lease: lease }))
     }
 
     /// (free, used) ports of an address. Ports excluded for listeners count as used.
