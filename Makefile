@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder interop clean
+.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder interop module-core test-kernel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,10 +25,11 @@ run: release     ## start both daemons for this machine
 demo: release    ## one call, end to end, on loopback, with a report
 	target/release/demo --output target/demo
 
-test: install-deps lint build unit  ## everything that CI checks
+test: install-deps lint build module-core unit  ## everything that CI checks but test-kernel
 
 lint: install-deps  ## format, clippy, file sizes, committed paths, the map in docs/architecture.md
 	$(CARGO) fmt --all --check
+	cd xtables && $(CARGO) fmt --check -- --config-path ..
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	scripts/check-tree
 	scripts/loc --check
@@ -41,6 +42,12 @@ else
 	$(CARGO) test --workspace --exclude e2e --no-fail-fast
 	$(CARGO) test -p e2e --no-fail-fast -- --test-threads=1
 endif
+
+module-core: install-deps  ## the kernel module's packet code, in user space under sanitizers
+	tests/kernel/core/run
+
+test-kernel: install-deps  ## kernel module and iptables plugin on Debian's kernels in an emulator, two to three minutes
+	tests/kernel/run
 
 conformance: build  ## play the recorded control-protocol corpus, passed/total per area
 	target/debug/conformance

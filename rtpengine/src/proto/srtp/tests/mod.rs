@@ -1,5 +1,6 @@
 //! Tests over more than one file of this folder.
 
+mod kernel_vectors;
 mod lifetime;
 mod oracle;
 mod transform;

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later WITH Linux-syscall-note */
+/*
+ * Messages between the relay daemon and xt_RTPENGINE.
+ *
+ * One message is one write() to /proc/rtpengine/<id>/control, or, where there
+ * is a reply, one read() whose buffer holds the message and is overwritten by
+ * the reply.  Every message begins with struct rtpe_header; its length has to
+ * be that of the structure, and that of the system call.
+ *
+ * All integers have the machine's byte order (little-endian: the module does
+ * not build for others) and a fixed width, structures have no implicit padding
+ * and no pointers, so that a 32-bit daemon can talk to a 64-bit kernel.
+ * Reserved fields must be zero.
+ *
+ * A change of any layout here needs a new RTPE_ABI_VERSION.
+ */
+#ifndef RTPENGINE_ABI_H
+#define RTPENGINE_ABI_H
+
+#include <linux/types.h>
+
+#define RTPE_ABI_MAGIC		0x4b505452u	/* "RTPK" */
+#define RTPE_ABI_VERSION	1
+
+#define RTPE_MAX_TABLES		64
+#define RTPE_MAX_OUTPUTS	32
+#define RTPE_MAX_SSRCS		4
+#define RTPE_MAX_PAYLOADS	32
+#define RTPE_MAX_GROUPS		8
+#define RTPE_MAX_EXTENSIONS	32
+#define RTPE_MAX_PATTERN	16
+#define RTPE_MAX_MID		32
+#define RTPE_MAX_KEY		32
+#define RTPE_MAX_SALT		14
+#define RTPE_MAX_MKI		256
+#define RTPE_MAX_NAME		256		/* with the final NUL */
+#define RTPE_MAX_PACKET		65535
+
+#define RTPE_NO_INDEX		0xffffffffu
+
+/* Mark of a packet that the kernel has forwarded and passed up as well. */
+#define RTPE_MARK_HANDLED	0x52545045u
+
+enum rtpe_command {
+	RTPE_INIT		= 1,	/* read:  struct rtpe_init */
+	RTPE_ADD_TARGET		= 2,	/* write: struct rtpe_target */
+	RTPE_ADD_DESTINATION	= 3,	/* write: struct rtpe_destination */
+	RTPE_DEL_TARGET		= 4,	/* read:  struct rtpe_statistics */
+	RTPE_GET_STATISTICS	= 5,	/* read:  struct rtpe_statistics */
+	RTPE_ADD_CALL		= 6,	/* read:  struct rtpe_call */
+	RTPE_DEL_CALL		= 7,	/* write: struct rtpe_call */
+	RTPE_ADD_STREAM		= 8,	/* read:  struct rtpe_stream */
+	RTPE_DEL_STREAM		= 9,	/* write: struct rtpe_stream */
+	RTPE_PACKET		= 10,	/* write: struct rtpe_packet, octets */
+};
+
+struct rtpe_header {
+	__u32	magic;
+	__u16	version;
+	__u16	command;
+	__u32	length;			/* of the message, header included */
+	__u32	reserved;
+};
+
+/*
+ * The one message whose layout never changes.  The module answers with its own
+ * version even if it is another one (the system call then succeeds, so that the
+ * daemon can say which versions met); all other commands fail with EPROTO until
+ * an INIT with the right version came.
+ */
+struct rtpe_init {
+	struct rtpe_header header;
+	__u32	module_abi;		/* reply */
+	__u32	max_command;		/* reply: highest command known */
+	__u32	features;		/* reply: RTPE_FEATURE_* */
+	__u32	reserved;
+	char	module_version[32];	/* reply */
+};
+
+#define RTPE_FEATURE_SRTP	0x1	/* AES-CM, NULL, HMAC-SHA1 */
+#define RTPE_FEATURE_F8		0x2
+#define RTPE_FEATURE_GCM	0x4
+
+struct rtpe_address {
+	__u16	family;			/* 4, 6; 0: none */
+	__u16	port;
+	__u32	reserved;
+	__u8	ip[16];			/* network order; IPv4 in the first four */
+};
+
+enum rtpe_cipher {
+	RTPE_CIPHER_NULL	= 0,
+	RTPE_CIPHER_AES_CM	= 1,	/* the key's length says which AES */
+	RTPE_CIPHER_AES_F8	= 2,
+	RTPE_CIPHER_AES_GCM	= 3,
+};
+
+enum rtpe_hmac {
+	RTPE_HMAC_NULL		= 0,
+	RTPE_HMAC_SHA1		= 1,
+};
+
+#define RTPE_CRYPTO_PLAIN_RTP	0x1	/* UNENCRYPTED_SRTP */
+#define RTPE_CRYPTO_PLAIN_RTCP	0x2	/* UNENCRYPTED_SRTCP */
+#define RTPE_CRYPTO_FLAGS	0x3
+
+/* cipher and hmac both NULL: packets are not SRTP at all. */
+struct rtpe_crypto {
+	__u8	cipher;
+	__u8	hmac;
+	__u8	rtp_tag;		/* octets: 0, 4, 10; GCM: 16 */
+	__u8	rtcp_tag;		/* octets: 10; GCM: 16 */
+	__u8	key_length;		/* 16, 24, 32; NULL: 16 */
+	__u8	salt_length;		/* 14; GCM: 12 */
+	__u8	flags;
+	__u8	reserved;
+	__u32	mki_length;		/* 0 to 255 */
+	__u32	reserved2;
+	__u8	key[RTPE_MAX_KEY];
+	__u8	salt[RTPE_MAX_SALT];
+	__u8	reserved3[2];
+	__u8	mki[RTPE_MAX_MKI];
+};
+
+/* Where the numbers of one SSRC stand, for handing a stream over both ways. */
+struct rtpe_ssrc {
+	__u32	ssrc;
+	__u32	flags;
+	__u64	rtp_index;		/* highest extended sequence number */
+	__u32	rtcp_index;		/* highest (in), next (out) SRTCP index */
+	__u8	group;			/* input: media group */
+	__u8	reserved[3];
+};
+
+#define RTPE_SSRC_USED		0x1	/* the entry is in use */
+#define RTPE_SSRC_RTP		0x2	/* rtp_index is known */
+#define RTPE_SSRC_RTCP		0x4	/* rtcp_index is known */
+#define RTPE_SSRC_FLAGS		0x7
+
+struct rtpe_payload {
+	__u8	payload_type;
+	__u8	group;
+	__u16	reserved;
+	__u32	clock_rate;
+};
+
+struct rtpe_mid {
+	__u8	length;			/* 0: the group has none */
+	__u8	reserved[3];
+	char	text[RTPE_MAX_MID];
+};
+
+enum rtpe_mismatch {
+	RTPE_MISMATCH_IGNORE	= 0,
+	RTPE_MISMATCH_DROP	= 1,
+	RTPE_MISMATCH_PROPAGATE	= 2,	/* leave it to user space */
+};
+
+#define RTPE_TARGET_RTP			0x0001
+#define RTPE_TARGET_RTP_ONLY		0x0002
+#define RTPE_TARGET_RTCP		0x0004
+#define RTPE_TARGET_RTCP_FORWARD	0x0008
+#define RTPE_TARGET_RTCP_COPY		0x0010	/* with RTCP_FORWARD: passed up too, marked */
+#define RTPE_TARGET_DTLS		0x0020
+#define RTPE_TARGET_STUN		0x0040
+#define RTPE_TARGET_PT_FILTER		0x0080
+#define RTPE_TARGET_SSRC_REQUIRED	0x0100
+#define RTPE_TARGET_TRACK_SSRC		0x0200
+#define RTPE_TARGET_RTP_STATS		0x0400
+#define RTPE_TARGET_INTERCEPT		0x0800
+#define RTPE_TARGET_NON_FORWARDING	0x1000
+#define RTPE_TARGET_BLACKHOLE		0x2000
+#define RTPE_TARGET_EXTMAP		0x4000
+#define RTPE_TARGET_FLAGS		0x7fff
+
+struct rtpe_target {
+	struct rtpe_header header;
+	struct rtpe_address local;
+	struct rtpe_address expected;
+	__u32	flags;
+	__u32	stream;			/* INTERCEPT: index of ADD_STREAM */
+	__u8	mismatch;
+	__u8	outputs;
+	__u8	payloads;
+	__u8	groups;			/* 0 and 1: no groups */
+	__u8	mid_extension;		/* 0: none */
+	__u8	reserved[3];
+	struct rtpe_ssrc ssrc[RTPE_MAX_SSRCS];
+	struct rtpe_payload payload[RTPE_MAX_PAYLOADS];	/* ascending */
+	struct rtpe_mid mid[RTPE_MAX_GROUPS];
+	struct rtpe_crypto decrypt;
+};
+
+enum rtpe_payload_action {
+	RTPE_PAYLOAD_PASS	= 0,
+	RTPE_PAYLOAD_BLACKHOLE	= 1,
+	RTPE_PAYLOAD_REPLACE	= 2,
+};
+
+struct rtpe_output_payload {
+	__u8	payload_type;
+	__u8	action;
+	__u8	pattern_length;		/* REPLACE: 1 to 16 */
+	__u8	reserved;
+	__u16	min_length;		/* shorter payloads are dropped */
+	__u16	reserved2;
+	__u8	pattern[RTPE_MAX_PATTERN];
+};
+
+/* How the input SSRC of the same position is sent on. */
+struct rtpe_output_ssrc {
+	struct rtpe_ssrc out;
+	__u32	timestamp_offset;	/* added */
+	__u16	sequence_offset;	/* added */
+	__u16	reserved;
+};
+
+#define RTPE_OUTPUT_SSRC_SUBST	0x1
+#define RTPE_OUTPUT_EXTMAP	0x2	/* only the listed extensions pass */
+#define RTPE_OUTPUT_RTCP	0x4	/* this output gets RTCP, not RTP */
+#define RTPE_OUTPUT_TOS		0x8	/* tos is set; else that of the input */
+#define RTPE_OUTPUT_FLAGS	0xf
+
+struct rtpe_destination {
+	struct rtpe_header header;
+	struct rtpe_address local;	/* the target */
+	struct rtpe_address source;
+	struct rtpe_address destination;
+	__u32	number;
+	__u32	flags;
+	__u8	tos;
+	__u8	media;			/* group whose packets it gets */
+	__u8	payloads;
+	__u8	extensions;
+	__u8	reserved[4];
+	struct rtpe_output_ssrc ssrc[RTPE_MAX_SSRCS];
+	struct rtpe_output_payload payload[RTPE_MAX_PAYLOADS];	/* ascending */
+	__u8	extension[RTPE_MAX_EXTENSIONS];			/* ascending */
+	struct rtpe_crypto encrypt;
+};
+
+struct rtpe_counters {
+	__u64	packets;
+	__u64	bytes;			/* of UDP payload */
+	__u64	errors;
+};
+
+struct rtpe_ssrc_statistics {
+	struct rtpe_ssrc ssrc;
+	__u64	packets;
+	__u64	bytes;			/* of RTP payload */
+	__u64	last_packet_us;		/* since the epoch */
+	__u32	last_timestamp;
+	__u32	loss_field;		/* bit n: sequence - n arrived */
+	__u32	lost;
+	__u32	transit;
+	__u32	jitter;			/* RFC 3550, times 16, clock units */
+	__u8	last_payload_type;
+	__u8	reserved[3];
+};
+
+struct rtpe_output_statistics {
+	struct rtpe_counters counters;
+	struct rtpe_ssrc ssrc[RTPE_MAX_SSRCS];
+};
+
+/* Why packets were not forwarded, and what became of them. */
+enum rtpe_reason {
+	RTPE_REASON_SOURCE	= 0,	/* wrong source, dropped or passed up */
+	RTPE_REASON_PAYLOAD	= 1,	/* unknown payload type */
+	RTPE_REASON_SSRC	= 2,	/* unknown SSRC */
+	RTPE_REASON_AUTHENTIC	= 3,	/* wrong tag, passed up */
+	RTPE_REASON_REPLAY	= 4,	/* index used before, dropped */
+	RTPE_REASON_MALFORMED	= 5,
+	RTPE_REASON_BLACKHOLE	= 6,
+	RTPE_REASON_SEND	= 7,	/* no route, no memory, no key left */
+	RTPE_REASONS		= 8,
+};
+
+/* Reply of GET_STATISTICS and DEL_TARGET, record of the file blist. */
+struct rtpe_statistics {
+	struct rtpe_header header;
+	struct rtpe_address local;
+	struct rtpe_counters input;
+	__u64	last_packet_us;
+	__u64	reasons[RTPE_REASONS];
+	__u64	payload_packets[RTPE_MAX_PAYLOADS];
+	__u64	payload_bytes[RTPE_MAX_PAYLOADS];
+	__u8	payload_type[RTPE_MAX_PAYLOADS];
+	__u8	payloads;
+	__u8	outputs;
+	__u8	last_tos;
+	__u8	reserved[5];
+	struct rtpe_ssrc_statistics ssrc[RTPE_MAX_SSRCS];
+	struct rtpe_output_statistics output[RTPE_MAX_OUTPUTS];
+};
+
+struct rtpe_call {
+	struct rtpe_header header;
+	__u32	index;			/* reply of ADD, argument of DEL */
+	__u32	reserved;
+	char	name[RTPE_MAX_NAME];
+};
+
+#define RTPE_STREAM_STAMP	0x1	/* time of arrival behind each packet */
+#define RTPE_STREAM_FLAGS	0x1
+
+struct rtpe_stream {
+	struct rtpe_header header;
+	__u32	call;
+	__u32	index;			/* reply of ADD, argument of DEL */
+	__u32	max_packets;		/* 0: the module's parameters */
+	__u32	flags;
+	char	name[RTPE_MAX_NAME];
+};
+
+/* Followed by the packet, from the IP header on. */
+struct rtpe_packet {
+	struct rtpe_header header;
+	__u32	stream;
+	__u32	reserved;
+};
+
+#endif
