@@ -8,6 +8,7 @@
 pub mod attacker;
 pub mod bencode;
 pub mod call;
+pub mod chromium;
 pub mod conformance;
 pub mod daemon;
 pub mod differential;

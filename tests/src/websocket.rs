@@ -24,16 +24,19 @@ pub struct WebSocket<S> {
 }
 
 impl<S: Read + Write> WebSocket<S> {
-    /// Asks for a subprotocol.
+    /// Asks for a subprotocol, if one is given.
     ///
     /// # Errors
     /// With the answer when the server does not agree.
-    pub fn open(mut stream: S, path: &str, protocol: &str) -> Result<Self, String> {
-        let handshake = format!(
+    pub fn open<'p>(mut stream: S, path: &str, protocol: impl Into<Option<&'p str>>) -> Result<Self, String> {
+        let mut handshake = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
         );
+        if let Some(protocol) = protocol.into() {
+            handshake += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
+        }
+        handshake += "\r\n";
         stream.write_all(handshake.as_bytes()).map_err(|e| e.to_string())?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

@@ -186,6 +186,39 @@ fn a_party_that_moves_is_followed_after_its_re_offer() {
 }
 
 #[test]
+fn a_party_that_is_told_another_port_is_heard_at_the_former_one_too() {
+    let relay = Relay::start(&[]);
+    let formats: &[&str] = &["8 PCMA/8000"];
+    let codec = json!({"codec": {"transcode": ["PCMA"], "mask": ["PCMU"]}});
+    let mut call =
+        Call::establish(&relay, "ports", Setup { b: formats, offer: codec.clone(), ..Setup::default() });
+    call.learn();
+    let former = call.offered.rtp;
+    let heard = |call: &mut Call<'_>| {
+        let packet = call.b.next_packet(8, &[0xd5; 160], 160);
+        call.b.send(&packet);
+        call.a.receive(Duration::from_secs(2)).expect("heard").packet
+    };
+    let before = heard(&mut call);
+    // The caller moves, which gives the callee other ports; it sends to those that it had until it has read that.
+    call.a = Party::new("127.0.0.1");
+    let offer = sdp::audio(call.a.local(), &["0 PCMU/8000"], &["ptime:20"]);
+    let answer = sdp::audio(call.b.local(), formats, &["ptime:20"]);
+    call.re_offer(&offer, &answer, &codec);
+    assert_ne!(call.offered.rtp, former);
+    for (number, port) in (1..).zip([former, former, call.offered.rtp, former, call.offered.rtp]) {
+        call.b.remote = Some(port);
+        let packet = heard(&mut call);
+        assert_eq!(packet.ssrc, before.ssrc, "one stream for the caller");
+        assert_eq!(packet.sequence, before.sequence.wrapping_add(number), "without a gap");
+        assert_eq!(packet.timestamp, before.timestamp.wrapping_add(160 * u32::from(number)));
+    }
+    let packet = call.a.next_packet(0, &[0xff; 160], 160);
+    call.a.send(&packet);
+    assert_eq!(call.b.receive(Duration::from_secs(2)).expect("heard").from, call.offered.rtp);
+}
+
+#[test]
 fn media_echo_sends_a_party_its_own_stream_under_another_ssrc_and_drops_the_other() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(

@@ -1,11 +1,12 @@
-//! A WebRTC party (aiortc) and a plain RTP one, joined by the daemon: ICE, DTLS-SRTP, one port, and sound both ways. Skipped where no
-//! Python has aiortc (see [`e2e::python`]).
+//! A WebRTC party (aiortc, Chromium) and a plain RTP one, joined by the daemon: ICE, DTLS-SRTP, one port, and sound both ways. Skipped
+//! where there is no Python with aiortc (see [`e2e::python`]) or no Chromium (see [`e2e::chromium`]).
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use e2e::call::extend;
-use e2e::daemon::Relay;
+use e2e::chromium::Chromium;
+use e2e::daemon::{Relay, wait_for};
 use e2e::party::Party;
 use e2e::{python, rtp, sdp, signal, speech};
 use serde_json::{Value, json};
@@ -24,9 +25,40 @@ enum Caller {
     Phone,
 }
 
+/// What the WebRTC party is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Aiortc,
+    Chromium,
+}
+
+/// Both take the same commands.
+enum Browser {
+    Aiortc(python::Peer),
+    Chromium(Chromium),
+}
+
+impl Browser {
+    fn start(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Aiortc => {
+                python::Peer::start("aiortc", include_str!("aiortc_peer.py")).map(Browser::Aiortc)
+            }
+            Kind::Chromium => Chromium::start(include_str!("webrtc_page.js")).map(Browser::Chromium),
+        }
+    }
+
+    fn tell(&mut self, command: &Value) -> Value {
+        match self {
+            Self::Aiortc(peer) => peer.tell(command),
+            Self::Chromium(page) => page.tell(command),
+        }
+    }
+}
+
 struct Call<'r> {
     relay: &'r Relay,
-    browser: python::Peer,
+    browser: Browser,
     phone: Party,
     caller: Caller,
     codec: &'static str,
@@ -34,9 +66,9 @@ struct Call<'r> {
 }
 
 impl<'r> Call<'r> {
-    /// `None` where there is no aiortc. The browser knows only `codec`.
-    fn new(relay: &'r Relay, caller: Caller, codec: &'static str) -> Option<Self> {
-        let mut browser = python::Peer::start("aiortc", include_str!("aiortc_peer.py"))?;
+    /// `None` where there is none of this kind. The browser knows only `codec`.
+    fn new(relay: &'r Relay, kind: Kind, caller: Caller, codec: &'static str) -> Option<Self> {
+        let mut browser = Browser::start(kind)?;
         browser.tell(&json!({"op": "new", "codec": codec}));
         Some(Self { relay, browser, phone: Party::new("127.0.0.1"), caller, codec, established: false })
     }
@@ -48,10 +80,12 @@ impl<'r> Call<'r> {
             request["to-tag"] = json!("b");
         }
         extend(&mut request, more);
-        // aiortc 1.4 does not understand an `a=rtcp` that leaves the address out.
-        let mut flags = request["flags"].as_array().cloned().unwrap_or_default();
-        flags.push(json!("full-rtcp-attribute"));
-        request["flags"] = flags.into();
+        if matches!(self.browser, Browser::Aiortc(_)) {
+            // aiortc 1.4 does not understand an `a=rtcp` that leaves the address out.
+            let mut flags = request["flags"].as_array().cloned().unwrap_or_default();
+            flags.push(json!("full-rtcp-attribute"));
+            request["flags"] = flags.into();
+        }
         self.relay.ng.ok(request)["sdp"].as_str().unwrap_or_default().to_owned()
     }
 
@@ -163,45 +197,40 @@ impl<'r> Call<'r> {
 }
 
 /// Calls of one kind until one was established in time: another program may have had the processor.
-fn established_within_a_second(caller: Caller, codec: &'static str, more: &Value) {
+fn established_within_a_second(kind: Kind, caller: Caller, codec: &'static str, more: &Value) {
     let relay = Relay::start(&[]);
     let mut times = Vec::new();
     while times.len() < 3 && times.last().is_none_or(|seconds| *seconds >= 1.0) {
-        let Some(mut call) = Call::new(&relay, caller, codec) else { return };
+        let Some(mut call) = Call::new(&relay, kind, caller, codec) else { return };
         call.negotiate(more);
         times.push(call.connected());
         call.talk();
         call.delete();
     }
-    println!("{caller:?} calls with {codec} {more}: ICE and DTLS took {times:.3?} s");
+    println!("{kind:?}, {caller:?} calls with {codec} {more}: ICE and DTLS took {times:.3?} s");
     assert!(times.iter().any(|seconds| *seconds < 1.0), "{times:?} s");
 }
 
-#[test]
-fn a_browser_calls_and_opus_is_converted() {
-    established_within_a_second(Caller::Browser, "opus", &json!({}));
+fn a_browser_calls_and_opus_is_converted(kind: Kind) {
+    established_within_a_second(kind, Caller::Browser, "opus", &json!({}));
 }
 
-#[test]
-fn a_browser_is_called_and_opus_is_converted() {
-    established_within_a_second(Caller::Phone, "opus", &json!({}));
+fn a_browser_is_called_and_opus_is_converted(kind: Kind) {
+    established_within_a_second(kind, Caller::Phone, "opus", &json!({}));
 }
 
-#[test]
-fn a_browser_calls_and_its_packets_pass() {
-    established_within_a_second(Caller::Browser, "PCMU", &json!({}));
+fn a_browser_calls_and_its_packets_pass(kind: Kind) {
+    established_within_a_second(kind, Caller::Browser, "PCMU", &json!({}));
 }
 
-#[test]
-fn a_browser_meets_a_lite_agent() {
-    established_within_a_second(Caller::Browser, "opus", &json!({"ICE-lite": "backward"}));
-    established_within_a_second(Caller::Phone, "opus", &json!({"ICE-lite": "forward"}));
+fn a_browser_meets_a_lite_agent(kind: Kind) {
+    established_within_a_second(kind, Caller::Browser, "opus", &json!({"ICE-lite": "backward"}));
+    established_within_a_second(kind, Caller::Phone, "opus", &json!({"ICE-lite": "forward"}));
 }
 
-#[test]
-fn candidates_trickle_both_ways() {
+fn candidates_trickle_both_ways(kind: Kind) {
     let relay = Relay::start(&[]);
-    let Some(mut call) = Call::new(&relay, Caller::Phone, "opus") else { return };
+    let Some(mut call) = Call::new(&relay, kind, Caller::Phone, "opus") else { return };
     let phone = sdp::audio(call.phone.local(), &["0 PCMU/8000"], &["ptime:20"]);
     let is_candidate =
         |line: &&str| line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates");
@@ -235,11 +264,10 @@ fn candidates_trickle_both_ways() {
     call.delete();
 }
 
-#[test]
-fn a_re_offer_in_mid_call_leaves_the_media_alone() {
+fn a_re_offer_in_mid_call_leaves_the_media_alone(kind: Kind) {
     let relay = Relay::start(&[]);
     for caller in [Caller::Browser, Caller::Phone] {
-        let Some(mut call) = Call::new(&relay, caller, "opus") else { return };
+        let Some(mut call) = Call::new(&relay, kind, caller, "opus") else { return };
         call.negotiate(&json!({}));
         call.connected();
         call.talk();
@@ -248,3 +276,66 @@ fn a_re_offer_in_mid_call_leaves_the_media_alone() {
         call.delete();
     }
 }
+
+/// New credentials on both sides while the old pair carries the media: what is in the way of a packet changes, and none is lost.
+fn restarted_in_mid_call(caller: Caller) {
+    let relay = Relay::start(&[]);
+    let Some(mut call) = Call::new(&relay, Kind::Chromium, caller, "opus") else { return };
+    call.negotiate(&json!({}));
+    call.connected();
+    call.talk();
+    let before = call.browser.tell(&json!({"op": "state"}));
+    match caller {
+        Caller::Browser => {
+            let offer = call.tell("restart", "");
+            let phone = sdp::audio(call.phone.local(), &["0 PCMU/8000"], &["ptime:20"]);
+            let keys = json!({"ICE": "remove", "rtcp-mux": ["demux"], "transport-protocol": "RTP/AVP", "codec": call.codecs()});
+            call.request("offer", &offer, &keys);
+            let answered = call.request("answer", &phone, &json!({}));
+            call.tell("remote", &answered);
+        }
+        Caller::Phone => call.negotiate(&json!({"flags": ["generate-mid", "reset"]})),
+    }
+    let changed = wait_for(LIMIT, || {
+        let now = call.browser.tell(&json!({"op": "state"}));
+        (now["remote"].is_string() && now["remote"] != before["remote"]).then_some(now)
+    });
+    let changed = changed.unwrap_or_else(|| panic!("still the pair of {before}"));
+    call.talk();
+    let after = call.browser.tell(&json!({"op": "state"}));
+    assert_eq!(after["dtls"], "connected", "{after}");
+    assert_eq!(after["lost"], 0, "{before} {changed} {after}");
+    assert!(after["received"].as_u64() > changed["received"].as_u64(), "{changed} {after}");
+    call.delete();
+}
+
+#[test]
+fn a_browser_restarts_ice_in_mid_call() {
+    restarted_in_mid_call(Caller::Browser);
+}
+
+#[test]
+fn ice_is_restarted_towards_a_browser_in_mid_call() {
+    restarted_in_mid_call(Caller::Phone);
+}
+
+/// Every scenario with a party of every kind.
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        mod aiortc {
+            $(#[test] fn $name() { super::$name(super::Kind::Aiortc); })*
+        }
+        mod chromium {
+            $(#[test] fn $name() { super::$name(super::Kind::Chromium); })*
+        }
+    };
+}
+
+scenarios!(
+    a_browser_calls_and_opus_is_converted,
+    a_browser_is_called_and_opus_is_converted,
+    a_browser_calls_and_its_packets_pass,
+    a_browser_meets_a_lite_agent,
+    candidates_trickle_both_ways,
+    a_re_offer_in_mid_call_leaves_the_media_alone,
+);

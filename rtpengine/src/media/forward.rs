@@ -563,10 +563,9 @@ impl Output {
 
     pub fn record(&mut self, stream: &Stream, direction: TapDirection, peer: SocketAddr, datagram: &[u8]) {
         let Some(plan) = stream.tap else { return };
-        let local = stream.socket.local;
         let (wanted, source, destination) = match direction {
-            TapDirection::Ingress => (plan.ingress, peer, local),
-            TapDirection::Egress => (plan.egress, local, peer),
+            TapDirection::Ingress => (plan.ingress, peer, stream.socket_being_read().local),
+            TapDirection::Egress => (plan.egress, stream.path_socket().local, peer),
         };
         if !wanted {
             return;

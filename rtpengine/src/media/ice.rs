@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +27,7 @@ use super::install::Call;
 use super::plan::{CallKey, CallPlan, DropReason, IceBase, IcePlan};
 use super::port_pool::LocalPort;
 use super::send::{Destination, send};
+use super::sockets::with_position;
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::proto::ice::{Agent, AgentState, BaseId, Component, Event, Handled, Mode, Path, Refusal};
@@ -45,8 +46,6 @@ pub struct StreamIce {
     own: BaseId,
     /// Its sockets on further local addresses.
     alternates: Vec<(BaseId, Arc<LocalPort>)>,
-    /// Position of the socket that is being read: 0 is the stream's own.
-    reading: usize,
     /// Where packets go, and from which of the sockets.
     path: Option<(usize, SocketAddr)>,
     /// The agent checks for itself that somebody is there.
@@ -66,51 +65,23 @@ impl StreamIce {
         self.path.map(|(_, remote)| remote)
     }
 
-    fn base_being_read(&self) -> BaseId {
-        match self.reading.checked_sub(1).and_then(|position| self.alternates.get(position)) {
-            Some((base, _)) => *base,
-            None => self.own,
-        }
+    /// What the agent calls the socket at a position.
+    fn base(&self, position: usize) -> BaseId {
+        position.checked_sub(1).and_then(|at| self.alternates.get(at)).map_or(self.own, |(base, _)| *base)
+    }
+
+    /// Its sockets on further local addresses: positions 1 and up.
+    pub fn alternates(&self) -> impl Iterator<Item = &Arc<LocalPort>> {
+        self.alternates.iter().map(|(_, socket)| socket)
+    }
+
+    /// Position of the socket that packets have to leave from, if there is no choice.
+    pub fn way_out(&self) -> Option<usize> {
+        self.path.filter(|_| self.is_demanded).map(|(position, _)| position)
     }
 }
 
 impl Stream {
-    /// The socket at a position, which is remembered as the one that is being read.
-    pub fn read_from(&mut self, position: usize) -> Option<RawFd> {
-        if self.is_behind {
-            return None;
-        }
-        let Some(ice) = &mut self.ice else {
-            return (position == 0).then(|| self.socket.socket.as_raw_fd());
-        };
-        ice.reading = position;
-        match position.checked_sub(1) {
-            None => Some(self.socket.socket.as_raw_fd()),
-            Some(position) => Some(ice.alternates.get(position)?.1.socket.as_raw_fd()),
-        }
-    }
-
-    /// All sockets with their positions.
-    pub fn sockets(&self) -> impl Iterator<Item = (usize, &Arc<LocalPort>)> {
-        let alternates = self.ice.iter().flat_map(|ice| &ice.alternates).map(|(_, socket)| socket);
-        std::iter::once(&self.socket).chain(alternates).enumerate()
-    }
-
-    /// The socket that packets to the party leave from.
-    pub fn path_socket(&self) -> &Arc<LocalPort> {
-        let alternate = self.ice.as_ref().filter(|ice| ice.is_demanded).and_then(|ice| {
-            let (position, _) = ice.path?;
-            Some(&ice.alternates.get(position.checked_sub(1)?)?.1)
-        });
-        alternate.unwrap_or(&self.socket)
-    }
-
-    /// The socket that the present datagrams came in through.
-    pub fn socket_being_read(&self) -> &Arc<LocalPort> {
-        let alternate = self.ice.as_ref().and_then(|ice| ice.alternates.get(ice.reading.checked_sub(1)?));
-        alternate.map_or(&self.socket, |(_, socket)| socket)
-    }
-
     /// Only those who have shown the party's credentials are heard on this stream.
     pub fn demands_ice(&self) -> bool {
         self.ice.as_ref().is_some_and(|ice| ice.is_demanded)
@@ -187,7 +158,7 @@ impl Output {
         let now = self.now;
         let IceAgents { sessions, buffer, .. } = &mut self.ice;
         let session = sessions.get_mut(&ice.agent).ok_or(DropReason::NotNegotiated)?;
-        let base = ice.base_being_read();
+        let base = ice.base(stream.reading());
         let handled = session.agent.handle_datagram(now.instant, base, source, datagram, buffer);
         let is_reply = matches!(handled, Handled::Reply | Handled::Refused { reply: true, .. });
         if is_reply && let Some(socket) = session.sockets.get(usize::from(base.0)) {
@@ -215,7 +186,7 @@ impl Output {
         let Some(ice) = &stream.ice else { return };
         let IceAgents { sessions, buffer, .. } = &mut self.ice;
         let Some(session) = sessions.get_mut(&ice.agent) else { return };
-        session.agent.heard_elsewhere(self.now.instant, ice.base_being_read(), source);
+        session.agent.heard_elsewhere(self.now.instant, ice.base(stream.reading()), source);
         session.send_checks(self.now.instant, buffer);
         self.ice.touch(ice.agent);
     }
@@ -292,7 +263,7 @@ impl Worker {
         let token = self.streams.token(slot);
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let bases = || (0..).map(BaseId).zip(&plan.bases);
-        let Some((own, base)) = bases().find(|(_, base)| Arc::ptr_eq(&base.socket, &stream.socket)) else {
+        let Some((own, base)) = bases().find(|(_, base)| Arc::ptr_eq(&base.socket, stream.socket())) else {
             return;
         };
         let component = base.candidate.component;
@@ -317,8 +288,7 @@ impl Worker {
                 }
             }
         }
-        let ice =
-            StreamIce { agent: number, is_demanded, own, alternates, reading: 0, path, is_full, sources };
+        let ice = StreamIce { agent: number, is_demanded, own, alternates, path, is_full, sources };
         stream.ice = Some(Box::new(ice));
         if let Some(session) = self.output.ice.sessions.get_mut(&number) {
             session.streams[component.index()] = Some(token);
@@ -331,7 +301,7 @@ impl Worker {
         let token = self.streams.token(slot);
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let Some(ice) = stream.ice.take() else { return };
-        stream.fd = stream.socket.socket.as_raw_fd();
+        stream.fd = stream.socket().socket.as_raw_fd();
         for (_, socket) in &ice.alternates {
             let _ = self.poll.remove(socket.socket.as_raw_fd());
         }
@@ -417,14 +387,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// The token of a stream's socket at a position.
-pub fn with_position(token: u64, position: usize) -> u64 {
-    token | (position as u64 & 0xff) << 24
-}
-
-/// The position in a token.
-pub fn position_of(token: u64) -> usize {
-    (token >> 24 & 0xff) as usize
 }

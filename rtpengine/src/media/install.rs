@@ -9,14 +9,15 @@ use codec::PayloadFormat;
 
 use super::apart;
 use super::event::MediaEvent;
-use super::ice::with_position;
 use super::inject::Injection;
 use super::offload::Reason;
 use super::plan::{CallKey, CallPlan, Expect, GatewayPlan, PlayerId, PlayerPlan, SrtpProgress, StreamId};
 use super::player::Player;
 use super::poll;
+use super::port_pool::LocalPort;
 use super::route::Edge;
 use super::rtcp::RtcpRoute;
+use super::sockets::with_position;
 use super::stream::{Stream, Streams};
 use super::worker::Worker;
 
@@ -73,22 +74,19 @@ impl Worker {
             .collect();
         for wanted in &plan.streams {
             let slot = call.slot(wanted.id).and_then(|slot| {
+                let stream = self.streams.get(slot)?;
+                let is_there = Arc::ptr_eq(stream.socket(), &wanted.socket);
+                // Where others read the socket first, another one makes another stream.
+                if stream.is_behind != wanted.behind.is_some() || stream.is_behind && !is_there {
+                    return None;
+                }
+                self.move_to(slot, &wanted.socket);
                 let stream = self.streams.get_mut(slot)?;
-                // The same stream on another port is another stream.
-                let is_same = Arc::ptr_eq(&stream.socket, &wanted.socket)
-                    && stream.is_behind == wanted.behind.is_some();
-                is_same.then(|| stream.update(wanted))?;
+                stream.update(wanted);
                 stream.twin = None;
                 Some(slot)
             });
-            let slot = slot.or_else(|| {
-                let mut stream = Stream::new(wanted, plan.key, &self.output.totals);
-                // Keys belong to the party and not to the port: its packets go on where they were.
-                if let Some(old) = call.slot(wanted.id).and_then(|slot| self.streams.get_mut(slot)) {
-                    stream.inherit_keys(old, wanted);
-                }
-                self.open(stream)
-            });
+            let slot = slot.or_else(|| self.open(Stream::new(wanted, plan.key, &self.output.totals)));
             let Some(slot) = slot else { continue };
             streams.push((wanted.id, slot));
             self.shake_hands(slot, wanted);
@@ -253,23 +251,25 @@ impl Worker {
     }
 
     fn open(&mut self, stream: Stream) -> Option<u32> {
-        let fd = stream.socket.socket.as_raw_fd();
-        let is_behind = stream.is_behind;
+        let (socket, is_behind) = (Arc::clone(stream.socket()), stream.is_behind);
         let slot = self.streams.insert(stream);
         if is_behind {
             return Some(slot);
         }
-        let Err(error) = self.poll.add(fd, self.streams.token(slot)) else { return Some(slot) };
-        // Out of kernel memory or watches: the call goes on without this stream.
-        let failures = self.shared.deaf_streams.fetch_add(1, Relaxed) + 1;
-        if failures.is_power_of_two()
-            && let Some(stream) = self.streams.get(slot)
-        {
-            let local = stream.socket.local;
-            tracing::error!(%local, %error, failures, "media socket cannot be registered with epoll");
-        }
+        let Err(error) = self.poll.add(socket.socket.as_raw_fd(), self.streams.token(slot)) else {
+            return Some(slot);
+        };
+        self.deaf(&socket, &error);
         self.streams.remove(slot);
         None
+    }
+
+    /// Out of kernel memory or watches: the call goes on without what comes in there.
+    pub(super) fn deaf(&self, socket: &LocalPort, error: &std::io::Error) {
+        let failures = self.shared.deaf_streams.fetch_add(1, Relaxed) + 1;
+        if failures.is_power_of_two() {
+            tracing::error!(local = %socket.local, %error, failures, "media socket cannot be registered with epoll");
+        }
     }
 
     fn close(&mut self, slot: u32) {
@@ -279,9 +279,9 @@ impl Worker {
             if stream.dtls.is_some() {
                 self.output.dtls.close(stream.id, stream.path_socket());
             }
-            // Control may hold the socket open for longer; it must not wake us any more. Where nobody does, closing it ends that.
-            if Arc::strong_count(&stream.socket) > 1 {
-                let _ = self.poll.remove(stream.socket.socket.as_raw_fd());
+            // Control may hold a socket open for longer; it must not wake us any more. Where nobody does, closing it ends that.
+            for (_, socket) in stream.all_sockets().filter(|(_, socket)| Arc::strong_count(socket) > 1) {
+                let _ = self.poll.remove(socket.socket.as_raw_fd());
             }
         }
     }
@@ -292,7 +292,7 @@ impl Worker {
         // Commands come before packets: what was sent before the call ended is still in the sockets, and belongs to the call.
         let sockets = |&(_, slot): &(StreamId, u32)| {
             let token = self.streams.token(slot);
-            let sockets = self.streams.get(slot).into_iter().flat_map(Stream::sockets);
+            let sockets = self.streams.get(slot).into_iter().flat_map(Stream::all_sockets);
             sockets.map(move |(position, socket)| (socket.socket.as_raw_fd(), with_position(token, position)))
         };
         let waiting = poll::readable(call.streams.iter().flat_map(sockets));

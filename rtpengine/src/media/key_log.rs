@@ -9,7 +9,7 @@ impl Worker {
             return;
         }
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        let local = stream.socket.local;
+        let local = stream.socket().local;
         let Some(security) = stream.keys() else { return };
         for (direction, master) in security.take_new_keys() {
             let (suite, key) = (master.suite().name, master.reveal());

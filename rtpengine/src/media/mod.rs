@@ -52,6 +52,7 @@ mod send;
 mod sender_report;
 mod short;
 mod silence;
+mod sockets;
 mod srtp_log;
 mod ssrc;
 pub mod stats;

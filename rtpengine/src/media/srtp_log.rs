@@ -59,7 +59,8 @@ impl SrtpLog {
             Passage::In(from, clear) => ("in", Some(from), clear),
             Passage::Out(clear) => ("out", stream.learner.peer(), Ok(clear)),
         };
-        let (local, octets, tail) = (stream.socket.local, wire.len(), Hex(&wire[octets_before_tail(wire)..]));
+        let (local, octets, tail) =
+            (stream.socket().local, wire.len(), Hex(&wire[octets_before_tail(wire)..]));
         let remote = remote.map(tracing::field::display);
         let rollover = index.map(|index| index >> 16);
         match clear {

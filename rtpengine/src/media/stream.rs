@@ -20,13 +20,13 @@ use super::offload::{Offloading, Place};
 use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
-use super::port_pool::LocalPort;
 use super::reports::Reports;
 use super::route::Edge;
 use super::section::Demultiplexer;
 use super::security::Security;
 use super::send::Destination;
 use super::short::ShortPackets;
+use super::sockets::Sockets;
 use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
 use super::totals::WorkerTotals;
@@ -60,7 +60,7 @@ pub struct Stream {
     pub egress_ssrc: SsrcTable,
     pub id: StreamId,
     pub call: CallKey,
-    pub socket: Arc<LocalPort>,
+    pub sockets: Sockets,
     /// (payload type, clock rate)
     pub clock_rates: Vec<(u8, u32)>,
     /// Keys; also those of a stream that is no longer secured.
@@ -128,7 +128,7 @@ impl Stream {
             egress_ssrc: SsrcTable::default(),
             id: plan.id,
             call,
-            socket: Arc::clone(&plan.socket),
+            sockets: Sockets::new(Arc::clone(&plan.socket)),
             clock_rates: clock_rates(plan),
             security: None,
             dtls: None,
@@ -171,7 +171,7 @@ impl Stream {
         security.resume(progress);
     }
 
-    /// Takes over a new plan of the same stream and socket.
+    /// Takes over a new plan of the same stream.
     pub fn update(&mut self, plan: &StreamPlan) {
         self.expect = plan.expect;
         self.interface = plan.interface;
@@ -181,13 +181,6 @@ impl Stream {
         self.care(plan);
         self.secure(&plan.security);
         self.publish_peer();
-    }
-
-    /// Goes on with the keys of the stream that this one replaces.
-    pub fn inherit_keys(&mut self, old: &mut Stream, plan: &StreamPlan) {
-        self.security = old.security.take();
-        self.dtls = old.dtls.take();
-        self.secure(&plan.security);
     }
 
     /// Takes what a plan says about peers that are not heard, events, and packets that are short.

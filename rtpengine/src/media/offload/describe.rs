@@ -39,7 +39,7 @@ pub fn describe(streams: &Streams, slot: u32) -> Result<Target, Reason> {
         Carries::Rtp(formats)
     };
     let tap = stream.tap.filter(|tap| tap.ingress);
-    Ok(Target { stream: stream.id, local: stream.socket.local, source, carries, tap, outputs })
+    Ok(Target { stream: stream.id, local: stream.socket().local, source, carries, tap, outputs })
 }
 
 /// Nothing is done to the packets on their way in.
@@ -53,7 +53,7 @@ fn receives_plainly(stream: &Stream) -> Result<(), Reason> {
         (stream.holding.is_some(), Reason::Delayed),
         (stream.short.is_some(), Reason::ShortPackets),
         (!stream.hidden_extensions.is_empty(), Reason::HeaderExtensions),
-        (stream.demands_ice() && stream.path_socket().local != stream.socket.local, Reason::Ice),
+        (stream.demands_ice() && stream.path_socket().local != stream.socket().local, Reason::Ice),
     ];
     first(&obstacles)?;
     if stream.edges.is_empty() {

@@ -119,6 +119,8 @@ pub struct Agent {
 /// An earlier generation: media go on there, and its checks are answered, until the new one has its path.
 pub(super) struct Previous {
     pub local: LocalCredentials,
+    /// User fragment of the peer.
+    pub remote: Option<String>,
     pub key: IntegrityKey,
     paths: [Option<Path>; 2],
     sources: Vec<(Component, Path)>,
@@ -364,7 +366,9 @@ impl Agent {
         let key = std::mem::replace(&mut self.key, key);
         let is_used = paths.iter().any(Option::is_some) || !sources.is_empty();
         let local = self.settings.local;
-        self.previous = is_used.then(|| Previous { local, key, paths, sources, until: now + OLD_PATH });
+        let remote = self.settings.remote.as_ref().map(|agent| agent.credentials.ufrag.clone());
+        self.previous =
+            is_used.then(|| Previous { local, remote, key, paths, sources, until: now + OLD_PATH });
         self.list = Checklist::default();
         self.selection = Default::default();
         self.remote_key = None;

@@ -76,8 +76,17 @@ impl Agent {
                 .finish(Some(key));
             return Handled::Reply;
         }
+        // One side of the name is from after a restart that the other has not heard of, or another agent was offered the same. An
+        // answer would make the peer take a path of which we know nothing, and keep it: Chromium does.
+        let peer = match previous {
+            Some(previous) => previous.remote.as_ref(),
+            None => self.settings.remote.as_ref().map(|agent| &agent.credentials.ufrag),
+        };
+        if peer.is_some_and(|ufrag| ufrag != theirs) {
+            return Handled::Refused { reason: Refusal::Unexpected, reply: false };
+        }
         if previous.is_some() {
-            // The restart has not reached the peer yet, or not all of it.
+            // The restart has not reached the peer yet.
             write_success(reply, message, source, key);
             return Handled::Reply;
         }
@@ -88,11 +97,8 @@ impl Agent {
             return Handled::Reply;
         }
         write_success(reply, message, source, &self.key);
-        let is_other = (self.settings.remote.as_ref()).is_some_and(|agent| agent.credentials.ufrag != theirs);
-        if !is_other {
-            self.checked(now, base, source, message, theirs);
-            self.review(now);
-        }
+        self.checked(now, base, source, message, theirs);
+        self.review(now);
         Handled::Reply
     }
 

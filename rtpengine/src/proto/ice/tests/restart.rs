@@ -50,6 +50,23 @@ fn checks_of_the_time_before_the_restart_are_answered_for_a_while() {
 }
 
 #[test]
+fn checks_that_mix_the_times_before_and_after_a_restart_are_not_answered() {
+    let mut network = Setup { components: &[Component::Rtp], ..Setup::default() }.network();
+    assert!(network.run(ms(2000), Network::completed));
+    let old = network.sides.each_ref().map(|side| side.agent.settings().local);
+    let to = network.sides[0].bases[0].address;
+    let elsewhere = SocketAddr::from(([198, 51, 100, 99], 9000));
+    // A peer that restarts goes on with our old half of the name, from another port, before it has our answer.
+    let mixed = hostile::check(&old[0], "afterwards", Role::Controlling, true);
+    let silent = Handled::Refused { reason: Refusal::Unexpected, reply: false };
+    assert_eq!(network.inject(0, to, elsewhere, &mixed).0, silent, "before its offer has come");
+    restart(&mut network, 0, ms(0));
+    assert_eq!(network.inject(0, to, elsewhere, &mixed).0, silent, "after it");
+    assert!(network.sides[0].agent.sources(Component::Rtp).all(|source| source.remote != elsewhere));
+    assert!(network.run(ms(3000), Network::completed));
+}
+
+#[test]
 fn a_path_elsewhere_is_found_after_a_restart() {
     let mut network = Setup {
         addresses: [&["192.0.2.1", "192.0.2.2"], &["198.51.100.1"]],
