@@ -287,9 +287,8 @@ static int take_in(struct sk_buff *skb, struct packet *p)
 			entry->input.errors++;
 		}
 		if (source && entry->flags & RTPE_TARGET_RTP_STATS)
-			core_account_rtp(&source->account, &p->rtp, p->length - p->rtp.header,
-					 p->now_us, p->payload < 0 ? 0 :
-					 entry->payload[p->payload].clock_rate);
+			core_account_rtp(&source->account, &p->rtp, octets, p->now_us,
+					 p->payload < 0 ? 0 : entry->payload[p->payload].clock_rate);
 	}
 	atomic_inc(&entry->busy);
 	spin_unlock(&entry->lock);
@@ -324,6 +323,8 @@ static bool rewrite(const struct packet *p, const struct rtpe_output *output, u8
 		if (payload->action == RTPE_PAYLOAD_BLACKHOLE ||
 		    p->length - p->rtp.header < payload->min_length)
 			return false;
+		if (payload->action == RTPE_PAYLOAD_RENAME)
+			data[1] = (data[1] & 0x80) | payload->renamed;
 		if (payload->action == RTPE_PAYLOAD_REPLACE)
 			core_fill_payload(data, p->rtp.header, p->length, payload->pattern,
 					  payload->pattern_length);

@@ -121,6 +121,9 @@ static void show_output_payloads(struct seq_file *m, const struct rtpe_output *o
 		if (payload->action == RTPE_PAYLOAD_BLACKHOLE)
 			seq_printf(m, "        RTP payload type %3u: blackhole\n",
 				   payload->payload_type);
+		else if (payload->action == RTPE_PAYLOAD_RENAME)
+			seq_printf(m, "        RTP payload type %3u: renamed to %u\n",
+				   payload->payload_type, payload->renamed);
 		else
 			seq_printf(m, "        RTP payload type %3u: %u bytes replacement payload, min payload len %u\n",
 				   payload->payload_type, payload->pattern_length,

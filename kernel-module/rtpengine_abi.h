@@ -137,6 +137,19 @@ struct rtpe_ssrc {
 #define RTPE_SSRC_RTCP		0x4	/* rtcp_index is known */
 #define RTPE_SSRC_FLAGS		0x7
 
+/* What is known of the packets of one SSRC, handed over with it. */
+struct rtpe_track {
+	__u64	highest;		/* extended sequence number */
+	__u64	window;			/* bit i: highest - i was received */
+	__u64	arrival_us;		/* of the last packet, since the epoch */
+	__u64	jitter_16us;		/* RFC 3550, in microseconds, times 16 */
+	__u32	timestamp;
+	__u32	clock_rate;		/* of the last payload type; 0: unknown */
+	__u8	payload_type;
+	__u8	started;		/* 0: there was no packet yet */
+	__u8	reserved[6];
+};
+
 struct rtpe_payload {
 	__u8	payload_type;
 	__u8	group;
@@ -186,6 +199,7 @@ struct rtpe_target {
 	__u8	mid_extension;		/* 0: none */
 	__u8	reserved[3];
 	struct rtpe_ssrc ssrc[RTPE_MAX_SSRCS];
+	struct rtpe_track track[RTPE_MAX_SSRCS];
 	struct rtpe_payload payload[RTPE_MAX_PAYLOADS];	/* ascending */
 	struct rtpe_mid mid[RTPE_MAX_GROUPS];
 	struct rtpe_crypto decrypt;
@@ -195,13 +209,14 @@ enum rtpe_payload_action {
 	RTPE_PAYLOAD_PASS	= 0,
 	RTPE_PAYLOAD_BLACKHOLE	= 1,
 	RTPE_PAYLOAD_REPLACE	= 2,
+	RTPE_PAYLOAD_RENAME	= 3,	/* leaves under another number */
 };
 
 struct rtpe_output_payload {
 	__u8	payload_type;
 	__u8	action;
 	__u8	pattern_length;		/* REPLACE: 1 to 16 */
-	__u8	reserved;
+	__u8	renamed;		/* RENAME: the other number */
 	__u16	min_length;		/* shorter payloads are dropped */
 	__u16	reserved2;
 	__u8	pattern[RTPE_MAX_PATTERN];
@@ -247,16 +262,11 @@ struct rtpe_counters {
 
 struct rtpe_ssrc_statistics {
 	struct rtpe_ssrc ssrc;
+	struct rtpe_track track;
 	__u64	packets;
-	__u64	bytes;			/* of RTP payload */
-	__u64	last_packet_us;		/* since the epoch */
-	__u32	last_timestamp;
-	__u32	loss_field;		/* bit n: sequence - n arrived */
-	__u32	lost;
-	__u32	transit;
-	__u32	jitter;			/* RFC 3550, times 16, clock units */
-	__u8	last_payload_type;
-	__u8	reserved[3];
+	__u64	bytes;			/* of UDP payload */
+	__s64	lost;			/* falls when late packets come */
+	__u64	duplicates;
 };
 
 struct rtpe_output_statistics {

@@ -114,11 +114,7 @@ static void take_sources(struct rtpe_entry *entry, const struct rtpe_target *mes
 		entry->ssrc_group[i] = ssrc->group;
 		resume_window(&source->rtp, ssrc->flags & RTPE_SSRC_RTP, ssrc->rtp_index);
 		resume_window(&source->rtcp, ssrc->flags & RTPE_SSRC_RTCP, ssrc->rtcp_index);
-		if (ssrc->flags & RTPE_SSRC_RTP) {
-			source->account.extended = ssrc->rtp_index;
-			source->account.loss_field = ~0u;
-			source->account.started = true;
-		}
+		source->account.track = message->track[i];
 	}
 }
 
@@ -298,9 +294,9 @@ static void fill_source(struct rtpe_entry *entry, int i, struct rtpe_ssrc_statis
 	to->ssrc.ssrc = entry->ssrc[i];
 	to->ssrc.group = entry->ssrc_group[i];
 	to->ssrc.flags = RTPE_SSRC_USED;
-	if (source->rtp.known || account->started) {
+	if (source->rtp.known || account->track.started) {
 		to->ssrc.flags |= RTPE_SSRC_RTP;
-		to->ssrc.rtp_index = source->rtp.known ? source->rtp.highest : account->extended;
+		to->ssrc.rtp_index = source->rtp.known ? source->rtp.highest : account->track.highest;
 	}
 	if (source->rtcp.known) {
 		to->ssrc.flags |= RTPE_SSRC_RTCP;
@@ -308,13 +304,9 @@ static void fill_source(struct rtpe_entry *entry, int i, struct rtpe_ssrc_statis
 	}
 	to->packets = account->packets;
 	to->bytes = account->bytes;
-	to->last_packet_us = account->last_packet_us;
-	to->last_timestamp = account->last_timestamp;
-	to->loss_field = account->loss_field;
+	to->track = account->track;
 	to->lost = account->lost;
-	to->transit = account->transit;
-	to->jitter = account->jitter;
-	to->last_payload_type = account->last_payload_type;
+	to->duplicates = account->duplicates;
 }
 
 /* Zeroes what is not known. */

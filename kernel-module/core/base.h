@@ -9,6 +9,7 @@
 
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/math64.h>
 #include <linux/string.h>
 #include <linux/types.h>
 
@@ -29,7 +30,7 @@ typedef int32_t s32;
 typedef int64_t s64;
 
 #define unlikely(x)	__builtin_expect(!!(x), 0)
-#define hweight32(x)	((u32)__builtin_popcount(x))
+#define div_s64(a, b)	((a) / (b))
 
 #endif
 

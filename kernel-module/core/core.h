@@ -70,21 +70,14 @@ void core_window_mark(struct core_window *w, u64 index);
 /* ---- account.c: loss and jitter ---------------------------------------- */
 
 struct core_account {
+	struct rtpe_track track;
 	u64 packets;
 	u64 bytes;
-	u64 last_packet_us;
-	u64 extended;		/* highest extended sequence number */
-	u32 last_timestamp;
-	u32 loss_field;
-	u32 lost;
-	u32 transit;
-	u32 jitter;
-	u8 last_payload_type;
-	bool started;		/* extended is valid */
-	bool timed;		/* transit is valid */
+	s64 lost;
+	u64 duplicates;
 };
 
-void core_account_rtp(struct core_account *a, const struct core_rtp *rtp, size_t payload,
+void core_account_rtp(struct core_account *a, const struct core_rtp *rtp, size_t octets,
 		      u64 now_us, u32 clock_rate);
 
 /* ---- srtp.c: layout of SRTP and SRTCP, RFC 3711 and 7714 ---------------- */

@@ -147,11 +147,19 @@ int core_validate_target(const struct rtpe_target *target)
 		if (err)
 			return err;
 	}
+	for (i = 0; i < RTPE_MAX_SSRCS; i++) {
+		const struct rtpe_track *track = &target->track[i];
+
+		/* (a clock rate is a divisor with a sign, elsewhere) */
+		if (track->started > 1 || !is_zero(track->reserved, 6) || track->clock_rate > 0x7fffffff ||
+		    track->highest > 1ull << 62 || track->arrival_us > 1ull << 62)
+			return -EINVAL;
+	}
 	for (i = 0; i < target->payloads; i++) {
 		const struct rtpe_payload *payload = &target->payload[i];
 
 		if (payload->payload_type > 127 || payload->reserved ||
-		    payload->group >= RTPE_MAX_GROUPS)
+		    payload->clock_rate > 0x7fffffff || payload->group >= RTPE_MAX_GROUPS)
 			return -EINVAL;
 		if (i && payload[-1].payload_type >= payload->payload_type)
 			return -EINVAL;
@@ -188,8 +196,9 @@ int core_validate_destination(const struct rtpe_destination *destination)
 	for (i = 0; i < destination->payloads; i++) {
 		const struct rtpe_output_payload *payload = &destination->payload[i];
 
-		if (payload->payload_type > 127 || payload->reserved || payload->reserved2 ||
-		    payload->action > RTPE_PAYLOAD_REPLACE ||
+		if (payload->payload_type > 127 || payload->renamed > 127 || payload->reserved2 ||
+		    payload->action > RTPE_PAYLOAD_RENAME ||
+		    (payload->renamed && payload->action != RTPE_PAYLOAD_RENAME) ||
 		    payload->pattern_length > RTPE_MAX_PATTERN)
 			return -EINVAL;
 		if (!payload->pattern_length != (payload->action != RTPE_PAYLOAD_REPLACE))

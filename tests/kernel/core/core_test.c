@@ -143,35 +143,51 @@ static void extensions_are_found_and_filtered(void)
 	CHECK(!two[16] && !two[18] && !two[20] && !two[21]);
 }
 
-static void losses_are_counted_once_they_are_certain(void)
+static void feed(struct core_account *a, u16 sequence, u64 now_us)
+{
+	struct core_rtp rtp = { .sequence = sequence, .timestamp = 160 * (u32)sequence };
+
+	core_account_rtp(a, &rtp, 172, now_us, 8000);
+}
+
+static void losses_are_counted_as_in_user_space(void)
 {
 	struct core_account a = {};
-	struct core_rtp rtp = {};
+	u64 t = 1700000000000000ull;
 	int i;
 
-	/* every tenth is lost, every tenth comes one late */
+	/* every tenth is lost, every tenth comes one late, every tenth twice */
 	for (i = 65000; i < 66000; i++) {
 		int sequence = i % 10 == 4 ? i + 1 : i % 10 == 5 ? i - 1 : i;
 
 		if (i % 10 == 7)
 			continue;
-		rtp.sequence = sequence;
-		rtp.timestamp = 160 * (u32)sequence;
-		core_account_rtp(&a, &rtp, 160, (u64)20000 * i, 8000);
+		feed(&a, sequence, t + 20000 * (u64)(i - 65000));
+		if (i % 10 == 8)
+			feed(&a, sequence, t + 20000 * (u64)(i - 65000));
 	}
-	CHECK(a.packets == 900 && a.bytes == 144000 && a.extended == 65999);
-	/* (those of the last 32 are not certain yet) */
-	CHECK(a.lost == 97, "%u lost", a.lost);
-	CHECK(a.jitter / 16 > 10 && a.jitter / 16 < 120, "jitter %u", a.jitter / 16);
-	rtp.sequence = 40000;
-	core_account_rtp(&a, &rtp, 0, 0, 0);
-	CHECK(a.lost == 97 && a.loss_field == ~0u);
-	rtp.sequence = 40000 + 41;
-	core_account_rtp(&a, &rtp, 0, 0, 0);
-	CHECK(a.lost == 97 + 9, "%u lost", a.lost);
-	rtp.sequence = 40000 + 41 + 100;
-	core_account_rtp(&a, &rtp, 0, 0, 0);
-	CHECK(a.lost == 97 + 9 + 31 + 68, "%u lost", a.lost);
+	CHECK(a.packets == 1000 && a.bytes == 172000 && a.track.highest == 65999);
+	CHECK(a.lost == 100 && a.duplicates == 100, "%d lost, %d twice", (int)a.lost, (int)a.duplicates);
+	CHECK(a.track.jitter_16us / 16 > 2000 && a.track.jitter_16us / 16 < 15000, "jitter %d",
+	      (int)a.track.jitter_16us / 16);
+	feed(&a, 40000, 0);
+	CHECK(a.lost == 100 && a.track.window == 1);
+	feed(&a, 40041, 0);
+	CHECK(a.lost == 140);
+	feed(&a, 40020, 0);
+	CHECK(a.lost == 139);
+	feed(&a, 40141, 0);
+	feed(&a, 40041, 0);
+	CHECK(a.lost == 238 && a.duplicates == 101);
+	/* Late right after it was handed over: lost in user space, found here. */
+	memset(&a, 0, sizeof(a));
+	a.track.highest = 5;
+	a.track.window = 0x35;
+	a.track.started = 1;
+	feed(&a, 4, 0);
+	CHECK(a.lost == -1 && a.track.window == 0x37);
+	feed(&a, 65535, 0);
+	CHECK(a.track.highest == 65535);
 }
 
 static struct core_packet *new_packet(u32 n, u64 us)
@@ -372,7 +388,7 @@ int main(int argc, char **argv)
 	window_knows_used_and_too_old_indices();
 	datagrams_are_told_apart();
 	extensions_are_found_and_filtered();
-	losses_are_counted_once_they_are_certain();
+	losses_are_counted_as_in_user_space();
 	queue_drops_the_oldest();
 	packets_of_taps_have_right_checksums();
 	commands_are_validated();
