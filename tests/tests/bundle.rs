@@ -28,6 +28,15 @@ fn ports(reply: &Value) -> [SocketAddr; 2] {
     [sections.next().expect("first section"), sections.next().expect("second section")]
 }
 
+/// What comes next at the RTP port, within two seconds.
+fn datagram(party: &Party) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; 2048];
+    party.rtp.set_read_timeout(Some(Duration::from_secs(2))).expect("not zero");
+    let length = party.rtp.recv(&mut buffer).ok()?;
+    buffer.truncate(length);
+    Some(buffer)
+}
+
 #[test]
 fn packets_of_bundled_sections_find_their_section_and_back() {
     let relay = Relay::start(&[]);
@@ -72,6 +81,18 @@ fn packets_of_bundled_sections_find_their_section_and_back() {
 
     let query = relay.ng.ok(json!({"command": "query", "call-id": "bundle"}));
     assert_eq!(query["totals"]["RTP"]["packets"], 42, "each packet counts once: {query}");
+
+    // One compound for both: a sender report of the audio with blocks about both phones, and what only the video is asked for.
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let block = |ssrc| [ssrc, 0, 1, 0, 0, 0];
+    let report = [&[0x82c8_0012, 100, 1, 2, 3, 4, 5][..], &block(audio.ssrc), &block(video.ssrc)].concat();
+    let picture_loss = [0x81ce_0002, 100, video.ssrc];
+    let compound = [words(&report), words(&picture_loss)].concat();
+    browser.rtp.send_to(&compound, towards_browser).expect("sent");
+    let for_audio = [&[0x81c8_000c, 100, 1, 2, 3, 4, 5][..], &block(audio.ssrc)].concat();
+    assert_eq!(datagram(&audio).as_deref(), Some(&words(&for_audio)[..]), "its sender and its own block");
+    let for_video = [&[0x81c9_0007, 100][..], &block(video.ssrc), &picture_loss].concat();
+    assert_eq!(datagram(&video).as_deref(), Some(&words(&for_video)[..]), "no sender report of the audio");
 }
 
 #[test]

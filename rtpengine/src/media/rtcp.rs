@@ -4,12 +4,13 @@
 //! them is translated: sender reports by the transcoder's clock, report blocks by its numbering. NTP times stay,
 //! and with them the round-trip times that either end works out. So do losses: a packet that was lost before it
 //! was transcoded is missing behind the transcoder as well, so that the far receiver's loss is that of both legs.
-//! An SSRC that no transcoder knows stays as it is.
+//! An SSRC that no transcoder knows stays as it is. Of a party whose media sections share a port, everybody gets what is about the
+//! sections that they have with it.
 
 use super::forward::Output;
 use super::plan::DropReason;
 use super::receive::DATAGRAM;
-use super::stream::Streams;
+use super::stream::{Stream, Streams};
 use super::transcode::{Source, Transcoding};
 use crate::proto::rtcp::feedback;
 use crate::proto::rtcp::receiver_report::ReportBlock;
@@ -64,15 +65,17 @@ pub fn forward(
         return Ok(());
     }
     let filtered = stream.feedback && !sink.feedback;
-    let route = edge.rtcp.as_ref().filter(|route| route.maps(streams));
-    let packet = if route.is_none() && !filtered {
+    let route = edge.rtcp.as_deref().filter(|route| route.maps(streams));
+    let part = Part::of(stream, slot, to);
+    let packet = if route.is_none() && part.is_none() && !filtered {
         datagram
     } else {
         let copy = scratch.get_mut(..datagram.len()).ok_or(DropReason::Malformed)?;
         copy.copy_from_slice(datagram);
         let mut length = copy.len();
-        if let Some(route) = route {
-            length = rewrite(copy, &Numbers { streams, route }).map_err(|_| DropReason::Malformed)?;
+        if route.is_some() || part.is_some() {
+            let numbers = Numbers { streams, route: route.unwrap_or(&NO_ROUTE), part };
+            length = rewrite(copy, &numbers).map_err(|_| DropReason::Malformed)?;
         }
         let mut copy = copy.get_mut(..length).ok_or(DropReason::Malformed)?;
         if filtered {
@@ -94,15 +97,45 @@ pub fn source_of(streams: &Streams, slot: u32, ssrc: u32) -> Option<(u32, u32, u
     streams.get(slot)?.edges.iter().find_map(|edge| {
         let rtcp = edge.rtcp_to?;
         let rtp = streams.get(rtcp)?.rtp_slot(rtcp);
-        let ssrc = edge.rtcp.as_deref().map_or(ssrc, |route| Numbers { streams, route }.source(ssrc));
+        let source = |route| Numbers { streams, route, part: None }.source(ssrc);
+        let ssrc = edge.rtcp.as_deref().map_or(ssrc, source);
         streams.get(rtp)?.ingress_ssrc.knows(ssrc).then_some((rtcp, rtp, ssrc))
     })
+}
+
+/// A party with several media sections on one port, and one of those who get its RTCP.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    stream: &'a Stream,
+    slot: u32,
+    /// Slot of the one's RTCP.
+    to: u32,
+}
+
+impl<'a> Part<'a> {
+    /// `None`: there is only one who gets it.
+    fn of(stream: &'a Stream, slot: u32, to: u32) -> Option<Self> {
+        stream.sections.as_ref()?;
+        let mut sinks = stream.edges.iter().filter_map(|edge| edge.rtcp_to);
+        sinks.any(|sink| sink != to).then_some(Self { stream, slot, to })
+    }
+
+    /// A section's packets go to others, and none to this one.
+    fn is_elsewhere(&self, section: u8) -> bool {
+        let edges = self.stream.edges.iter().filter(|edge| edge.section() == Some(section));
+        let mut sinks = edges.filter_map(|edge| edge.rtcp_to).peekable();
+        sinks.peek().is_some() && sinks.all(|sink| sink != self.to)
+    }
 }
 
 struct Numbers<'a> {
     streams: &'a Streams,
     route: &'a RtcpRoute,
+    part: Option<Part<'a>>,
 }
+
+/// Nothing is mapped.
+static NO_ROUTE: RtcpRoute = RtcpRoute { outgoing: Vec::new(), incoming: Vec::new() };
 
 impl<'a> Numbers<'a> {
     fn sources(&self, edges: &'a [(u32, usize)]) -> impl Iterator<Item = &'a Source> {
@@ -164,7 +197,24 @@ impl Mapping for Numbers<'_> {
         masks.find(|(slot, _)| self.knows(*slot, ssrc)).map_or(ssrc, |(_, mask)| ssrc ^ mask)
     }
 
+    fn hides(&self, ssrc: u32) -> bool {
+        self.part.is_some_and(|part| {
+            let section = part.stream.sections.as_ref().and_then(|sections| sections.known(ssrc));
+            section.is_some_and(|section| part.is_elsewhere(section))
+        })
+    }
+
+    fn wants(&self, ssrc: u32) -> bool {
+        let is_of_other = |part: Part<'_>| {
+            source_of(self.streams, part.slot, ssrc).is_some_and(|(rtcp, ..)| rtcp != part.to)
+        };
+        !self.part.is_some_and(is_of_other)
+    }
+
     fn sender_info(&self, ssrc: u32, info: SenderInfo) -> Option<SenderInfo> {
+        if self.hides(ssrc) {
+            return None;
+        }
         let Some(source) = self.outgoing(ssrc) else { return Some(info) };
         // A stream of which nothing has left has no sender report (RFC 3550 §6.4).
         let rtp_timestamp = source.transcoder.outgoing_timestamp(info.rtp_timestamp)?;
@@ -177,6 +227,9 @@ impl Mapping for Numbers<'_> {
     }
 
     fn report(&self, block: ReportBlock) -> Option<ReportBlock> {
+        if !self.wants(block.ssrc) {
+            return None;
+        }
         let Some(source) = self.incoming(block.ssrc) else {
             if let Some(ssrc) = self.unmasked(block.ssrc) {
                 return Some(ReportBlock { ssrc, ..block });

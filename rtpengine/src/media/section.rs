@@ -64,7 +64,8 @@ impl Demultiplexer {
         Some(section)
     }
 
-    fn known(&self, ssrc: u32) -> Option<u8> {
+    /// The section of an SSRC that was signalled, or known from its packets.
+    pub fn known(&self, ssrc: u32) -> Option<u8> {
         let learned = self.learned.iter().flatten().find(|(learned, _)| *learned == ssrc);
         let signalled = || self.plan.sections.iter().find(|section| section.ssrcs.contains(&ssrc));
         learned.map(|(_, section)| *section).or_else(|| signalled().map(|section| section.section))

@@ -32,6 +32,16 @@ pub fn strip(compound: &mut [u8]) -> usize {
     written
 }
 
+/// Whether a message is for the other side: it names a source of its, or none.
+pub(super) fn is_for(packet: &[u8], header: Header, mapping: &impl Mapping) -> bool {
+    let named = word(packet, 8).filter(|ssrc| *ssrc != 0);
+    let entries = || entries(packet, header).filter_map(|at| word(packet, at));
+    match named {
+        Some(ssrc) => mapping.wants(ssrc),
+        None => entries().next().is_none() || entries().any(|ssrc| mapping.wants(ssrc)),
+    }
+}
+
 /// Maps sender and media sources in place.
 pub(super) fn rewrite(packet: &mut [u8], header: Header, mapping: &impl Mapping) {
     map_word(packet, HEADER, |ssrc| mapping.sender(ssrc));
@@ -39,21 +49,24 @@ pub(super) fn rewrite(packet: &mut [u8], header: Header, mapping: &impl Mapping)
         return;
     }
     map_word(packet, 8, |ssrc| mapping.source(ssrc));
+    for at in entries(packet, header) {
+        map_word(packet, at, |ssrc| mapping.source(ssrc));
+    }
+}
+
+/// Where SSRCs stand behind the head.
+fn entries(packet: &[u8], header: Header) -> impl Iterator<Item = usize> + use<> {
     let has_entries =
         matches!((header.packet_type, header.count), (TRANSPORT, TMMBR | TMMBN) | (PAYLOAD, FIR));
-    if has_entries {
-        for at in (ENTRIES..packet.len()).step_by(8) {
-            map_word(packet, at, |ssrc| mapping.source(ssrc));
-        }
-    }
     let is_bandwidth = (header.packet_type, header.count) == (PAYLOAD, APPLICATION)
         && word(packet, ENTRIES) == Some(BANDWIDTH);
-    if is_bandwidth {
-        let sources = packet.get(ENTRIES + 4).map_or(0, |count| usize::from(*count));
-        for at in (BANDWIDTH_SOURCES..packet.len()).step_by(4).take(sources) {
-            map_word(packet, at, |ssrc| mapping.source(ssrc));
-        }
-    }
+    let sources = packet.get(ENTRIES + 4).map_or(0, |count| usize::from(*count));
+    let (first, step, most) = match (has_entries, is_bandwidth) {
+        (true, _) => (ENTRIES, 8, usize::MAX),
+        (_, true) => (BANDWIDTH_SOURCES, 4, sources),
+        _ => (packet.len(), 4, 0),
+    };
+    (first..packet.len()).step_by(step).take(most)
 }
 
 #[cfg(test)]

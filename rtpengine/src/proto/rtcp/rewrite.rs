@@ -2,7 +2,7 @@
 
 use super::receiver_report::ReportBlock;
 use super::sender_report::SenderInfo;
-use super::{Header, RtcpError, bye, feedback, receiver_report, sdes, sender_report, xr};
+use super::{HEADER, Header, RtcpError, bye, feedback, receiver_report, sdes, sender_report, word, xr};
 
 /// How the streams of the side that sent a packet, and those that it receives, are known to the other side.
 pub trait Mapping {
@@ -18,23 +18,37 @@ pub trait Mapping {
 
     /// Report about what the sending side receives, for whoever sent it; `None` leaves the block out.
     fn report(&self, block: ReportBlock) -> Option<ReportBlock>;
+
+    /// The stream `ssrc` of the sending side goes to others, so that what it says of itself is none of the other side's business.
+    fn hides(&self, _ssrc: u32) -> bool {
+        false
+    }
+
+    /// What the sending side wants of the sender of `ssrc` is for the other side.
+    fn wants(&self, _ssrc: u32) -> bool {
+        true
+    }
 }
 
-/// Maps the compound packet in place; its new length, which is never greater. After an error the content of
-/// the buffer is of no use. Cost: linear in the length, plus what `mapping` costs per SSRC.
+/// Maps the compound packet in place; its new length, which is never greater, and 0 when nothing in it is for the other side. After an
+/// error the content of the buffer is of no use. Cost: linear in the length, plus what `mapping` costs per SSRC.
 pub fn rewrite(compound: &mut [u8], mapping: &impl Mapping) -> Result<usize, RtcpError> {
     let (mut read, mut written) = (0, 0);
+    let (mut hidden, mut needed) = (false, false);
     while read < compound.len() {
         let rest = compound.get_mut(read..).ok_or(RtcpError::Truncated)?;
         let header = Header::parse(rest)?;
         let packet = rest.get_mut(..header.length).ok_or(RtcpError::Truncated)?;
+        let sender = word(packet, HEADER).unwrap_or_default();
         let length = match header.packet_type {
             sender_report::TYPE => sender_report::rewrite(packet, header, mapping)?,
             receiver_report::TYPE => receiver_report::rewrite(packet, header, mapping)?,
+            bye::TYPE => bye::rewrite(packet, header, mapping)?,
+            feedback::APP if mapping.hides(sender) => 0,
+            feedback::TRANSPORT | feedback::PAYLOAD if !feedback::is_for(packet, header, mapping) => 0,
             other => {
                 match other {
                     sdes::TYPE => sdes::rewrite(packet, header, mapping)?,
-                    bye::TYPE => bye::rewrite(packet, header, mapping)?,
                     feedback::APP | feedback::TRANSPORT | feedback::PAYLOAD => {
                         feedback::rewrite(packet, header, mapping);
                     }
@@ -44,11 +58,23 @@ pub fn rewrite(compound: &mut [u8], mapping: &impl Mapping) -> Result<usize, Rtc
                 header.length
             }
         };
+        match header.packet_type {
+            // Who is who: for the sake of what else there is.
+            sdes::TYPE => {}
+            // So is a report without blocks, which has to come first.
+            sender_report::TYPE | receiver_report::TYPE
+                if length == receiver_report::LENGTH && mapping.hides(sender) =>
+            {
+                hidden = true;
+            }
+            _ if length == 0 => hidden = true,
+            _ => needed = true,
+        }
         compound.copy_within(read..read + length, written);
         read += header.length;
         written += length;
     }
-    Ok(written)
+    Ok(if hidden && !needed { 0 } else { written })
 }
 
 #[cfg(test)]
@@ -99,6 +125,35 @@ mod tests {
 
         fn report(&self, block: ReportBlock) -> Option<ReportBlock> {
             Some(block)
+        }
+    }
+
+    /// One of several parties that share the sending side's port: sender 2 and what is received as 0x66 are others' business.
+    struct Part;
+
+    impl Mapping for Part {
+        fn sender(&self, ssrc: u32) -> u32 {
+            ssrc
+        }
+
+        fn sender_info(&self, ssrc: u32, info: SenderInfo) -> Option<SenderInfo> {
+            (ssrc != 2).then_some(info)
+        }
+
+        fn source(&self, ssrc: u32) -> u32 {
+            ssrc
+        }
+
+        fn report(&self, block: ReportBlock) -> Option<ReportBlock> {
+            (block.ssrc != 0x66).then_some(block)
+        }
+
+        fn hides(&self, ssrc: u32) -> bool {
+            ssrc == 2
+        }
+
+        fn wants(&self, ssrc: u32) -> bool {
+            ssrc != 0x66
         }
     }
 
@@ -184,6 +239,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_others_is_left_out() {
+        const CNAME: [u32; 3] = [0x81ca_0002, 2, 0x0100_0000];
+        const CASES: &[(&str, &[u32], &[u32])] = &[
+            (
+                "another's sender report",
+                &[0x80c8_0006, 2, 10, 11, 12, 13, 14, CNAME[0], CNAME[1], CNAME[2]],
+                &[],
+            ),
+            (
+                "another's sender report with a block for this one",
+                &[0x81c8_000c, 2, 10, 11, 12, 13, 14, 0x55, 1, 2, 3, 4, 5, CNAME[0], CNAME[1], CNAME[2]],
+                &[0x81c9_0007, 2, 0x55, 1, 2, 3, 4, 5, CNAME[0], CNAME[1], CNAME[2]],
+            ),
+            (
+                "feedback for this one behind an empty report",
+                &[0x80c9_0001, 2, 0x81ce_0002, 2, 0x55, 0x81ce_0002, 2, 0x66],
+                &[0x80c9_0001, 2, 0x81ce_0002, 2, 0x55],
+            ),
+            ("feedback for another", &[0x80c9_0001, 2, 0x81ce_0002, 2, 0x66], &[]),
+            ("full intra request for another", &[0x80c9_0001, 2, 0x84ce_0004, 2, 0, 0x66, 0], &[]),
+            (
+                "bandwidth estimate of several",
+                &[0x8fce_0006, 1, 0, 0x5245_4d42, 0x0201_2345, 0x66, 0x55],
+                &[0x8fce_0006, 1, 0, 0x5245_4d42, 0x0201_2345, 0x66, 0x55],
+            ),
+            ("bandwidth estimate of others", &[0x8fce_0005, 1, 0, 0x5245_4d42, 0x0101_2345, 0x66], &[]),
+            ("goodbye of both", &[0x80c9_0001, 1, 0x82cb_0002, 2, 1], &[0x80c9_0001, 1, 0x81cb_0001, 1]),
+            ("goodbye of another", &[0x80c9_0001, 2, 0x81cb_0001, 2], &[]),
+            ("report of this one about another", &[0x81c9_0007, 1, 0x66, 1, 2, 3, 4, 5], &[0x80c9_0001, 1]),
+            ("source description alone", &CNAME, &CNAME),
+            ("application of another", &[0x80cc_0002, 2, 0x55], &[]),
+        ];
+        for (name, before, after) in CASES {
+            let mut buffer = words(before);
+            let length = rewrite(&mut buffer, &Part).unwrap();
+            assert_eq!(buffer[..length], words(after), "{name}");
+        }
+    }
+
+    #[test]
     fn lengths_that_do_not_add_up_are_refused() {
         const CASES: &[(&str, &[u32], RtcpError)] = &[
             ("longer than the datagram", &[0x80c9_0002, 1], RtcpError::Truncated),
@@ -243,6 +338,9 @@ mod tests {
                 prop_assert_eq!(&octets, &original);
                 let length = rewrite(&mut octets, &Sample).unwrap();
                 prop_assert!(length <= original.len());
+                octets.truncate(length);
+                prop_assert_eq!(rewrite(&mut octets, &Identity), Ok(length));
+                let length = rewrite(&mut octets, &Part).unwrap();
                 octets.truncate(length);
                 prop_assert_eq!(rewrite(&mut octets, &Identity), Ok(length));
             }

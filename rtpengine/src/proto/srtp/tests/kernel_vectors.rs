@@ -61,7 +61,8 @@ fn vectors() -> String {
     let mut text = String::new();
     for (number, suite) in SUITES.iter().enumerate() {
         let gcm = suite.cipher == CipherKind::Gcm;
-        for (flags, mki) in [(0, &[][..]), (0, &[1, 2, 3, 4][..]), (1, &[][..]), (2, &[9][..]), (4, &[][..])] {
+        for (flags, mki) in [(0, &[][..]), (0, &[1, 2, 3, 4][..]), (1, &[][..]), (2, &[9][..]), (4, &[][..])]
+        {
             let parameters = SessionParameters {
                 unencrypted_srtp: flags & 1 != 0,
                 unencrypted_srtcp: flags & 2 != 0,
