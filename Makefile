@@ -78,7 +78,7 @@ load-recorder:   ## 500 recorded calls for ten minutes into the recording daemon
 	RECORDER=$(CURDIR)/target/release/rtpengine-recording LOAD_CALLS=$${LOAD_CALLS:-500} LOAD_SECONDS=$${LOAD_SECONDS:-600} \
 	    $(CARGO) test -p recording-daemon --test load -- --ignored --nocapture --test-threads=1 constant_threads
 
-interop: release  ## Kamailio and SIP phones (hold, fork, change of endpoint), then recipes of ../shared/interop when they exist
+interop: release  ## Kamailio, SIP phones and softphones (hold, fork, change of endpoint, ICE, SDES, DTLS), then recipes of ../shared/interop when they exist
 	@scripts/interop
 
 clean:           ## remove what was built
