@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder interop module-core test-kernel clean
+.PHONY: help install-deps build release install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder interop module-core test-kernel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -21,6 +21,9 @@ release: install-deps  ## build everything, optimised
 
 run: release     ## start both daemons for this machine
 	@scripts/run
+
+install: release  ## put everything into place (DESTDIR=… PREFIX=/usr/local SYSCONFDIR=/etc); configuration that is there stays
+	@scripts/install
 
 demo: release    ## one call, end to end, on loopback, with a report
 	target/release/demo --output target/demo

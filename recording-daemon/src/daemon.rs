@@ -5,11 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use service::process::notify;
 
 use crate::call::Shared;
 use crate::delivery::{self, DeliveryThread, Hub};
@@ -118,10 +121,12 @@ impl Dispatcher {
 
     /// Hands out events until `stop` becomes readable.
     fn run(&mut self, stop: BorrowedFd<'_>) {
+        let mut pulse = notify::watchdog_interval().map(Pulse::new);
         loop {
+            let patience = pulse.as_mut().map_or(PollTimeout::NONE, |pulse| pulse.turn(&self.workers));
             let mut ready =
                 [PollFd::new(self.watch.as_fd(), PollFlags::POLLIN), PollFd::new(stop, PollFlags::POLLIN)];
-            match poll(&mut ready, PollTimeout::NONE) {
+            match poll(&mut ready, patience) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => {
                     tracing::error!("Waiting for the spool directory failed: {error}");
@@ -130,6 +135,9 @@ impl Dispatcher {
             }
             if ready[1].any().unwrap_or(false) {
                 return;
+            }
+            if !ready[0].any().unwrap_or(false) {
+                continue;
             }
             match self.watch.read(&self.calls) {
                 Ok(events) => self.dispatch(events),
@@ -183,6 +191,48 @@ impl Dispatcher {
         if let Some(worker) = self.workers.get(worker) {
             worker.send(message);
         }
+    }
+}
+
+/// Tells the service manager that the daemon is alive, as long as all workers are.
+struct Pulse {
+    interval: Duration,
+    asked_at: Option<Instant>,
+    /// Workers that have answered since.
+    answers: Arc<AtomicUsize>,
+}
+
+impl Pulse {
+    fn new(watchdog: Duration) -> Self {
+        Self { interval: watchdog / 3, asked_at: None, answers: Arc::default() }
+    }
+
+    /// Looks at the answers and asks again when it is time; how long to wait until then.
+    fn turn(&mut self, workers: &[WorkerHandle]) -> PollTimeout {
+        let age = self.asked_at.map(|at| at.elapsed());
+        let wait = match age {
+            Some(age) if age < self.interval => self.interval - age,
+            _ => {
+                let answered = self.answers.load(Relaxed);
+                if age.is_none() || answered >= workers.len() {
+                    if let Err(error) = notify::alive() {
+                        tracing::warn!("Cannot tell the service manager that the daemon is alive: {error}");
+                    }
+                    self.answers = Arc::default();
+                    workers.iter().for_each(|worker| worker.send(Message::Beat(Arc::clone(&self.answers))));
+                } else {
+                    tracing::error!(
+                        "{} of {} workers do not answer",
+                        workers.len() - answered,
+                        workers.len()
+                    );
+                }
+                self.asked_at = Some(Instant::now());
+                self.interval
+            }
+        };
+        // Rounded up, so that a turn is not before its time.
+        PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,6 +56,8 @@ pub enum Message {
     },
     /// An earlier run left this.
     Interrupted(Box<SavedState>),
+    /// Count that this worker is alive.
+    Beat(Arc<AtomicUsize>),
     /// Complete everything and end.
     Stop,
 }
@@ -194,6 +197,9 @@ impl Worker {
                 self.read_metafile(&prefix, Some(*state));
             }
             Message::Ended { prefix, outputs } => self.end(&prefix, outputs),
+            Message::Beat(answers) => {
+                answers.fetch_add(1, Relaxed);
+            }
             Message::Stop => {}
         }
     }

@@ -7,6 +7,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub mod doctor;
 pub mod services;
 
+pub mod handover;
+
 pub mod control;
 
 pub mod persist;

@@ -95,7 +95,7 @@ fn serve(startup: Startup, log: &LogHandle) -> Result<ExitCode, StartError> {
         let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         created.map_err(|source| StartError::RecordingDirectory { path: path.clone(), source })?;
     }
-    let services = Services::start(config, log.clone())?;
+    let mut services = Services::start(config, log.clone())?;
 
     if let Some(path) = &process.pidfile {
         process::write_pidfile(path)?;
@@ -105,14 +105,20 @@ fn serve(startup: Startup, log: &LogHandle) -> Result<ExitCode, StartError> {
         log.detach_from_stderr();
         detached.complete()?;
     }
-    if let Err(error) = notify::ready() {
+    let told = if services.has_taken_over() { notify::main_process() } else { notify::ready() };
+    if let Err(error) = told {
         warn!("cannot notify the service manager: {error}");
     }
+    services.confirm_take_over();
     if wait_for_end(&signals, log)? == Signal::HangUp {
         return Ok(ExitCode::from(EXIT_HANGUP as u8));
     }
-    let _ = notify::stopping();
-    info!("Version {VERSION} shutting down");
+    if services.is_handed_over() {
+        info!("Version {VERSION} has handed its calls over");
+    } else {
+        let _ = notify::stopping();
+        info!("Version {VERSION} shutting down");
+    }
     services.stop();
     Ok(ExitCode::SUCCESS)
 }

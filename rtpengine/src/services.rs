@@ -3,12 +3,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use media_store::library::{Library, LibraryError};
 use service::log::LogHandle;
-use tokio::runtime::{self, Runtime};
+use service::process::notify;
+use service::process::scheduling::{self, Role, enter};
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -25,6 +29,7 @@ use crate::control::ng::{Commands, Responder, TcpListeners, Templates};
 use crate::control::operations::Operations;
 use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite, start_mqtt};
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
+use crate::handover::{self, Giver, Taken};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
 use crate::persist::{Persistence, ServerError};
@@ -52,11 +57,41 @@ pub struct Services {
     engine: Arc<Engine>,
     plane: MediaPlane,
     recorder: Recorder,
-    doors: Vec<JoinHandle<()>>,
-    http: Option<HttpDoor>,
-    udp: Vec<UdpDoor>,
+    doors: Arc<Mutex<Option<Doors>>>,
     background: Vec<JoinHandle<()>>,
     persistence: Option<Arc<Persistence>>,
+    hand_over: HandOver,
+}
+
+/// Whether calls come from, or have gone to, another process.
+#[derive(Debug, Default)]
+struct HandOver {
+    /// A former instance has given its calls, and waits.
+    taken: Option<Taken>,
+    /// The next instance has all calls.
+    given: Arc<AtomicBool>,
+}
+
+/// What commands come in by.
+struct Doors {
+    tasks: Vec<JoinHandle<()>>,
+    http: Option<HttpDoor>,
+    udp: Vec<UdpDoor>,
+}
+
+impl Doors {
+    /// Nobody comes in any more, and others may listen in our place.
+    fn close(self, runtime: &Handle) {
+        drop(self.udp);
+        self.tasks.iter().for_each(JoinHandle::abort);
+        for task in self.tasks {
+            // It ends by being aborted, or has ended before.
+            let _ = runtime.block_on(task);
+        }
+        if let Some(http) = self.http {
+            http.close();
+        }
+    }
 }
 
 /// Why the services cannot start.
@@ -77,6 +112,8 @@ pub enum ServiceError {
     Http(#[from] HttpError),
     #[error("cannot use the files of --mqtt-…: {0}")]
     Mqtt(io::Error),
+    #[error("cannot use the hand-over socket {}: {source}", path.display())]
+    HandOver { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Library(#[from] LibraryError),
     #[error(transparent)]
@@ -87,6 +124,8 @@ impl Services {
     /// Starts everything; on return the ng ports answer. Operators may change the levels of `log`.
     pub fn start(config: Config, log: LogHandle) -> Result<Self, ServiceError> {
         let config = Arc::new(config);
+        let [worker, background] = config.scheduling;
+        scheduling::set_policies(worker, background);
         let codecs = std::thread::spawn(codec::self_test::run);
         let identity = Identity::generate(&config.dtls, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
@@ -117,6 +156,7 @@ impl Services {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(listeners.clamp(1, MAX_CONTROL_THREADS))
             .thread_name("control")
+            .on_thread_start(|| enter(Role::Background))
             .enable_all()
             .build()
             .map_err(ServiceError::Runtime)?;
@@ -133,6 +173,9 @@ impl Services {
             tokio::spawn(alarms(engine.clone())),
             tokio::spawn(tick(engine.clone())),
         ];
+        if let Some(interval) = notify::watchdog_interval() {
+            background.push(tokio::spawn(sign_of_life(plane.clone(), interval)));
+        }
         let persistence = match config.redis.clone() {
             None => None,
             Some(redis) => {
@@ -143,6 +186,17 @@ impl Services {
                 Some(persistence)
             }
         };
+        let mut hand_over = HandOver::default();
+        if let Some(path) = &config.handover_socket {
+            // The former instance closes its doors first, so that ours can open.
+            hand_over.taken = match handover::take(path, &engine) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    tracing::error!(%error, path = %path.display(), "calls of the running instance cannot be taken over");
+                    None
+                }
+            };
+        }
         let operations = Operations::new(engine.clone(), Some(log));
         let operations = Arc::new(match persistence.clone() {
             Some(persistence) => operations.with_persistence(persistence),
@@ -209,22 +263,55 @@ impl Services {
         if !missing.is_empty() {
             tracing::info!("codecs that this machine has no library for: {}", missing.join(", "));
         }
-        Ok(Self { http, udp, runtime, engine, plane, recorder, doors, background, persistence })
+        let doors = Arc::new(Mutex::new(Some(Doors { tasks: doors, http, udp })));
+        if let Some(path) = &config.handover_socket {
+            let giver =
+                Giver::bind(path).map_err(|source| ServiceError::HandOver { path: path.clone(), source })?;
+            let (engine, doors) = (Arc::clone(&engine), Arc::clone(&doors));
+            let (handle, given) = (runtime.handle().clone(), Arc::clone(&hand_over.given));
+            let give = move || {
+                giver.serve(&engine, &handle, || {
+                    let open = doors.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    open.into_iter().for_each(|doors| doors.close(&handle));
+                    given.store(true, Ordering::Release);
+                });
+                if given.load(Ordering::Acquire) {
+                    // The main thread takes it as any other end.
+                    let _ =
+                        nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
+                }
+            };
+            config.thread_stack.spawn("hand-over", give).map_err(ServiceError::Runtime)?;
+        }
+        Ok(Self { runtime, engine, plane, recorder, doors, background, persistence, hand_over })
+    }
+
+    /// A former instance has given its calls: this process stands in its place.
+    pub fn has_taken_over(&self) -> bool {
+        self.hand_over.taken.is_some()
+    }
+
+    /// Lets the former instance end; the service manager knows of this one by now.
+    pub fn confirm_take_over(&mut self) {
+        self.hand_over.taken = None;
+    }
+
+    /// The next instance has all calls: this one ends without a word.
+    pub fn is_handed_over(&self) -> bool {
+        self.hand_over.given.load(Ordering::Acquire)
     }
 
     /// Stops in the reverse order: no new requests, calls end, recordings are finished.
     pub fn stop(self) {
-        drop(self.udp);
-        for task in self.doors.iter().chain(&self.background) {
-            task.abort();
+        let open = self.doors.lock().unwrap_or_else(PoisonError::into_inner).take();
+        open.into_iter().for_each(|doors| doors.close(self.runtime.handle()));
+        self.background.iter().for_each(JoinHandle::abort);
+        if !self.hand_over.given.load(Ordering::Acquire) {
+            if let Some(persistence) = self.persistence {
+                self.runtime.block_on(persistence.drain(DRAIN));
+            }
+            self.engine.shutdown();
         }
-        if let Some(http) = self.http {
-            http.close();
-        }
-        if let Some(persistence) = self.persistence {
-            self.runtime.block_on(persistence.drain(DRAIN));
-        }
-        self.engine.shutdown();
         self.plane.shutdown();
         self.recorder.shutdown();
         self.runtime.shutdown_timeout(DRAIN);
@@ -238,6 +325,23 @@ async fn alarms(engine: Arc<Engine>) {
         if engine.has_announcement(call) {
             let engine = engine.clone();
             tokio::task::spawn_blocking(move || engine.announce_recording(call));
+        }
+    }
+}
+
+/// Tells the service manager that control and all workers are alive, as long as that is so. A worker that hangs ends it, and the manager
+/// starts the service anew.
+async fn sign_of_life(plane: MediaPlane, interval: Duration) {
+    let mut turn = tokio::time::interval(interval / 3);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        if plane.is_responsive(interval / 3).await {
+            if let Err(error) = notify::alive() {
+                tracing::warn!(%error, "cannot tell the service manager that the daemon is alive");
+            }
+        } else {
+            tracing::error!("a media worker does not answer: no sign of life for the service manager");
         }
     }
 }

@@ -138,7 +138,26 @@ impl Relay {
         Self::start_in(PortBlock::take(), interfaces, arguments)
     }
 
+    /// A relay on 127.0.0.1 whose process is prepared further.
+    pub fn start_with(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let ports = PortBlock::take();
+        let (low, high) = ports.media();
+        let range = [format!("--port-min={low}"), format!("--port-max={high}")];
+        let arguments: Vec<&str> =
+            range.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        Self::start_prepared(ports, &["127.0.0.1"], &arguments, prepare)
+    }
+
     fn start_in(ports: PortBlock, interfaces: &[&str], arguments: &[&str]) -> Self {
+        Self::start_prepared(ports, interfaces, arguments, |_| {})
+    }
+
+    fn start_prepared(
+        ports: PortBlock,
+        interfaces: &[&str],
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("spool")).expect("a spool folder");
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
@@ -152,6 +171,7 @@ impl Relay {
         }
         let home = folder.path().to_str().expect("temporary folders have plain names").to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("{DIR}", &home)));
+        prepare(&mut command);
         let mut process =
             Process::start(command, &folder.path().join("relay.log")).expect("the relay starts");
         let ng = NgClient::connect(control);
@@ -159,6 +179,14 @@ impl Relay {
             panic!("relay: {reason}\n{}", process.log());
         }
         Self { process, ng, control, folder, ports }
+    }
+
+    /// Stands in the place of a former one, whose ports and folder it goes on with.
+    pub fn replaces(&mut self, former: Relay) {
+        let Relay { folder, ports, control, .. } = former;
+        self.folder = folder;
+        self.ports = ports;
+        self.control = control;
     }
 
     /// A path below the daemon's folder.

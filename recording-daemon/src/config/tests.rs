@@ -198,6 +198,21 @@ fn the_manual_page_is_up_to_date() {
     assert_eq!(std::fs::read_to_string(path).expect("page"), page, "run this test with UPDATE_MAN=1");
 }
 
+#[test]
+fn completions_are_up_to_date() {
+    use service::options::completion;
+    for (name, content) in [
+        ("rtpengine-recording.bash", completion::bash(&PROGRAM)),
+        ("_rtpengine-recording", completion::zsh(&PROGRAM)),
+    ] {
+        let path = format!("{}/../etc/completion/{name}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE_MAN").is_some() {
+            std::fs::write(&path, &content).expect("write");
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect(name), content, "run this test with UPDATE_MAN=1");
+    }
+}
+
 const PAGE: ManPage = ManPage {
     section: 8,
     description: &[

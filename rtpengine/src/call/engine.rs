@@ -341,6 +341,13 @@ impl Engine {
     fn carry_out(&self, call: &Call) {
         let mut plan = plan(call, self.plan_options);
         self.divert(call, &mut plan);
+        if let Some(cores) = self.config.socket_cores {
+            for stream in &plan.streams {
+                if let Err(error) = stream.socket.set_core((call.key.0 % cores) as u16) {
+                    tracing::info!(%error, "cannot bind a socket to a core (socket-cpu-affinity)");
+                }
+            }
+        }
         self.plane.install(call.worker, plan);
     }
 }

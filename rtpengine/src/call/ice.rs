@@ -99,7 +99,11 @@ impl Exchange<'_> {
 
     /// Ports on all addresses of the interface, since ICE offers them all.
     pub(super) fn open_alternates(&self, media: &mut Media) {
-        let Some(attachment) = media.attachment.as_ref().filter(|_| media.ice.is_active()) else { return };
+        let Some(attachment) =
+            media.attachment.as_ref().filter(|_| media.ice.is_active() && !self.config.first_address_only)
+        else {
+            return;
+        };
         media.ports.open_alternates(self.interfaces.beside(attachment), |local| {
             match self.pool.allocate(local, 2) {
                 Ok(ports) => {

@@ -176,6 +176,19 @@ pub fn resume(call: &mut Call, recorder: &Recorder) {
     }
 }
 
+impl CallRecording {
+    /// The recorder has it.
+    pub fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// Leaves the recording as it is, for another instance to go on with.
+    pub fn leave(&mut self) {
+        // Dropping it would finish it.
+        std::mem::forget(self.active.take());
+    }
+}
+
 /// Tells the recorder about changed switches or texts.
 pub fn update(call: &Call) {
     if let Some(active) = &call.recording.active {

@@ -8,6 +8,7 @@ use service::address;
 use service::log::{LogConfig, Subsystem};
 use service::options::{Loaded, OptionError, Settings};
 use service::process::ProcessConfig;
+use service::process::scheduling::Policy;
 
 use super::interface::Interfaces;
 use super::options::PROGRAM;
@@ -165,6 +166,14 @@ fn build(
         },
         log_srtp_keys: settings.flag("log-srtp-keys"),
         debug_srtp: settings.flag("debug-srtp"),
+        handover_socket: settings.path("handover-socket"),
+        first_address_only: settings.flag("save-interface-ports"),
+        socket_cores: socket_cores(settings.int("socket-cpu-affinity"))?,
+        scheduling: [("scheduling", "priority"), ("idle-scheduling", "idle-priority")].map(
+            |(class, priority)| Policy::from_options(settings.text(class).as_deref(), settings.int(priority)),
+        ),
+        timer_accuracy: Duration::from_micros(u64::from(settings.positive_int("timer-accuracy"))),
+        poller_size: (settings.positive_int("poller-size") as usize).clamp(1, 4096),
         max_recv_iters: settings.positive_int("max-recv-iters"),
         recording: recording(settings, notices),
         music_on_hold: MusicOnHoldConfig {
@@ -225,6 +234,20 @@ fn player_threads(settings: &Settings) -> usize {
 
 pub(super) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
+}
+
+/// 0: none; negative: as many as there are.
+fn socket_cores(cores: i32) -> Result<Option<u64>, OptionError> {
+    match cores {
+        0 => Ok(None),
+        1.. => Ok(u64::try_from(cores).ok()),
+        _ => match std::thread::available_parallelism() {
+            Ok(cores) => Ok(Some(cores.get() as u64)),
+            Err(error) => Err(OptionError::invalid(format!(
+                "Number of CPU cores is unknown (--socket-cpu-affinity): {error}"
+            ))),
+        },
+    }
 }
 
 fn listeners(settings: &Settings, option: &str) -> Result<Vec<SocketAddr>, OptionError> {

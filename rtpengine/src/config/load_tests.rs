@@ -31,7 +31,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     mysql-user mysql-pass mysql-query endpoint-learning jitter-buffer jb-clock-drift jb-adaptive jb-adaptive-min \
     jb-adaptive-max debug-srtp reject-invalid-sdp ignore-transport-words dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
     dtls-signature listen-http listen-https https-cert https-key http-threads http-buf-size http-idle-timeout \
-    software-id poller-per-thread timer-accuracy dtx-delay max-dtx dtx-buffer dtx-lag dtx-shift dtx-cn-params amr-dtx \
+    software-id poller-per-thread handover-socket timer-accuracy dtx-delay max-dtx dtx-buffer dtx-lag dtx-shift dtx-cn-params amr-dtx \
     evs-dtx silence-detect cn-payload player-cache sqlite-db media-urls playback-events-ng-tcp kernel-player kernel-player-media preload-media-files \
     media-files-reload media-files-expire expiry-timer preload-db-media db-media-reload db-media-expire \
     db-media-cache preload-db-cache db-cache-reload db-cache-expire audio-buffer-length audio-buffer-delay \

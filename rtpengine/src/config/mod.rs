@@ -26,6 +26,7 @@ use std::time::Duration;
 use media_store::library::{Keeping, LibrarySettings};
 use serde::{Deserialize, Serialize};
 use service::process::ThreadStack;
+use service::process::scheduling::Policy;
 
 pub use audio_player::{AudioPlayerConfig, AudioPlayerMode};
 pub use control::{ControlConfig, HttpConfig, NgClientConfig, PathMtu};
@@ -129,6 +130,18 @@ pub struct Config {
     pub log_srtp_keys: bool,
     /// Details of SRTP packets go into the log.
     pub debug_srtp: bool,
+    /// Where calls are handed to the next instance.
+    pub handover_socket: Option<PathBuf>,
+    /// Further addresses of an interface are never opened for ICE.
+    pub first_address_only: bool,
+    /// Sockets of a call are served by one of so many cores; `None`: whichever the system likes.
+    pub socket_cores: Option<u64>,
+    /// Scheduling of the threads that calls wait for, and of the others.
+    pub scheduling: [Policy; 2],
+    /// A timer that is due within this time is due.
+    pub timer_accuracy: Duration,
+    /// Readiness events taken at once by a worker.
+    pub poller_size: usize,
     /// Most packets one socket delivers before the worker looks at others.
     pub max_recv_iters: u32,
     /// Recording.
@@ -363,6 +376,12 @@ impl Config {
             ssrc_reporting: SsrcReporting::Full,
             log_srtp_keys: false,
             debug_srtp: false,
+            handover_socket: None,
+            first_address_only: false,
+            socket_cores: None,
+            scheduling: [Policy::default(); 2],
+            timer_accuracy: Duration::from_micros(500),
+            poller_size: 128,
             max_recv_iters: 50,
             recording: RecordingConfig {
                 dir: None,

@@ -72,18 +72,16 @@ const PROCESS: &[OptionSpec] = &[
     O::int("media-num-threads", "Threads for playback of media; 0 for no playback")
         .default_note("num-threads"),
     O::int("codec-num-threads", "Threads for calls that transcode; 0 for none of their own").default("0"),
-    O::flag("poller-per-thread", "One poller for each worker").not_yet(),
-    O::int("socket-cpu-affinity", "Spread sockets over so many CPU cores").default("0").not_yet(),
-    O::text("scheduling", POLICY_ARG, "Scheduling policy of workers").words(POLICIES).not_yet(),
-    O::int("priority", "Scheduling priority or nice value of workers").default("0").not_yet(),
-    O::text("idle-scheduling", POLICY_ARG, "Scheduling policy of background threads")
-        .words(POLICIES)
-        .not_yet(),
-    O::int("idle-priority", "Scheduling priority or nice value of background threads").default("0").not_yet(),
-    O::int("timer-accuracy", "Shortest sleep of a timer thread in microseconds")
-        .default("500")
-        .at_least(0)
-        .not_yet(),
+    O::flag("poller-per-thread", "One poller for each worker (always so)"),
+    O::int("socket-cpu-affinity", "Spread calls' sockets over so many CPU cores; negative for all")
+        .default("0"),
+    O::text("scheduling", POLICY_ARG, "Scheduling policy of workers").words(POLICIES),
+    O::int("priority", "Scheduling priority or nice value of workers").default("0"),
+    O::text("idle-scheduling", POLICY_ARG, "Scheduling policy of background threads").words(POLICIES),
+    O::int("idle-priority", "Scheduling priority or nice value of background threads").default("0"),
+    O::int("timer-accuracy", "Shortest sleep of a timer thread in microseconds").default("500").at_least(0),
+    O::file("handover-socket", "UNIX socket on which calls are handed to the next instance without a gap")
+        .arg("PATH"),
     O::int("max-recv-iters", "Most packets a socket delivers before other sockets have their turn")
         .default("50")
         .at_least(1),
@@ -140,9 +138,7 @@ const MEDIA_SOCKETS: &[OptionSpec] = &[
     O::list("ip", "IP", "Local address for media").alias_of("interface"),
     O::list("ip6", "IP6", "Local IPv6 address for media").alias_of("interface"),
     O::text("interfaces-config", "STR", "Prefix of the config file groups that define interfaces"),
-    O::flag("save-interface-ports", "Allocate ports on the first address of an interface only")
-        .short('S')
-        .not_yet(),
+    O::flag("save-interface-ports", "Allocate ports on the first address of an interface only").short('S'),
     O::int("port-min", "Lowest port for media").short('m').default("30000").range(1, 65535),
     O::int("port-max", "Highest port for media").short('M').default("39999").range(1, 65535),
     O::int("tos", "TOS or traffic class of media packets")

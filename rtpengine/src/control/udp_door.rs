@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use service::process::scheduling::{Role, enter};
 use tokio::runtime::Handle;
 
 use super::answer::{Answer, Respond};
@@ -68,8 +69,10 @@ impl UdpListeners {
                 tos: Arc::clone(tos),
                 closing: Arc::clone(&door.closing),
             };
-            let thread =
-                thread::Builder::new().name(format!("{}-udp", self.name)).spawn(move || listener.serve())?;
+            let thread = thread::Builder::new().name(format!("{}-udp", self.name)).spawn(move || {
+                enter(Role::Worker);
+                listener.serve();
+            })?;
             door.listeners.push((socket, Some(thread)));
         }
         Ok(door)

@@ -310,6 +310,21 @@ impl Worker {
         }
     }
 
+    /// Forgets a call whose sockets somebody else goes on with: what waits in them stays there, and nobody is told that it is over.
+    pub(super) fn detach_call(&mut self, key: CallKey) {
+        self.install_gateways(key, &[], |_| None);
+        let Some(call) = self.calls.calls.remove(&key) else { return };
+        for (_, number) in call.players {
+            self.calls.players.remove(&number);
+        }
+        for (_, slot) in call.streams {
+            if let Some(stream) = self.streams.get_mut(slot) {
+                stream.dtls = None;
+            }
+            self.close(slot);
+        }
+    }
+
     pub(super) fn start_player(&mut self, key: CallKey, plan: PlayerPlan) {
         let target = self.calls.calls.get(&key).and_then(|call| call.slot(plan.target));
         let Some((slot, call)) = target.zip(self.calls.calls.get_mut(&key)) else {

@@ -26,6 +26,8 @@ pub enum Command {
     Inject(CallKey, InjectionPlan),
     /// Say how far the keys of a call's streams were used.
     Progress(CallKey, tokio::sync::oneshot::Sender<Vec<(StreamId, SrtpProgress)>>),
+    /// Let go of a call's sockets without reading them empty, and say how far the keys of its streams were used.
+    Detach(CallKey, tokio::sync::oneshot::Sender<Vec<(StreamId, SrtpProgress)>>),
     /// From the handshake thread.
     Keyed(Box<Keyed>),
     Shutdown,

@@ -75,6 +75,7 @@ use std::thread::JoinHandle;
 use crate::config::Config;
 use dtls::HandshakeThread;
 use mailbox::{Command, Mailbox};
+use service::process::scheduling::{Role, enter};
 use totals::{PlaneTotals, WorkerTotals};
 use worker::{Worker, WorkerShared};
 
@@ -169,6 +170,7 @@ impl MediaPlane {
             .above(ladders.next());
             let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
                 counters.thread.store(poll::thread_id(), Relaxed);
+                enter(Role::Worker);
                 // Transcoders take what the cores have left.
                 if index < forwarding
                     && let Err(error) = poll::pin_to_core(index)
@@ -215,6 +217,34 @@ impl MediaPlane {
             }
         }
         self.inner.send(worker, Command::Install(plan));
+    }
+
+    /// Takes a call from its worker, which leaves its sockets as they are; how far its keys were used.
+    pub fn detach(
+        &self,
+        worker: WorkerId,
+        call: plan::CallKey,
+    ) -> tokio::sync::oneshot::Receiver<Vec<(plan::StreamId, plan::SrtpProgress)>> {
+        self.unassign(call);
+        let (answer, progress) = tokio::sync::oneshot::channel();
+        self.inner.send(worker, Command::Detach(call, answer));
+        progress
+    }
+
+    /// Every worker takes commands, and carries them out within `patience`.
+    pub async fn is_responsive(&self, patience: std::time::Duration) -> bool {
+        let nobody = plan::CallKey(0);
+        let workers = 0..u16::try_from(self.inner.mailboxes.len()).unwrap_or(u16::MAX);
+        let answers: Vec<_> = workers.map(|worker| self.srtp_progress(WorkerId(worker), nobody)).collect();
+        let all = async {
+            for answer in answers {
+                if answer.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(patience, all).await.unwrap_or(false)
     }
 
     /// Forgets the call, like [`Self::remove`], and waits until its worker has let go of the sockets, so that another one may have them.

@@ -5,9 +5,6 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Readiness events taken by one system call.
-pub const EVENTS: usize = 256;
-
 /// An epoll instance.
 pub struct Poll {
     fd: OwnedFd,
@@ -15,11 +12,12 @@ pub struct Poll {
 }
 
 impl Poll {
-    pub fn new() -> io::Result<Self> {
+    /// Takes at most `events` readiness events by one system call.
+    pub fn new(events: usize) -> io::Result<Self> {
         // SAFETY: no pointers.
         let fd = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         let none = libc::epoll_event { events: 0, u64: 0 };
-        Ok(Self { fd, events: vec![none; EVENTS].into_boxed_slice() })
+        Ok(Self { fd, events: vec![none; events.clamp(1, 4096)].into_boxed_slice() })
     }
 
     /// Edge-triggered: who gets an event reads until the socket is empty, or remembers that it is not.
@@ -37,12 +35,12 @@ impl Poll {
     /// Waits for readiness, at most `timeout` (rounded up to milliseconds); the number of events.
     pub fn wait(&mut self, timeout: Option<Duration>) -> usize {
         let timeout = timeout.map_or(-1, |t| t.as_micros().div_ceil(1000).min(60_000) as i32);
-        // SAFETY: `events` has EVENTS entries for the kernel to fill.
-        let n = unsafe {
-            libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), EVENTS as i32, timeout)
-        };
+        // At most 4096.
+        let room = self.events.len() as i32;
+        // SAFETY: `events` has `room` entries for the kernel to fill.
+        let n = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), room, timeout) };
         // Negative is EINTR; everything else would be a defect of ours, and an empty turn is harmless.
-        usize::try_from(n).unwrap_or(0).min(EVENTS)
+        usize::try_from(n).unwrap_or(0).min(self.events.len())
     }
 
     /// The token of an event of the last `wait`.

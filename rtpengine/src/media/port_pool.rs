@@ -39,6 +39,11 @@ impl LocalPort {
     pub fn tos(&self) -> u8 {
         self.tos.load(Ordering::Relaxed)
     }
+
+    /// Has what arrives handled by a core. One system call.
+    pub fn set_core(&self, core: u16) -> io::Result<()> {
+        socket2::SockRef::from(&self.socket).set_cpu_affinity(core.into())
+    }
 }
 
 /// Ports of all local addresses.
@@ -46,6 +51,8 @@ pub struct PortPool {
     addresses: HashMap<IpAddr, Arc<AddressPorts>>,
     global: (u16, u16),
     tos: u8,
+    /// Open sockets of a former instance, for calls that go on with them.
+    inherited: Mutex<HashMap<SocketAddr, UdpSocket>>,
 }
 
 /// No pair of ports was free.
@@ -100,7 +107,7 @@ impl PortPool {
             .into_iter()
             .map(|(address, bitmap)| (address, Arc::new(AddressPorts::new(bitmap))))
             .collect();
-        Arc::new(Self { addresses, global, tos })
+        Arc::new(Self { addresses, global, tos, inherited: Mutex::default() })
     }
 
     /// `count` consecutive ports, the first one even (an even/odd pair for 2), bound and ready.
@@ -143,6 +150,9 @@ impl PortPool {
         port: u16,
     ) -> Result<Arc<LocalPort>, PortError> {
         let system = |source| PortError::System { address: address.address, source };
+        if let Some(inherited) = self.inherited(address, port) {
+            return Ok(inherited);
+        }
         let ports = self
             .addresses
             .get(&address.address)
@@ -159,6 +169,31 @@ impl PortPool {
         bound.pop().ok_or(PortError::Exhausted { address: address.address })
     }
 
+    /// Sockets of a former instance, which are used instead of new ones where exactly these ports are asked for.
+    pub fn inherit(&self, sockets: HashMap<SocketAddr, UdpSocket>) {
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).extend(sockets);
+    }
+
+    /// Closes those that were not asked for.
+    pub fn disinherit(&self) {
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The socket of a former instance, which may lie outside of today's range.
+    fn inherited(&self, address: &LocalAddress, port: u16) -> Option<Arc<LocalPort>> {
+        let local = SocketAddr::new(address.address, port);
+        let socket = self.inherited.lock().unwrap_or_else(PoisonError::into_inner).remove(&local)?;
+        let ports = self.addresses.get(&address.address).map(Arc::clone)?;
+        let is_free = {
+            let mut free = ports.lock();
+            let is_free = free.is_free(port);
+            free.take(port, 1);
+            is_free
+        };
+        let lease = Lease { ports, first: port, count: u16::from(is_free) };
+        Some(Arc::new(LocalPort { socket, local, _lease: lease }))
+    }
+
     /// A port that a control protocol names, which may lie outside the range that ports are otherwise taken from.
     ///
     /// # Errors
@@ -171,6 +206,9 @@ impl PortPool {
         let (first, last) = address.ports.unwrap_or(self.global);
         if (first..=last).contains(&port) {
             return self.allocate_exactly(address, port);
+        }
+        if let Some(inherited) = self.inherited(address, port) {
+            return Ok(inherited);
         }
         let system = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => {

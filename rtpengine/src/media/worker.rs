@@ -76,6 +76,8 @@ pub struct Worker {
     events: mpsc::Sender<MediaEvent>,
     pub(super) shared: Arc<WorkerShared>,
     max_packets: usize,
+    /// What is due within this time is due.
+    early: Duration,
     /// New keys go into the log.
     pub(super) logs_keys: bool,
     load: Load,
@@ -106,7 +108,7 @@ impl Worker {
         totals: Arc<WorkerTotals>,
         config: &Config,
     ) -> std::io::Result<Self> {
-        let poll = Poll::new()?;
+        let poll = Poll::new(config.poller_size)?;
         poll.add(inbox.wake_fd(), INBOX)?;
         let output = Output {
             batch: SendBatch::new(),
@@ -135,6 +137,7 @@ impl Worker {
             unfinished: Vec::with_capacity(4096),
             events,
             shared,
+            early: EARLY.max(config.timer_accuracy),
             max_packets: (config.max_recv_iters as usize).max(1),
             logs_keys: config.log_srtp_keys,
             load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
@@ -322,6 +325,11 @@ impl Worker {
                 Command::Inject(call, plan) => self.inject(call, plan),
                 // Whoever asked may have stopped waiting.
                 Command::Progress(call, answer) => drop(answer.send(self.srtp_progress(call))),
+                Command::Detach(call, answer) => {
+                    let progress = self.srtp_progress(call);
+                    self.detach_call(call);
+                    drop(answer.send(progress));
+                }
                 Command::Keyed(keyed) => self.keyed(*keyed),
                 Command::Shutdown => return false,
             }
@@ -331,7 +339,7 @@ impl Worker {
 
     /// Sends what is due at the present time.
     fn due(&mut self) {
-        let horizon = self.output.now.instant + EARLY;
+        let horizon = self.output.now.instant + self.early;
         while let Some((at, due)) = self.output.schedule.pop(horizon) {
             match due {
                 Due::Packet(index) => {

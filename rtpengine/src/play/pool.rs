@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use service::process::scheduling::{Role, enter};
+
 use super::frames::Frames;
 use crate::media::plan::PlayerFrame;
 
@@ -171,7 +173,10 @@ impl Pool {
         let mut threads = Vec::new();
         for index in 0..count {
             let (sender, receiver) = mpsc::channel();
-            thread::Builder::new().name(format!("player-{index}")).spawn(move || run(&receiver))?;
+            thread::Builder::new().name(format!("player-{index}")).spawn(move || {
+                enter(Role::Background);
+                run(&receiver);
+            })?;
             threads.push(sender);
         }
         Ok(Self { threads, next: AtomicUsize::new(0) })

@@ -44,6 +44,7 @@ pub use pcap::pcap_octets;
 pub use stats::RecorderStats;
 
 use directories::Directories;
+use service::process::scheduling::{Role, enter};
 use session::Opening;
 use stats::Shared;
 use sys::Poller;
@@ -197,6 +198,9 @@ pub enum RecordingEnd {
     Discard,
 }
 
+/// How long the writer may take to write what has been recorded.
+const SUSPEND: std::time::Duration = std::time::Duration::from_secs(2);
+
 impl Recorder {
     /// Makes the directories, starts the writer thread. `taps` are the other ends of the workers' rings.
     pub fn start(config: &RecordingConfig, taps: Vec<tap::Consumer>) -> Result<Self, RecordError> {
@@ -265,6 +269,16 @@ impl Recorder {
         }
     }
 
+    /// Writes what has been recorded so far, and leaves all recordings as they are, for somebody else to go on with. Waits for that, at
+    /// most [`SUSPEND`].
+    pub fn suspend(&self) {
+        let Some(messages) = &self.inner.messages else { return };
+        let (done, suspended) = mpsc::sync_channel(1);
+        if messages.send(Message::Suspend(done)).is_ok() && suspended.recv_timeout(SUSPEND).is_err() {
+            tracing::error!("recordings are not written in time: some packets may be missing in them");
+        }
+    }
+
     fn start_with(config: &RecordingConfig, taps: Vec<Box<dyn PacketSource>>) -> Result<Self, RecordError> {
         let shared = Arc::new(Shared::default());
         let (mut messages, mut thread) = (None, None);
@@ -281,7 +295,10 @@ impl Recorder {
                 closing: Vec::new(),
                 deferred: VecDeque::new(),
             };
-            thread = Some(std::thread::Builder::new().name("recorder".into()).spawn(|| writer.run())?);
+            thread = Some(std::thread::Builder::new().name("recorder".into()).spawn(|| {
+                enter(Role::Background);
+                writer.run();
+            })?);
             messages = Some(sender);
         }
         let inner = Inner {

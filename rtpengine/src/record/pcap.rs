@@ -81,6 +81,12 @@ impl PcapFile {
         }
     }
 
+    /// Writes what waits.
+    pub fn flush(&mut self, now: Instant, shared: &Shared) {
+        self.flush_at = None;
+        self.out.flush_now(now, shared);
+    }
+
     /// Flushes and closes. What cannot be written now is lost, and counted.
     pub fn close(mut self, now: Instant, shared: &Shared) {
         self.out.flush_now(now, shared);

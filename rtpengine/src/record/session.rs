@@ -222,6 +222,17 @@ impl Session {
         }
     }
 
+    /// Writes what has come so far.
+    pub fn flush(&mut self, env: &Env<'_>) {
+        if let Some(side) = &mut self.pcap {
+            side.pcap.flush(env.now, env.shared);
+            side.text.flush_now(env.now, env.shared);
+        }
+        if let Some(side) = &mut self.exposure {
+            side.tick(self.flags, env);
+        }
+    }
+
     /// Ends the recording. What still has to be given to readers is returned.
     pub fn finish(self, end: RecordingEnd, call_end: &CallEnd, env: &Env<'_>) -> Option<Closing> {
         if let Some(side) = self.pcap {

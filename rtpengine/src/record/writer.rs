@@ -22,6 +22,8 @@ pub(super) enum Message {
     Signalled(u64, RecordedSdp),
     Update(u64, RecordingFlags, RecordingDetails, SystemTime),
     Finish(u64, RecordingEnd, CallEnd),
+    /// Write what has come, and leave all recordings to somebody else.
+    Suspend(std::sync::mpsc::SyncSender<()>),
     Shutdown,
 }
 
@@ -196,6 +198,15 @@ impl Writer {
                 if let Some(session) = sessions.remove(&id) {
                     closing.extend(session.finish(end, &call_end, &env));
                 }
+            }
+            Message::Suspend(done) => {
+                self.drain_taps();
+                let Self { sessions, poller, directories, shared, .. } = self;
+                let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+                sessions.values_mut().for_each(|session| session.flush(&env));
+                sessions.clear();
+                // Whoever waits may have given up.
+                let _ = done.send(());
             }
             Message::Shutdown => return true,
         }

@@ -12,7 +12,7 @@ pub const GENERAL: &[OptionSpec] = &[
     OptionSpec::int("thread-stack", "Stack size of each thread in kB; -1 keeps the system's default")
         .default("2048")
         .at_least(-1),
-    OptionSpec::int("poller-size", "Most events fetched per poll call").default("128").not_yet(),
+    OptionSpec::int("poller-size", "Most events fetched per poll call").default("128").at_least(1),
     OptionSpec::flag("io-uring", "Use io_uring for polling and media").not_yet(),
     OptionSpec::int("io-uring-buffers", "Ring entries per thread").default("16384").at_least(0).not_yet(),
     OptionSpec::file("evs-lib-path", "Shared object with an EVS codec").not_yet(),

@@ -20,14 +20,17 @@ pub fn render(program: &Program, page: &ManPage) -> String {
     heading(&mut text, "NAME");
     text.push_str(&format!("{} \\- {}\n", escape(program.name), escape(program.summary)));
     heading(&mut text, "SYNOPSIS");
-    text.push_str(&format!(".B {}\n[OPTION...]\n", escape(program.name)));
+    let has_file = !program.config_section.is_empty();
+    let operands = if has_file { "[OPTION...]" } else { "[OPTION...] COMMAND..." };
+    text.push_str(&format!(".B {}\n{operands}\n", escape(program.name)));
     heading(&mut text, "DESCRIPTION");
     paragraphs(&mut text, page.description);
     heading(&mut text, "OPTIONS");
-    text.push_str(
+    let about_file = has_file.then_some(
         "Every long option is also a key of the config file, without the dashes in front. Lists are repeated on the \
          command line and separated by semicolons in the file; flags are set to \\fBtrue\\fR or \\fBfalse\\fR there.\n",
     );
+    text.extend(about_file);
     text.push_str(".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nPrint a list of all options.\n");
     for group in program.groups {
         let listed: Vec<_> = group.options.iter().filter(|spec| spec.is_listed()).collect();

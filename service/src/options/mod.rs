@@ -14,6 +14,7 @@
 
 pub mod command_line;
 pub mod common;
+pub mod completion;
 mod error;
 mod help;
 pub mod ini;

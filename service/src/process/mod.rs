@@ -7,7 +7,9 @@ mod clock;
 mod daemonise;
 mod limits;
 pub mod notify;
+pub mod scheduling;
 mod signals;
+mod terminal;
 mod threads;
 
 use std::io::{self, Write};
@@ -17,6 +19,7 @@ pub use clock::clock_is_synchronised;
 pub use daemonise::{Detached, daemonise};
 pub use limits::{open_files, raise_limits, set_open_files};
 pub use signals::{Signal, Signals};
+pub use terminal::terminal_size;
 pub use threads::ThreadStack;
 
 use crate::options::Settings;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// Start-up is complete.
 pub fn ready() -> io::Result<()> {
@@ -14,6 +15,28 @@ pub fn ready() -> io::Result<()> {
 /// An orderly stop has begun.
 pub fn stopping() -> io::Result<()> {
     to_manager(b"STOPPING=1\n")
+}
+
+/// All is well; must be said at least once within [`watchdog_interval`].
+pub fn alive() -> io::Result<()> {
+    to_manager(b"WATCHDOG=1\n")
+}
+
+/// This process is the service from now on.
+pub fn main_process() -> io::Result<()> {
+    to_manager(format!("MAINPID={}\nREADY=1\n", std::process::id()).as_bytes())
+}
+
+/// How long the manager waits for a sign of life before it ends the service; `None`: it does not watch this process.
+pub fn watchdog_interval() -> Option<Duration> {
+    let variable = |name: &str| std::env::var(name).ok();
+    interval(variable("WATCHDOG_USEC")?.as_str(), variable("WATCHDOG_PID").as_deref())
+}
+
+fn interval(microseconds: &str, pid: Option<&str>) -> Option<Duration> {
+    let is_ours = pid.is_none_or(|pid| pid.parse() == Ok(std::process::id()));
+    let microseconds = microseconds.parse().ok().filter(|microseconds| *microseconds > 0)?;
+    is_ours.then(|| Duration::from_micros(microseconds))
 }
 
 fn to_manager(message: &[u8]) -> io::Result<()> {
@@ -36,6 +59,21 @@ fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_process_that_is_watched_says_that_it_lives() {
+        let own = std::process::id().to_string();
+        let two_seconds = Some(Duration::from_secs(2));
+        for (microseconds, pid, expected) in [
+            ("2000000", None, two_seconds),
+            ("2000000", Some(own.as_str()), two_seconds),
+            ("2000000", Some("1"), None),
+            ("0", None, None),
+            ("soon", None, None),
+        ] {
+            assert_eq!(interval(microseconds, pid), expected, "{microseconds} {pid:?}");
+        }
+    }
 
     #[test]
     fn messages_arrive_at_paths_and_abstract_names() {

@@ -7,8 +7,10 @@
 //! Words are separated by single blanks and matched exactly. Every reply but `list jsonstats` ends in a line feed.
 
 mod calls;
+pub mod completion;
 mod dump;
 mod explain;
+mod json;
 mod list;
 mod media;
 mod number;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Cli, Words, calls, list, media, params, redis, set};
+use super::{Cli, Words, calls, json, list, media, params, redis, set};
 
 /// Commands that stand side by side.
 pub type Level = &'static [Node];
@@ -69,6 +69,12 @@ pub const TOP: Level = &[
         run: Run::Item(calls::enter_call, calls::CALL),
     },
     level("media", MEDIA),
+    command(
+        "json",
+        "<command> | live",
+        "the reply to a command, or calls with their quality, as JSON",
+        json::run,
+    ),
 ];
 
 const LIST: Level = &[

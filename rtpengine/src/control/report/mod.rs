@@ -30,7 +30,7 @@ pub use dtmf_log::DtmfLog;
 pub use graphite::run as run_graphite;
 pub use homer::{Homer, NgSide};
 pub use interval::IntervalReport;
-pub use mqtt::start as start_mqtt;
+pub use mqtt::{live, start as start_mqtt};
 
 use crate::call::{EndReason, EndedReport, Engine, News, StreamWhereabouts};
 use crate::config::{Config, XmlRpcConfig};

@@ -15,6 +15,8 @@ use super::super::poll::{Poll, Wake};
 use super::super::port_pool::LocalPort;
 use super::super::stats::StreamShared;
 use super::super::totals::DropCounters;
+use service::process::scheduling::{Role, enter};
+
 use super::associations::{Agreed, Associations, Source, Way};
 use super::gate::{Bell, Datagram, Gate, Opening, Order, Place};
 use super::keyed::Keyed;
@@ -29,12 +31,15 @@ pub struct HandshakeThread {
     thread: JoinHandle<()>,
 }
 
+/// Readiness events taken at once.
+const EVENTS: usize = 256;
+
 impl HandshakeThread {
     /// Starts the thread for the workers with these mailboxes, each of which gets a gate. It counts what it refuses in `drops`.
     pub fn start(mailboxes: Vec<Mailbox>, drops: Arc<DropCounters>) -> io::Result<(Self, Vec<Gate>)> {
         let (orders, receiver) = mpsc::channel();
         let bell = Arc::new(Bell { wake: Wake::new()?, rung: false.into() });
-        let poll = Poll::new()?;
+        let poll = Poll::new(EVENTS)?;
         poll.add(bell.wake.fd(), 0)?;
         let (gates, rings) =
             (0..mailboxes.len()).map(|worker| Gate::new(worker, orders.clone(), Arc::clone(&bell))).unzip();
@@ -48,7 +53,10 @@ impl HandshakeThread {
             timers: BinaryHeap::new(),
             drops,
         };
-        let thread = std::thread::Builder::new().name("dtls".into()).spawn(move || shaker.run())?;
+        let thread = std::thread::Builder::new().name("dtls".into()).spawn(move || {
+            enter(Role::Worker);
+            shaker.run();
+        })?;
         Ok((Self { orders, bell, thread }, gates))
     }
 

@@ -14,7 +14,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, PublishOptio
 use tokio::time::{MissedTickBehavior, timeout};
 
 use self::messages::Messages;
-use crate::config::MqttConfig;
+use crate::config::{MqttConfig, MqttScope};
 use crate::control::statistics::Statistics;
 
 /// Between attempts to connect.
@@ -23,6 +23,11 @@ const RETRY: Duration = Duration::from_secs(1);
 const QUEUE: usize = 64;
 /// Longest message.
 const MAX_MESSAGE: usize = 256 << 20;
+
+/// Statistics and all own calls as one JSON object, without rates.
+pub fn live(statistics: &Statistics) -> String {
+    Messages::new(MqttScope::Global).make(statistics).pop().unwrap_or_default()
+}
 
 /// Publishes until it is aborted.
 ///

@@ -1,4 +1,6 @@
-//! `rtpengine-ctl`: sends one command to the daemon's command line interface and prints the reply.
+//! `rtpengine-ctl`: sends one command to the daemon's command line interface and prints the reply. `top` asks again and again.
+
+mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use service::options::ini::IniFile;
 
-const SYNOPSIS: &str = "usage: rtpengine-ctl [--ip ADDRESS[:PORT]] [--port PORT] [--timeout SECONDS] [--config-file FILE] COMMAND ...";
+const SYNOPSIS: &str = "usage: rtpengine-ctl [--ip ADDRESS[:PORT]] [--port PORT] [--timeout SECONDS] [--config-file FILE] [--json] COMMAND ... | top [--once] [--interval=SECONDS]";
 const CONFIG_FILE: &str = "/etc/rtpengine/rtpengine.conf";
 const ADDRESS: &str = "127.0.0.1";
 const PORT: u16 = 9900;
@@ -24,8 +26,36 @@ fn main() -> ExitCode {
         request.command = "usage".into();
     }
     let (address, port) = request.target(Path::new(CONFIG_FILE));
-    match converse(&address, port, request.timeout, &request.command) {
+    let ask = |command: &str, out: &mut dyn Write| converse(&address, port, request.timeout, command, out);
+    let outcome = if let Some(words) =
+        request.command.strip_prefix("top").filter(|rest| rest.is_empty() || rest.starts_with(' '))
+    {
+        top::Options::parse(words).map_or_else(
+            |word| Err(io::Error::other(format!("(top: what is '{word}'?)"))),
+            |options| {
+                top::run(&options, |command| {
+                    let mut reply = Vec::new();
+                    ask(command, &mut reply).map(|()| reply)
+                })
+            },
+        )
+    } else if request.is_json {
+        let mut reply = Vec::new();
+        let asked = ask(&format!("json {}", request.command), &mut reply);
+        let failed = serde_json::from_slice::<serde_json::Value>(&reply)
+            .map_or(true, |reply| reply.get("error").is_some());
+        let printed = asked.and_then(|()| io::stdout().write_all(&reply));
+        match printed {
+            Ok(()) if failed => return ExitCode::FAILURE,
+            printed => printed,
+        }
+    } else {
+        ask(&request.command, &mut io::stdout().lock())
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read us has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Cannot connect to rtpengine {error}");
             ExitCode::FAILURE
@@ -42,6 +72,7 @@ struct Request {
     timeout: Duration,
     config_file: Option<PathBuf>,
     wants_help: bool,
+    is_json: bool,
     command: String,
 }
 
@@ -55,6 +86,7 @@ impl Request {
             timeout: TIMEOUT,
             config_file: None,
             wants_help: false,
+            is_json: false,
             command: String::new(),
         };
         let mut words = words.iter();
@@ -78,6 +110,10 @@ impl Request {
                 "timeout" => {
                     let seconds = value().and_then(|text| text.parse::<u32>().ok()).filter(|s| *s > 0);
                     seconds.map(|s| request.timeout = Duration::from_secs(s.into())).is_some()
+                }
+                "json" => {
+                    request.is_json = true;
+                    true
                 }
                 "config-file" => value().map(|text| request.config_file = Some(text.into())).is_some(),
                 _ => false,
@@ -122,7 +158,13 @@ fn split(text: &str) -> (Option<&str>, Option<u16>) {
     }
 }
 
-fn converse(address: &str, port: u16, timeout: Duration, command: &str) -> io::Result<()> {
+fn converse(
+    address: &str,
+    port: u16,
+    timeout: Duration,
+    command: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     let mut connection = None;
     for target in (address, port).to_socket_addrs()? {
@@ -138,7 +180,7 @@ fn converse(address: &str, port: u16, timeout: Duration, command: &str) -> io::R
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     stream.write_all(format!("{command}\n").as_bytes())?;
-    let (mut buffer, mut out) = (vec![0; 65_536], io::stdout().lock());
+    let mut buffer = vec![0; 65_536];
     loop {
         match stream.read(&mut buffer)? {
             0 => return out.flush(),
@@ -154,6 +196,13 @@ mod tests {
     fn parse(line: &str) -> Request {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         Request::parse(&words)
+    }
+
+    #[test]
+    fn json_is_an_option() {
+        let request = parse("--json list sessions all");
+        assert!(request.is_json && !request.wants_help);
+        assert_eq!(request.command, "list sessions all");
     }
 
     #[test]

@@ -1,0 +1,79 @@
+//! Calls that leave for the next instance, with their sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use super::engine::Engine;
+use super::model::Call;
+use super::store::lock;
+use super::stored::Writer;
+use crate::media::port_pool::LocalPort;
+use crate::proto::value::Dict;
+
+/// How long a worker may take to let go of a call.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A call that nobody works on any more.
+pub struct HandedCall {
+    pub id: SmolStr,
+    /// As [`Engine::restore`] takes it.
+    pub stored: Dict,
+    /// All of its sockets, open and unread from now on.
+    pub sockets: Vec<Arc<LocalPort>>,
+}
+
+impl Engine {
+    /// Ids of all own calls, and whether each is recorded.
+    pub fn own_calls(&self) -> Vec<(SmolStr, bool)> {
+        let mut calls = Vec::new();
+        self.for_each_call(|handle| {
+            let call = lock(handle);
+            if !call.ended && !call.foreign {
+                calls.push((call.id.clone(), call.recording.is_active()));
+            }
+        });
+        calls
+    }
+
+    /// Takes a call from its worker. It is not told about as ended, and stays in the store of calls if there is one.
+    pub async fn hand_out(&self, id: &str) -> Option<HandedCall> {
+        let handle = self.store.get(id)?;
+        let asked = {
+            let call = lock(&handle);
+            if call.ended {
+                return None;
+            }
+            self.plane.detach(call.worker, call.key)
+        };
+        let progress = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+        let mut call = lock(&handle);
+        call.ended = true;
+        let hosted_db = call.keyspace.unwrap_or(-1);
+        let stored = Writer { interfaces: &self.interfaces, hosted_db }.write(&call, &progress);
+        call.recording.leave();
+        Some(HandedCall { id: call.id.clone(), stored, sockets: sockets(&call) })
+    }
+
+    /// What has been recorded is in the files afterwards, and nothing more follows. No recording is finished.
+    pub fn suspend_recordings(&self) {
+        self.recorder.suspend();
+    }
+}
+
+fn sockets(call: &Call) -> Vec<Arc<LocalPort>> {
+    let mut sockets: Vec<Arc<LocalPort>> = Vec::new();
+    for media in call.parties.iter().flat_map(|party| &party.media) {
+        for (_, set) in media.ports.sets() {
+            let alternates = set.alternates.iter().flat_map(|other| [Some(&other.rtp), other.rtcp.as_ref()]);
+            let all = [Some(&set.rtp), set.rtcp.as_ref()].into_iter().chain(alternates).flatten();
+            for socket in all.chain(&set.further) {
+                if !sockets.iter().any(|known| Arc::ptr_eq(known, socket)) {
+                    sockets.push(Arc::clone(socket));
+                }
+            }
+        }
+    }
+    sockets
+}

@@ -1,0 +1,232 @@
+//! Calls go from a running instance to the one that is started in its place, with their open sockets: no packet is lost, because what
+//! comes meanwhile waits in the sockets.
+//!
+//! ```text
+//! next instance                                       running instance (listens on handover-socket)
+//!   everything started but the doors
+//!   connect, VERSION ───────────────────────────────►  doors close: no more commands
+//!   restore(call) ◄── dictionary, sockets ───────────  each call: its worker lets go of it
+//!   …
+//!   doors open     ◄── end ──────────────────────────
+//!   tells the service manager, closes ──────────────►  ends, without ending calls
+//! ```
+//!
+//! A call travels in the form in which it is stored (`call::stored`), without recordings being finished or anything being told about it. A frame
+//! is two little-endian numbers of 32 bits (octets of the dictionary, number of files), the files, each [`descriptors::MOST`] with an
+//! octet, and the dictionary; both numbers 0 is the end.
+
+mod descriptors;
+
+use std::collections::HashMap;
+use std::fs::Permissions;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::call::{Engine, HandedCall, Owner};
+use crate::persist;
+use crate::proto::value::{Dict, Value};
+
+/// What both sides have to agree on.
+const VERSION: &[u8; 24] = b"rtpengine hand-over 1\n\n\n";
+/// How long the other side may take for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Octets of a call.
+const LONGEST: u32 = 8 << 20;
+/// Sockets of a call.
+const MOST_FILES: u32 = 16_384;
+
+/// The former instance has given its calls, and stays until this is dropped.
+#[derive(Debug)]
+pub struct Taken {
+    _stream: UnixStream,
+}
+
+/// Asks the instance that listens there for its calls. `None`: nobody listens.
+///
+/// # Errors
+/// The connection breaks on the way; what has come until then goes on here.
+pub fn take(path: &Path, engine: &Engine) -> io::Result<Option<Taken>> {
+    let mut stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let began = Instant::now();
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(VERSION)?;
+    let mut answer = [0; VERSION.len()];
+    stream.read_exact(&mut answer)?;
+    if &answer != VERSION {
+        return Err(io::Error::other("the running instance hands over in another form"));
+    }
+    let (mut calls, mut lost) = (0, 0);
+    while let Some((id, call, files)) = read_frame(&mut stream)? {
+        let sockets = files.into_iter().filter_map(|file| {
+            let socket = UdpSocket::from(file);
+            Some((socket.local_addr().ok()?, socket))
+        });
+        let sockets: HashMap<SocketAddr, UdpSocket> = sockets.collect();
+        engine.ports().inherit(sockets);
+        match engine.restore(&id, &call, Owner::Us) {
+            Ok(_) => calls += 1,
+            Err(error) => {
+                tracing::error!(call_id = %id, %error, "call of the former instance is lost");
+                lost += 1;
+            }
+        }
+        // Those that nobody wanted are closed.
+        engine.ports().disinherit();
+    }
+    tracing::info!(
+        calls,
+        lost,
+        ms = began.elapsed().as_millis(),
+        "calls taken over from the former instance"
+    );
+    Ok(Some(Taken { _stream: stream }))
+}
+
+fn read_frame(stream: &mut UnixStream) -> io::Result<Option<(String, Dict, Vec<OwnedFd>)>> {
+    let wrong = |what: &'static str| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut numbers = [0; 8];
+    stream.read_exact(&mut numbers)?;
+    let [a, b, c, d, e, f, g, h] = numbers;
+    let (length, count) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    if (length, count) == (0, 0) {
+        return Ok(None);
+    }
+    if length > LONGEST || count > MOST_FILES {
+        return Err(wrong("a call is too large"));
+    }
+    let mut files = Vec::with_capacity(count as usize);
+    while files.len() < count as usize {
+        let before = files.len();
+        descriptors::receive(stream, &mut files)?;
+        if files.len() == before {
+            return Err(wrong("files are missing"));
+        }
+    }
+    let mut octets = vec![0; length as usize];
+    stream.read_exact(&mut octets)?;
+    let frame = persist::decode(&octets).map_err(|_| wrong("not a dictionary"))?;
+    let id = match frame.get("id") {
+        Some(Value::Bytes(id)) => String::from_utf8_lossy(id).into_owned(),
+        _ => return Err(wrong("a call without a name")),
+    };
+    match frame.get("call") {
+        Some(Value::Dict(call)) => Ok(Some((id, call.clone(), files))),
+        _ => Err(wrong("a name without a call")),
+    }
+}
+
+fn write_frame(stream: &mut UnixStream, call: HandedCall) -> io::Result<()> {
+    let mut frame = Dict::new();
+    frame.push("id", call.id.as_str());
+    frame.push("call", call.stored);
+    let octets = persist::encode(&frame, false);
+    let too_large = |_| io::Error::new(io::ErrorKind::InvalidData, "a call is too large");
+    let length = u32::try_from(octets.len()).map_err(too_large)?;
+    let count = u32::try_from(call.sockets.len()).map_err(too_large)?;
+    stream.write_all(&[length.to_le_bytes(), count.to_le_bytes()].concat())?;
+    let files: Vec<RawFd> = call.sockets.iter().map(|socket| socket.socket.as_raw_fd()).collect();
+    for some in files.chunks(descriptors::MOST) {
+        descriptors::send(stream, 0, some)?;
+    }
+    stream.write_all(&octets)
+}
+
+/// The socket on which the next instance asks.
+#[derive(Debug)]
+pub struct Giver {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Giver {
+    /// Listens, for the same user only. What a former instance has left there is replaced.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path: path.into() })
+    }
+
+    /// Waits for the next instance and gives it all calls; `close_doors` is called before the first. Returns when this instance has
+    /// nothing left to do.
+    pub fn serve(self, engine: &Engine, runtime: &tokio::runtime::Handle, close_doors: impl FnOnce()) {
+        let mut stream = loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => match greet(stream) {
+                    Ok(stream) => break stream,
+                    Err(error) => tracing::warn!(%error, "somebody else on the hand-over socket"),
+                },
+                Err(error) => {
+                    tracing::error!(%error, "the hand-over socket does not work any more");
+                    return;
+                }
+            }
+        };
+        tracing::info!("the next instance takes over");
+        // The path is the next instance's from now on.
+        drop(self.listener);
+        close_doors();
+        if let Err(error) = give(&mut stream, engine, runtime) {
+            tracing::error!(%error, "handing calls over has failed; those that were not taken end");
+        }
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn greet(mut stream: UnixStream) -> io::Result<UnixStream> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut greeting = [0; VERSION.len()];
+    stream.read_exact(&mut greeting)?;
+    stream.write_all(VERSION)?;
+    if &greeting != VERSION {
+        return Err(io::Error::other("it speaks another language"));
+    }
+    Ok(stream)
+}
+
+/// Recorded calls go last: their packets have to be in the files before the next instance writes there.
+fn give(stream: &mut UnixStream, engine: &Engine, runtime: &tokio::runtime::Handle) -> io::Result<()> {
+    let (mut recorded, mut count) = (Vec::new(), 0);
+    for (id, is_recorded) in engine.own_calls() {
+        let Some(call) = runtime.block_on(engine.hand_out(&id)) else { continue };
+        count += 1;
+        match is_recorded {
+            true => recorded.push(call),
+            false => write_frame(stream, call)?,
+        }
+    }
+    engine.suspend_recordings();
+    for call in recorded {
+        write_frame(stream, call)?;
+    }
+    stream.write_all(&[0; 8])?;
+    tracing::info!(calls = count, "all calls are handed over");
+    // A service manager that sees this process end before it knows of the next one takes the service for stopped.
+    match stream.read(&mut [0]) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

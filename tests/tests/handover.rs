@@ -1,0 +1,160 @@
+//! The daemon is replaced while calls go on: sockets and state go from the old process to the new one.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::call::{Call, Setup};
+use e2e::daemon::Relay;
+use e2e::failover::{Kind, LiveCall};
+use e2e::ng::NgClient;
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Starts another instance in the place of this one, with the same control address beside its own, and waits until it answers and the
+/// old one has ended.
+fn replace(old: &mut Relay, arguments: &[&str]) -> Relay {
+    let manager = tempfile::tempdir().expect("a folder");
+    let notified = UnixDatagram::bind(manager.path().join("notify")).expect("a socket");
+    notified.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    let (low, high) = old.ports.media();
+    let own = [
+        format!("--port-min={low}"),
+        format!("--port-max={high}"),
+        format!("--handover-socket={}", old.path("next").display()),
+        format!("--listen-ng={}", old.control),
+    ];
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let new = Relay::start_with(&[&own[..], arguments].concat(), |command| {
+        command.env("NOTIFY_SOCKET", manager.path().join("notify"));
+    });
+    let mut message = [0; 100];
+    let length = notified.recv(&mut message).expect("the service manager is told");
+    let expected = format!("MAINPID={}\nREADY=1\n", new.process.id());
+    assert_eq!(String::from_utf8_lossy(&message[..length]), expected);
+    let status = old.process.wait(LIMIT).expect("the old process ends by itself");
+    assert!(status.success(), "{status}");
+    new
+}
+
+/// Sends numbered packets, one each 20 ms; when each was sent.
+fn stream(
+    from: &e2e::party::Party,
+    to: SocketAddr,
+    stop: &Arc<AtomicBool>,
+) -> thread::JoinHandle<Vec<Instant>> {
+    let (socket, stop) = (Arc::clone(&from.rtp), Arc::clone(stop));
+    thread::spawn(move || {
+        let mut sent = Vec::new();
+        let begin = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            let number = sent.len() as u16;
+            let mut packet = vec![0x80, 0];
+            packet.extend(number.to_be_bytes());
+            packet.extend((u32::from(number) * 160).to_be_bytes());
+            packet.extend([0, 0, 0, 7]);
+            packet.resize(172, 0xff);
+            socket.send_to(&packet, to).expect("loopback");
+            sent.push(Instant::now());
+            thread::sleep(
+                (begin + INTERVAL * (u32::from(number) + 1)).saturating_duration_since(Instant::now()),
+            );
+        }
+        sent
+    })
+}
+
+#[test]
+fn no_packet_is_lost_while_the_daemon_is_replaced() {
+    let mut old = Relay::start(&["--handover-socket={DIR}/next"]);
+    let call = Call::establish(&old, "replaced", Setup::default());
+    let (a, b) = (&call.a, &call.b);
+    let stop = Arc::new(AtomicBool::new(false));
+    let sender = stream(a, call.answered.rtp, &stop);
+    let (socket, stopped) = (Arc::clone(&b.rtp), Arc::clone(&stop));
+    let receiver = thread::spawn(move || {
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        let mut heard = BTreeMap::new();
+        let mut buffer = [0; 2000];
+        loop {
+            match socket.recv_from(&mut buffer) {
+                Ok((length, _)) => {
+                    assert_eq!(length, 172);
+                    heard.insert(u16::from_be_bytes([buffer[2], buffer[3]]), Instant::now());
+                }
+                Err(_) if stopped.load(Ordering::Relaxed) => return heard,
+                Err(_) => {}
+            }
+        }
+    });
+    // Some packets with the old process, some with the new one.
+    thread::sleep(Duration::from_millis(500));
+    drop(call);
+    let new = replace(&mut old, &[]);
+    thread::sleep(Duration::from_millis(500));
+    stop.store(true, Ordering::Relaxed);
+    let (sent, heard) = (sender.join().expect("sender"), receiver.join().expect("receiver"));
+    let lost: Vec<usize> = (0..sent.len()).filter(|number| !heard.contains_key(&(*number as u16))).collect();
+    assert!(lost.is_empty(), "{lost:?} of {} are lost", sent.len());
+    let late = |number: usize| heard[&(number as u16)].saturating_duration_since(sent[number]);
+    let latest = (0..sent.len()).map(late).max().unwrap_or_default();
+    eprintln!("{} packets, none lost, the latest after {latest:?}", sent.len());
+    // How long it takes on a quiet machine is in docs/failover.md; this one may be busy.
+    assert!(latest < Duration::from_secs(1), "the gap was {latest:?}");
+
+    // Whoever asks at the old address is answered by the new process, which knows the call.
+    let ng = NgClient::connect(old.control);
+    assert_eq!(ng.ok(json!({"command": "list"}))["calls"], json!(["replaced"]));
+    assert_eq!(
+        new.ng.ok(json!({"command": "delete", "call-id": "replaced", "delete-delay": 0}))["result"],
+        "ok"
+    );
+    assert!(!old.process.log().contains("call ended"), "the old process ends no call");
+}
+
+#[test]
+fn calls_of_all_kinds_go_on_and_once_more() {
+    let spool = tempfile::tempdir().expect("a folder");
+    let recording =
+        [format!("--recording-dir={}", spool.path().display()), "--recording-format=raw".to_owned()];
+    let recording: Vec<&str> = recording.iter().map(String::as_str).collect();
+    let mut relay = Relay::start(&[&["--handover-socket={DIR}/next"][..], &recording].concat());
+    let mut calls: Vec<LiveCall> =
+        Kind::ALL.iter().map(|kind| LiveCall::establish(&relay, &format!("{kind:?}"), *kind)).collect();
+    calls.iter_mut().for_each(|call| call.talk_for(3));
+    for _ in 0..2 {
+        let mut former = relay;
+        relay = replace(&mut former, &recording);
+        // The path stays the same; the folder is the first one's.
+        let listed = relay.ng.ok(json!({"command": "list"}))["calls"].as_array().map(Vec::len);
+        assert_eq!(listed, Some(calls.len()));
+        for call in &mut calls {
+            assert!(call.talk(LIMIT).is_some(), "{:?} is silent", call.kind);
+        }
+        relay.replaces(former);
+    }
+    let pcaps = e2e::daemon::files_below(spool.path(), ".pcap");
+    assert_eq!(pcaps.len(), 1, "one recording, gone on with: {pcaps:?}");
+}
+
+#[test]
+fn a_daemon_without_a_former_instance_starts_and_one_that_hangs_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("next");
+    // Left behind by a daemon that was killed.
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+    let relay = Relay::start(&[&format!("--handover-socket={}", path.display())]);
+    assert!(!relay.process.log().contains("ERR"), "{}", relay.process.log());
+
+    // Somebody who is no daemon.
+    let mut stranger = std::os::unix::net::UnixStream::connect(&path).expect("the socket");
+    std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    drop(stranger);
+    assert_eq!(relay.ng.request(&json!({"command": "ping"}))["result"], "pong");
+}
