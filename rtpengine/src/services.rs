@@ -176,6 +176,21 @@ impl Services {
         if let Some(interval) = notify::watchdog_interval() {
             background.push(tokio::spawn(sign_of_life(plane.clone(), interval)));
         }
+        let mut hand_over = HandOver::default();
+        let mut giver = None;
+        if let Some(path) = &config.handover_socket {
+            // It closes its doors first, so that ours can open. Before Redis is read: what is there of its calls is older.
+            hand_over.taken = match handover::take(path, &engine) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    tracing::error!(%error, path = %path.display(), "calls of the running instance cannot be taken over");
+                    None
+                }
+            };
+            giver = Some(
+                Giver::bind(path).map_err(|source| ServiceError::HandOver { path: path.clone(), source })?,
+            );
+        }
         let persistence = match config.redis.clone() {
             None => None,
             Some(redis) => {
@@ -186,17 +201,6 @@ impl Services {
                 Some(persistence)
             }
         };
-        let mut hand_over = HandOver::default();
-        if let Some(path) = &config.handover_socket {
-            // The former instance closes its doors first, so that ours can open.
-            hand_over.taken = match handover::take(path, &engine) {
-                Ok(taken) => taken,
-                Err(error) => {
-                    tracing::error!(%error, path = %path.display(), "calls of the running instance cannot be taken over");
-                    None
-                }
-            };
-        }
         let operations = Operations::new(engine.clone(), Some(log));
         let operations = Arc::new(match persistence.clone() {
             Some(persistence) => operations.with_persistence(persistence),
@@ -264,9 +268,7 @@ impl Services {
             tracing::info!("codecs that this machine has no library for: {}", missing.join(", "));
         }
         let doors = Arc::new(Mutex::new(Some(Doors { tasks: doors, http, udp })));
-        if let Some(path) = &config.handover_socket {
-            let giver =
-                Giver::bind(path).map_err(|source| ServiceError::HandOver { path: path.clone(), source })?;
+        if let Some(giver) = giver {
             let (engine, doors) = (Arc::clone(&engine), Arc::clone(&doors));
             let (handle, given) = (runtime.handle().clone(), Arc::clone(&hand_over.given));
             let give = move || {

@@ -56,10 +56,28 @@ const VALUES: &[(&str, &[&str])] = &[
     ("recording-method", &["--recording-dir=/tmp/r", "--recording-method=proc"]),
     ("jb-adaptive-min", &["--jitter-buffer=5", "--jb-adaptive", "--jb-adaptive-min=3"]),
     ("jb-adaptive-max", &["--jitter-buffer=5", "--jb-adaptive", "--jb-adaptive-max=200"]),
-    ("redis-tcp-keepalive-intvl", &["--redis=1.2.3.4:5/1", "--redis-tcp-keepalive-time=9", "--redis-tcp-keepalive-intvl=2"]),
-    ("redis-tcp-keepalive-probes", &["--redis=1.2.3.4:5/1", "--redis-tcp-keepalive-time=9", "--redis-tcp-keepalive-probes=2"]),
-    ("homer-ng-capture-proto", &["--homer=127.0.0.1:9060", "--homer-enable-ng", "--homer-ng-capture-proto=62"]),
-    ("mqtt-keyfile", &["--mqtt-host=h", "--mqtt-publish-topic=t", "--mqtt-cafile=/c", "--mqtt-certfile=/e", "--mqtt-keyfile=/k"]),
+    (
+        "redis-tcp-keepalive-intvl",
+        &["--redis=1.2.3.4:5/1", "--redis-tcp-keepalive-time=9", "--redis-tcp-keepalive-intvl=2"],
+    ),
+    (
+        "redis-tcp-keepalive-probes",
+        &["--redis=1.2.3.4:5/1", "--redis-tcp-keepalive-time=9", "--redis-tcp-keepalive-probes=2"],
+    ),
+    (
+        "homer-ng-capture-proto",
+        &["--homer=127.0.0.1:9060", "--homer-enable-ng", "--homer-ng-capture-proto=62"],
+    ),
+    (
+        "mqtt-keyfile",
+        &[
+            "--mqtt-host=h",
+            "--mqtt-publish-topic=t",
+            "--mqtt-cafile=/c",
+            "--mqtt-certfile=/e",
+            "--mqtt-keyfile=/k",
+        ],
+    ),
     ("max-dtx", &["--dtx-delay=50", "--max-dtx=31"]),
     ("dtx-cn-params", &["--dtx-delay=50", "--dtx-cn-params=40"]),
     ("amr-dtx", &["--dtx-delay=50", "--amr-dtx=CN"]),

@@ -225,8 +225,8 @@ fn give(stream: &mut UnixStream, engine: &Engine, runtime: &tokio::runtime::Hand
     stream.write_all(&[0; 8])?;
     tracing::info!(calls = count, "all calls are handed over");
     // A service manager that sees this process end before it knows of the next one takes the service for stopped.
-    match stream.read(&mut [0]) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
+    match stream.read_exact(&mut [0]) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(()),
     }
 }

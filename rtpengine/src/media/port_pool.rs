@@ -191,7 +191,10 @@ impl PortPool {
             is_free
         };
         let lease = Lease { ports, first: port, count: u16::from(is_free) };
-        Some(Arc::new(LocalPort { socket, local, _lease: lease }))
+        let options = socket2::SockRef::from(&socket);
+        let tos = if local.is_ipv6() { options.tclass_v6() } else { options.tos_v4() };
+        let tos = tos.ok().and_then(|tos| u8::try_from(tos).ok()).unwrap_or(self.tos);
+        Some(Arc::new(LocalPort { socket, local, tos: AtomicU8::new(tos), _lease: lease }))
     }
 
     /// A port that a control protocol names, which may lie outside the range that ports are otherwise taken from.
