@@ -15,14 +15,12 @@ mod door;
 mod route;
 mod server;
 pub mod tls;
-mod trusting;
 mod websocket;
 mod write_timeout;
 
 pub use door::HttpDoor;
 pub use server::{HttpError, HttpListeners, Limits};
 pub use tls::{Certificate, CertificateFiles};
-pub use trusting::trusting_tls;
 
 use std::sync::Arc;
 
