@@ -30,6 +30,7 @@ use crate::control::operations::Operations;
 use crate::control::report::{DtmfLog, Homer, Reporter, run_graphite, start_mqtt};
 use crate::control::{Respond, Tos, UdpDoor, UdpListeners, cli_listener::CliListeners, console::Console};
 use crate::handover::{self, Giver, Taken};
+use crate::media::offload::{Ground, NoFallback};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
 use crate::persist::{Persistence, ServerError};
@@ -61,6 +62,8 @@ pub struct Services {
     background: Vec<JoinHandle<()>>,
     persistence: Option<Arc<Persistence>>,
     hand_over: HandOver,
+    /// Outlives the workers.
+    ground: Ground,
 }
 
 /// Whether calls come from, or have gone to, another process.
@@ -100,6 +103,8 @@ impl Doors {
 pub enum ServiceError {
     #[error("cannot start the media workers: {0}")]
     Workers(io::Error),
+    #[error(transparent)]
+    NoFallback(#[from] NoFallback),
     #[error("cannot start the control threads: {0}")]
     Runtime(io::Error),
     #[error(transparent)]
@@ -129,13 +134,21 @@ impl Services {
         let codecs = std::thread::spawn(codec::self_test::run);
         let identity = Identity::generate(&config.dtls, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
-        let (producers, consumers) = (0..config.workers()).map(|_| tap::ring(ring)).unzip();
+        let (producers, mut consumers): (Vec<_>, Vec<_>) =
+            (0..config.workers()).map(|_| tap::ring(ring)).unzip();
+        // What is forwarded below the workers is not copied by them.
+        let below = (config.offload.is_wanted() && config.recording.dir.is_some()).then(|| tap::ring(ring));
+        let (recorded_below, consumer) = below.unzip();
+        consumers.extend(consumer);
+        let ground = Ground::find(&config, recorded_below)?;
+        let ladders = ground.ladders(config.workers(), &config.offload);
         let recorder = Recorder::start(&config.recording, consumers)?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let library = Arc::new(Library::start(config.library.clone())?);
         let retention = if config.player_cache { Retention::UntilEvicted } else { Retention::WhilePlayed };
         play::set_threads(config.player_threads);
-        let plane = MediaPlane::start(&config, producers, events).map_err(ServiceError::Workers)?;
+        let plane =
+            MediaPlane::start_above(&config, producers, ladders, events).map_err(ServiceError::Workers)?;
         let ports = (config.port_min, config.port_max);
         let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));
         let reporting = &config.reporting;
@@ -285,7 +298,7 @@ impl Services {
             };
             config.thread_stack.spawn("hand-over", give).map_err(ServiceError::Runtime)?;
         }
-        Ok(Self { runtime, engine, plane, recorder, doors, background, persistence, hand_over })
+        Ok(Self { runtime, engine, plane, recorder, doors, background, persistence, hand_over, ground })
     }
 
     /// A former instance has given its calls: this process stands in its place.
@@ -315,6 +328,7 @@ impl Services {
             self.engine.shutdown();
         }
         self.plane.shutdown();
+        drop(self.ground);
         self.recorder.shutdown();
         self.runtime.shutdown_timeout(DRAIN);
     }

@@ -65,6 +65,11 @@ impl<'a> Call<'a> {
             json!({"command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b", "sdp": answer});
         extend(&mut request, &setup.answer);
         let answered = media_of(&relay.ng.ok(request));
+        Self::between(relay, id, [a, b], [offered, answered])
+    }
+
+    /// A call that was set up elsewhere: caller and callee, what the callee was offered and the caller answered.
+    pub fn between(relay: &'a Relay, id: &str, [a, b]: [Party; 2], [offered, answered]: [Media; 2]) -> Self {
         let mut call = Self { relay, id: id.into(), a, b, offered, answered };
         call.a.remote = Some(call.answered.rtp);
         call.b.remote = Some(call.offered.rtp);

@@ -169,6 +169,12 @@ impl Relay {
         if !arguments.iter().any(|argument| argument.starts_with("--log-level")) {
             command.arg("--log-level=7");
         }
+        // The same tests on another rung: nothing else differs.
+        if let Ok(rung) = std::env::var("RTPENGINE_E2E_OFFLOAD")
+            && !arguments.iter().any(|argument| argument.starts_with("--offload"))
+        {
+            command.args([&format!("--offload={rung}"), "--offload-delay=0"]);
+        }
         let home = folder.path().to_str().expect("temporary folders have plain names").to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("{DIR}", &home)));
         prepare(&mut command);

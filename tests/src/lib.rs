@@ -18,6 +18,7 @@ pub mod fax;
 pub mod files;
 pub mod http;
 pub mod ice;
+pub mod lan;
 pub mod libsrtp;
 pub mod mariadb;
 pub mod measured;

@@ -349,6 +349,8 @@ impl Engine {
             }
         }
         self.plane.install(call.worker, plan);
+        // A worker that forwards looks at commands before packets; the kernel does not. Once it is told, what is answered holds.
+        self.refresh(call);
     }
 }
 

@@ -14,8 +14,9 @@ use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
     AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, LrkpConfig, MusicOnHoldConfig,
-    PcapFormat, PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, RedisConfig, RedisLimits,
-    ReportingConfig, RtcpConfig, SsrcReporting, TranscodingConfig, check, media_library, parameters,
+    OffloadConfig, PcapFormat, PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, RedisConfig,
+    RedisLimits, ReportingConfig, RtcpConfig, SsrcReporting, TranscodingConfig, check, media_library,
+    parameters,
 };
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
@@ -114,7 +115,7 @@ fn build(
         port_min: ports.0,
         port_max: ports.1,
         tos: u8::try_from(settings.int("tos")).unwrap_or(0),
-        table: kernel_table(settings, notices)?,
+        offload: OffloadConfig::from_settings(settings),
         listen_ng,
         listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
@@ -273,18 +274,6 @@ fn check_other_listeners(settings: &Settings) -> Result<(), OptionError> {
     Err(OptionError::invalid(
         "Missing option --listen-tcp, --listen-udp, --listen-ng, --listen-tcp-ng, --listen-http, or --listen-https",
     ))
-}
-
-/// Kernel forwarding does not exist yet, so a table always means fallback to user space.
-fn kernel_table(settings: &Settings, notices: &mut Vec<String>) -> Result<Option<u8>, OptionError> {
-    let Ok(table) = u8::try_from(settings.int("table")) else { return Ok(None) };
-    if settings.flag("no-fallback") {
-        return Err(OptionError::invalid(format!(
-            "Userspace fallback disallowed - exiting (kernel table {table} is not available)"
-        )));
-    }
-    notices.push(format!("kernel table {table} is not available, media is forwarded in user space"));
-    Ok(None)
 }
 
 fn recording(settings: &Settings, notices: &mut Vec<String>) -> RecordingConfig {

@@ -14,7 +14,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     log-level-internals log-level-spandsp log-level-transcoding log-level-codec log-level-rtcp log-level-ice \
     log-level-crypto log-level-srtp log-level-http log-level-control log-level-dtx log-stderr split-logs \
     max-log-line-length no-log-timestamps log-name log-mark-prefix log-mark-suffix pidfile foreground thread-stack \
-    poller-size io-uring io-uring-buffers evs-lib-path table no-fallback nftables-chain nftables-base-chain \
+    poller-size io-uring io-uring-buffers evs-lib-path table no-fallback offload offload-delay nftables-chain nftables-base-chain \
     nftables-append nftables-family xtables listen-lrkp lrkp-port-min lrkp-port-max \
     lrkp-internal lrkp-external lrkp-strict-ports nftables-start nftables-stop nftables-status interface interfaces-config \
     templates save-interface-ports listen-ng listen-tcp-ng listen-cli listen-tcp listen-udp graphite \
@@ -247,14 +247,21 @@ fn an_unknown_recording_method_switches_recording_off() {
 }
 
 #[test]
-fn a_kernel_table_falls_back_unless_that_is_forbidden() {
-    let startup = with_least(&["--table=0"]).expect("startup");
-    assert_eq!(startup.config.table, None);
-    assert!(startup.notices[0].contains("kernel table 0"), "{:?}", startup.notices);
-    assert!(
-        with_least(&["-t0", "-F"]).expect_err("fatal").starts_with("Userspace fallback disallowed - exiting")
-    );
-    assert!(with_least(&["-t-1", "-F"]).is_ok());
+fn off_loading_is_wanted_with_a_table_or_by_name() {
+    const CASES: &[(&[&str], bool)] = &[
+        (&[], false),
+        (&["--table=0"], true),
+        (&["-t-1"], false),
+        (&["--offload=ebpf"], true),
+        (&["--offload=module"], true),
+        (&["--table=3", "--offload=none"], false),
+    ];
+    for (words, is_wanted) in CASES {
+        assert_eq!(with_least(words).expect("startup").config.offload.is_wanted(), *is_wanted, "{words:?}");
+    }
+    let config = with_least(&["-t5", "-F", "--offload-delay=20"]).expect("startup").config;
+    assert_eq!((config.offload.table, config.offload.no_fallback), (Some(5), true));
+    assert_eq!(config.offload.delay, std::time::Duration::from_millis(20));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod manual;
 mod media_library;
 mod media_options;
 mod mqtt;
+mod offload;
 mod options;
 mod parameters;
 mod redis;
@@ -35,6 +36,7 @@ pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use lrkp::LrkpConfig;
 pub use mqtt::{MqttConfig, MqttScope, MqttTls};
+pub use offload::{OffloadChoice, OffloadConfig};
 pub use options::PROGRAM;
 pub use redis::{Keepalive, RedisConfig, RedisLimits, RedisServer};
 pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
@@ -60,8 +62,8 @@ pub struct Config {
     pub port_max: u16,
     /// IPv4 TOS / IPv6 traffic class of media sockets; 0 = leave alone.
     pub tos: u8,
-    /// Kernel table; `None` = user space only.
-    pub table: Option<u8>,
+    /// What is below user space.
+    pub offload: OffloadConfig,
     /// ng over UDP.
     pub listen_ng: Vec<SocketAddr>,
     /// The command line over TCP.
@@ -341,7 +343,7 @@ impl Config {
             port_min: 30000,
             port_max: 39999,
             tos: 0,
-            table: None,
+            offload: OffloadConfig::default(),
             listen_ng: Vec::new(),
             listen_cli: Vec::new(),
             control: ControlConfig::default(),

@@ -3,6 +3,8 @@
 use service::options::common::{FACILITIES, FACILITY_ARG, GENERAL, LOGGING, subsystem};
 use service::options::{OptionGroup, OptionSpec, Program};
 
+use super::offload::CHOICES;
+
 /// The relay daemon with all its options.
 pub const PROGRAM: Program = Program {
     name: "rtpengine",
@@ -107,12 +109,24 @@ const PROCESS: &[OptionSpec] = &[
         .unsupported(),
 ];
 
+const CHOICE_ARG: &str = "auto|module|ebpf|none";
+
 const KERNEL: &[OptionSpec] = &[
     O::int("table", "Kernel forwarding table, 0 to 63; negative forwards in user space only")
         .short('t')
         .default("-1")
         .range(i32::MIN as i64, 63),
-    O::flag("no-fallback", "Do not start when the kernel table cannot be used").short('F'),
+    O::flag("no-fallback", "Do not start when media can be forwarded in user space only").short('F'),
+    O::text(
+        "offload",
+        CHOICE_ARG,
+        "What forwards established streams: with auto and a table the kernel module, else eBPF",
+    )
+    .words(CHOICES)
+    .default("auto"),
+    O::int("offload-delay", "How long a stream stays in user space after a change, in ms")
+        .default("3000")
+        .range(0, 60_000),
     O::int("kernel-slots", "Slots of the ring buffers shared with the kernel").default("0").not_yet(),
     O::int("kernel-num-threads", "Kernel threads that send from the ring buffers").default("-1").not_yet(),
     O::text("nftables-chain", "STR", "Netfilter chain to manage").default_note("rtpengine_TABLE").not_yet(),

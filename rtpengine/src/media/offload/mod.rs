@@ -18,6 +18,9 @@
 
 mod backend;
 mod describe;
+#[cfg(feature = "ebpf")]
+pub mod ebpf;
+mod ground;
 mod ladder;
 mod reason;
 #[cfg(test)]
@@ -28,6 +31,7 @@ mod tests;
 
 pub use backend::{Backend, BackendError, Counters, Handle, Track, TrackCount};
 pub use describe::describe;
+pub use ground::{Ground, NoFallback};
 pub use ladder::{Ladder, Offloading};
 pub use reason::{Place, Reason, Rung};
 pub use target::{Carries, Source, Target, TargetFormat, TargetOutput};

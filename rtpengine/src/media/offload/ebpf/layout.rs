@@ -1,0 +1,189 @@
+//! What the program and the daemon share: the mirror of `ebpf/forward.h`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub const MAX_FORMATS: usize = 16;
+
+pub const ANY_SOURCE: u32 = 1;
+pub const PINNED: u32 = 2;
+pub const DATAGRAMS: u32 = 4;
+pub const STAYS_HERE: u32 = 8;
+pub const TAP_INGRESS: u32 = 16;
+pub const TAP_EGRESS: u32 = 32;
+
+/// Values that a map holds: plain octets, no padding, all bit patterns valid.
+///
+/// # Safety
+/// The type is `repr(C)`, has no padding and consists of integers.
+pub unsafe trait Plain: Copy + 'static {}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Endpoint {
+    pub address: [u8; 16],
+    /// Network byte order.
+    pub port: [u8; 2],
+    pub family: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Format {
+    pub payload_type: u8,
+    pub leaves_as: u8,
+    pub reserved: u16,
+    pub clock_rate: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TargetValue {
+    pub id: u32,
+    pub flags: u32,
+    pub source: Endpoint,
+    pub from: Endpoint,
+    pub to: Endpoint,
+    pub ifindex: u32,
+    pub mtu: u32,
+    pub ssrc_mask: [u8; 4],
+    pub ttl: u8,
+    pub tos: u8,
+    pub formats_used: u16,
+    pub formats: [Format; MAX_FORMATS],
+    pub reserved: u32,
+    pub recording_in: u64,
+    pub stream_in: u64,
+    pub recording_out: u64,
+    pub stream_out: u64,
+    pub refilled_ns: u64,
+    pub tokens: u64,
+    pub wrong_source: u64,
+    pub tap_lost: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TrackKey {
+    pub target: u32,
+    pub ssrc: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TrackValue {
+    pub lock: u32,
+    pub clock_rate: u32,
+    pub timestamp: u32,
+    pub payload_type: u32,
+    pub packets: u64,
+    pub octets: u64,
+    pub lost: i64,
+    pub duplicates: u64,
+    pub highest: u64,
+    pub window: u64,
+    pub arrival_us: u64,
+    pub jitter_16us: u64,
+}
+
+/// Head of a record; the payload follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RecordHead {
+    pub recording_in: u64,
+    pub stream_in: u64,
+    pub recording_out: u64,
+    pub stream_out: u64,
+    pub time_ns: u64,
+    pub source: Endpoint,
+    pub local: Endpoint,
+    pub from: Endpoint,
+    pub to: Endpoint,
+    pub flags: u32,
+    pub ssrc_mask: [u8; 4],
+    pub length: u16,
+    pub is_rtp: u8,
+    pub leaves_as: u8,
+    pub reserved: u32,
+}
+
+// SAFETY: integers only; the sizes, which are those of the sums of their fields, are tested below.
+unsafe impl Plain for Endpoint {}
+// SAFETY: as above.
+unsafe impl Plain for TargetValue {}
+// SAFETY: as above.
+unsafe impl Plain for TrackKey {}
+// SAFETY: as above.
+unsafe impl Plain for TrackValue {}
+// SAFETY: as above.
+unsafe impl Plain for RecordHead {}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let mut octets = [0; 16];
+        let family = match address.ip() {
+            IpAddr::V4(ip) => {
+                octets[..4].copy_from_slice(&ip.octets());
+                4
+            }
+            IpAddr::V6(ip) => {
+                octets = ip.octets();
+                6
+            }
+        };
+        Self { address: octets, port: address.port().to_be_bytes(), family }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        let [a, b, c, d, ..] = endpoint.address;
+        let ip = match endpoint.family {
+            4 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            _ => IpAddr::V6(Ipv6Addr::from(endpoint.address)),
+        };
+        Self::new(ip, u16::from_be_bytes(endpoint.port))
+    }
+}
+
+impl RecordHead {
+    /// Head and payload of a record; `None` when it is not as long as it has to be.
+    pub fn split(record: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, payload) = record.split_at_checked(size_of::<Self>())?;
+        // SAFETY: as many octets as the type has; unaligned reads are what this is for; all bit patterns are valid.
+        let head = unsafe { head.as_ptr().cast::<Self>().read_unaligned() };
+        Some((head, payload.get(..usize::from(head.length))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_those_of_the_header() {
+        assert_eq!(size_of::<Endpoint>(), 20);
+        assert_eq!(size_of::<Format>(), 8);
+        assert_eq!(size_of::<TargetValue>(), 280);
+        assert_eq!(size_of::<TrackKey>(), 8);
+        assert_eq!(size_of::<TrackValue>(), 80);
+        assert_eq!(size_of::<RecordHead>(), 136);
+    }
+
+    #[test]
+    fn addresses_survive_the_map() {
+        for address in ["192.0.2.1:30000", "[2001:db8::7]:9", "127.0.0.1:65535"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(SocketAddr::from(Endpoint::from(address)), address);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_taken_apart_or_refused(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+            if let Some((head, payload)) = RecordHead::split(&octets) {
+                prop_assert_eq!(payload.len(), usize::from(head.length));
+            }
+        }
+    }
+}

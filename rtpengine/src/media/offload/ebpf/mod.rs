@@ -1,0 +1,19 @@
+//! Forwarding by a program of our own where packets come in (tc ingress), without a module.
+//!
+//! `ebpf/forward.bpf.c` has the packet's way, `ebpf/forward.h` what both sides share (`layout`). Targets are elements of one hash map,
+//! their counters of another one (one element an SSRC, under a spin lock), so that a target can be removed while its last packet is on
+//! its way. Copies for recordings come through a ring that is looked into every few milliseconds.
+//!
+//! Only packets from one interface to another, or from the loopback interface to it, are forwarded: what would turn around between an
+//! interface and this host stays in user space. The program finds the neighbour by the kernel's tables for each packet; the interface is
+//! looked up anew when the kernel tells of changes. With the process everything goes: links and maps live by its file descriptors.
+
+mod backend;
+mod interface;
+mod layout;
+mod map;
+mod program;
+mod route;
+mod taps;
+
+pub use program::{EbpfError, Program};

@@ -1,0 +1,264 @@
+//! The program: compiled with the daemon, loaded once, attached to interfaces as they are needed.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use aya::maps::{MapData, RingBuf};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+
+use super::super::super::tap::Producer;
+use super::super::Backend;
+use super::backend::{EbpfBackend, LOOPBACK};
+use super::interface::Interface;
+use super::layout::{Endpoint, TargetValue, TrackKey, TrackValue};
+use super::map::Map;
+use super::route::Changes;
+use super::taps::Taps;
+
+/// Empty when there was no clang.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forward.bpf.o"));
+
+/// Streams that may be forwarded at the same time.
+const MOST_TARGETS: u32 = 1 << 20;
+/// Octets of copies that may wait for the reader, with and without recording.
+const TAP_RING: u32 = 16 << 20;
+const NO_TAPS: u32 = 1 << 16;
+/// How often the reader looks, in milliseconds, while something is recorded and otherwise.
+const LOOK_OFTEN: i32 = 10;
+const LOOK_SELDOM: i32 = 200;
+
+/// Why nothing is forwarded by eBPF.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EbpfError {
+    /// There was no clang when the daemon was built.
+    #[error("this build has no eBPF program (clang was missing)")]
+    NotBuilt,
+    /// No right, no kernel support, or the verifier does not like it.
+    #[error("the kernel does not take the eBPF program ({0}); it needs CAP_BPF and CAP_NET_ADMIN")]
+    Load(String),
+    /// The interface is gone, or programs cannot be attached to it.
+    #[error("cannot attach the eBPF program to {interface}: {reason}")]
+    Attach {
+        /// Its name or number.
+        interface: String,
+        /// What the kernel says.
+        reason: String,
+    },
+    /// The system refused a socket or thread.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// The loaded program. Dropping it takes it out of the kernel.
+pub struct Program {
+    shared: Arc<Shared>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+/// What workers and the watcher share.
+pub struct Shared {
+    pub targets: Map<Endpoint, TargetValue>,
+    pub tracks: Map<TrackKey, TrackValue>,
+    pub next_id: AtomicU32,
+    /// Counts changes of routes and interfaces.
+    pub generation: AtomicU64,
+    /// Targets with taps.
+    pub tapped: AtomicUsize,
+    pub ttl: u8,
+    pub hop_limit: u8,
+    /// Held to attach, which happens once an interface.
+    attached: Mutex<Attached>,
+    /// Held by whoever moves copies on.
+    taps: Mutex<Taps>,
+    is_over: AtomicBool,
+}
+
+struct Attached {
+    ebpf: Ebpf,
+    interfaces: HashSet<u32>,
+}
+
+impl Program {
+    /// Loads the program and attaches it where the media addresses are. Copies of packets go to `recorder`.
+    ///
+    /// # Errors
+    /// [`EbpfError`]; nothing stays behind.
+    pub fn start(addresses: &[IpAddr], recorder: Option<Producer>) -> Result<Self, EbpfError> {
+        if OBJECT.is_empty() {
+            return Err(EbpfError::NotBuilt);
+        }
+        let ring = if recorder.is_some() { TAP_RING } else { NO_TAPS };
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("TARGETS", MOST_TARGETS)
+            .map_max_entries("TRACKS", MOST_TARGETS)
+            .map_max_entries("TAPS", ring)
+            .load(OBJECT)
+            .map_err(|error| EbpfError::Load(with_causes(&error)))?;
+        program(&mut ebpf)?.load().map_err(|error| EbpfError::Load(with_causes(&error)))?;
+        let targets = Map::new(map_fd(&mut ebpf, "TARGETS")?);
+        let tracks = Map::with_lock(map_fd(&mut ebpf, "TRACKS")?);
+        let missing = || EbpfError::Load("the program has no map TAPS".into());
+        let ring = ebpf.take_map("TAPS").ok_or_else(missing)?;
+        let ring: RingBuf<MapData> =
+            RingBuf::try_from(ring).map_err(|error| EbpfError::Load(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            targets,
+            tracks,
+            next_id: AtomicU32::new(1),
+            generation: AtomicU64::new(0),
+            tapped: AtomicUsize::new(0),
+            ttl: default_of("/proc/sys/net/ipv4/ip_default_ttl"),
+            hop_limit: default_of("/proc/sys/net/ipv6/conf/default/hop_limit"),
+            attached: Mutex::new(Attached { ebpf, interfaces: HashSet::new() }),
+            taps: Mutex::new(Taps::new(ring, recorder)),
+            is_over: AtomicBool::new(false),
+        });
+        for ifindex in interfaces_of(addresses)? {
+            shared.attach(ifindex)?;
+        }
+        let (watched, changes) = (Arc::clone(&shared), Changes::open()?);
+        let watcher =
+            std::thread::Builder::new().name("offload".into()).spawn(move || watched.watch(&changes))?;
+        Ok(Self { shared, watcher: Some(watcher) })
+    }
+
+    /// A worker's view.
+    ///
+    /// # Errors
+    /// When the system has no sockets left.
+    pub fn backend(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(EbpfBackend::new(Arc::clone(&self.shared))?))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Relaxed);
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
+        // Workers may still hold the maps; nothing comes to the program any more.
+        self.shared.detach();
+    }
+}
+
+impl Shared {
+    /// Sees to it that packets that come in by an interface come by the program.
+    ///
+    /// # Errors
+    /// The kernel refuses, or there is no such interface or none with Ethernet headers.
+    pub fn attach(&self, ifindex: u32) -> Result<(), EbpfError> {
+        let mut attached = lock(&self.attached);
+        if attached.interfaces.contains(&ifindex) {
+            return Ok(());
+        }
+        let refused = |interface: String, reason: String| EbpfError::Attach { interface, reason };
+        let interface =
+            Interface::read(ifindex).map_err(|error| refused(ifindex.to_string(), error.to_string()))?;
+        if !interface.is_ethernet {
+            return Err(refused(interface.name, "its packets have no Ethernet header".into()));
+        }
+        let name = interface.name;
+        // Before 6.6 programs hang on this queueing discipline, which may be there already. Adding it stops the interface for a moment,
+        // so that packets are lost: not where it is not needed.
+        if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+            let _ = tc::qdisc_add_clsact(&name);
+        }
+        let result = program(&mut attached.ebpf)?.attach(&name, TcAttachType::Ingress);
+        result.map_err(|error| refused(name.clone(), with_causes(&error)))?;
+        attached.interfaces.insert(ifindex);
+        tracing::info!(interface = %name, "media are forwarded by eBPF here");
+        Ok(())
+    }
+
+    /// Moves copies on to the recorder.
+    pub fn drain_taps(&self) {
+        lock(&self.taps).drain();
+    }
+
+    /// Copies of a stream's packets that were lost behind the program since this was asked last.
+    pub fn take_tap_lost(&self, stream: u64) -> u64 {
+        lock(&self.taps).take_lost(stream)
+    }
+
+    fn detach(&self) {
+        let mut attached = lock(&self.attached);
+        attached.interfaces.clear();
+        if let Ok(program) = program(&mut attached.ebpf) {
+            let _ = program.unload();
+        }
+    }
+
+    fn watch(&self, changes: &Changes) {
+        while !self.is_over.load(Relaxed) {
+            let is_tapped = self.tapped.load(Relaxed) > 0;
+            if changes.wait(if is_tapped { LOOK_OFTEN } else { LOOK_SELDOM }) {
+                // An interface that comes back has another number, or has to be attached to again.
+                lock(&self.attached).interfaces.retain(|ifindex| Interface::read(*ifindex).is_ok());
+                self.generation.fetch_add(1, Relaxed);
+            }
+            self.drain_taps();
+        }
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, EbpfError> {
+    let program = ebpf.program_mut("rtpengine").ok_or_else(|| EbpfError::Load("it has no program".into()))?;
+    program.try_into().map_err(|error: aya::programs::ProgramError| EbpfError::Load(error.to_string()))
+}
+
+fn map_fd(ebpf: &mut Ebpf, name: &str) -> Result<std::os::fd::OwnedFd, EbpfError> {
+    let missing = || EbpfError::Load(format!("the program has no map {name}"));
+    let Some(aya::maps::Map::HashMap(map)) = ebpf.map(name) else { return Err(missing()) };
+    Ok(map.fd().as_fd().try_clone_to_owned()?)
+}
+
+/// Interfaces through which packets to these addresses come, as far as that can be told from the addresses.
+fn interfaces_of(addresses: &[IpAddr]) -> Result<HashSet<u32>, EbpfError> {
+    let mut interfaces = HashSet::new();
+    if addresses.iter().any(IpAddr::is_loopback) {
+        interfaces.insert(LOOPBACK);
+    }
+    for known in nix::ifaddrs::getifaddrs().map_err(io::Error::from)? {
+        let address = known.address.as_ref().and_then(|address| {
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+        });
+        if address.is_some_and(|address| addresses.contains(&address)) {
+            let index =
+                nix::net::if_::if_nametoindex(known.interface_name.as_str()).map_err(io::Error::from)?;
+            if Interface::read(index).is_ok_and(|interface| interface.is_ethernet) {
+                interfaces.insert(index);
+            }
+        }
+    }
+    Ok(interfaces)
+}
+
+fn default_of(path: &str) -> u8 {
+    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(64)
+}
+
+/// An error with what lies beneath it; the verifier's log, which comes with it, is cut.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(300).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,110 @@
+//! Which rung this daemon stands on: tried once, when it starts.
+
+use std::net::IpAddr;
+
+#[cfg(feature = "ebpf")]
+use super::ebpf::Program;
+use super::{Backend, Ladder, Rung};
+use crate::config::{Config, OffloadChoice, OffloadConfig};
+use crate::media::tap::Producer;
+
+/// What is below user space, for as long as the daemon runs.
+#[derive(Default)]
+pub struct Ground {
+    #[cfg(feature = "ebpf")]
+    ebpf: Option<Program>,
+}
+
+/// Nothing is below user space although something has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("Userspace fallback disallowed - exiting ({0})")]
+pub struct NoFallback(String);
+
+impl Ground {
+    /// Tries the rungs that the configuration allows and says in the log where that ended, and why. Copies of packets that are forwarded
+    /// by eBPF go to `recorder`.
+    ///
+    /// # Errors
+    /// Nothing works, and user space alone is not allowed.
+    pub fn find(config: &Config, recorder: Option<Producer>) -> Result<Self, NoFallback> {
+        let offload = &config.offload;
+        if !offload.is_wanted() {
+            return Ok(Self::default());
+        }
+        let mut obstacles = Vec::new();
+        for rung in rungs(offload) {
+            match rung {
+                // The module's own messages belong here.
+                Rung::Module => obstacles.push(module(offload)),
+                Rung::Ebpf => {
+                    let addresses: Vec<IpAddr> =
+                        config.local_addresses().map(|(_, local)| local.address).collect();
+                    match ebpf(&addresses, recorder) {
+                        Ok(ground) => {
+                            let why = obstacles.join("; ");
+                            tracing::info!(instead_of = %why, "established streams are forwarded by eBPF");
+                            return Ok(ground);
+                        }
+                        Err(error) => obstacles.push(error),
+                    }
+                    break;
+                }
+            }
+        }
+        let obstacles = obstacles.join("; ");
+        if offload.no_fallback {
+            return Err(NoFallback(obstacles));
+        }
+        tracing::warn!(reason = %obstacles, "KERNEL FORWARDING DISABLED: all media are forwarded in user space");
+        Ok(Self::default())
+    }
+
+    /// One ladder for each worker; none when there is only user space.
+    pub fn ladders(&self, workers: usize, offload: &OffloadConfig) -> Vec<Ladder> {
+        let backends: std::io::Result<Vec<Box<dyn Backend>>> =
+            (0..workers).filter_map(|_| self.backend()).collect();
+        match backends {
+            Ok(backends) => backends.into_iter().map(|backend| Ladder::new(backend, offload.delay)).collect(),
+            Err(error) => {
+                tracing::error!(%error, "no worker can reach the kernel: all media are forwarded in user space");
+                Vec::new()
+            }
+        }
+    }
+
+    #[cfg(feature = "ebpf")]
+    fn backend(&self) -> Option<std::io::Result<Box<dyn Backend>>> {
+        self.ebpf.as_ref().map(Program::backend)
+    }
+
+    #[cfg(not(feature = "ebpf"))]
+    fn backend(&self) -> Option<std::io::Result<Box<dyn Backend>>> {
+        None
+    }
+}
+
+/// In the order in which they are tried.
+fn rungs(offload: &OffloadConfig) -> &'static [Rung] {
+    match offload.choice {
+        OffloadChoice::Auto => &[Rung::Module, Rung::Ebpf],
+        OffloadChoice::Module => &[Rung::Module],
+        OffloadChoice::Ebpf => &[Rung::Ebpf],
+        OffloadChoice::None => &[],
+    }
+}
+
+fn module(offload: &OffloadConfig) -> String {
+    let table = offload.table.unwrap_or(0);
+    format!("FAILED TO OPEN KERNEL TABLE {table}: this version does not use the kernel module")
+}
+
+#[cfg(feature = "ebpf")]
+fn ebpf(addresses: &[IpAddr], recorder: Option<Producer>) -> Result<Ground, String> {
+    let program = Program::start(addresses, recorder).map_err(|error| error.to_string())?;
+    Ok(Ground { ebpf: Some(program) })
+}
+
+#[cfg(not(feature = "ebpf"))]
+fn ebpf(_addresses: &[IpAddr], _recorder: Option<Producer>) -> Result<Ground, String> {
+    Err("this build has no eBPF".into())
+}
