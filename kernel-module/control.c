@@ -75,7 +75,7 @@ static int command_init(struct control *control, struct rtpe_init *init)
 	init->header.command = RTPE_INIT;
 	init->header.length = sizeof(*init);
 	init->module_abi = RTPE_ABI_VERSION;
-	init->max_command = RTPE_PACKET;
+	init->max_command = RTPE_GET_STREAM;
 	init->features = rtpe_srtp_features();
 	strscpy(init->module_version, RTPE_VERSION, sizeof(init->module_version));
 	return 0;
@@ -98,6 +98,8 @@ static int run_read(struct control *control, void *message)
 		return rtpe_add_call(table, message);
 	case RTPE_ADD_STREAM:
 		return rtpe_add_stream(table, message);
+	case RTPE_GET_STREAM:
+		return rtpe_get_stream(table, message);
 	}
 	return -EINVAL;
 }
@@ -120,7 +122,7 @@ static int run_write(struct control *control, void *message)
 		struct rtpe_packet *packet = message;
 
 		return rtpe_tap_packet(table, packet->stream, packet + 1,
-				       header->length - sizeof(*packet));
+				       header->length - sizeof(*packet), packet->arrival_us);
 	}
 	}
 	return -EINVAL;

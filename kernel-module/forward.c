@@ -287,7 +287,7 @@ static int take_in(struct sk_buff *skb, struct packet *p)
 			entry->input.errors++;
 		}
 		if (source && entry->flags & RTPE_TARGET_RTP_STATS)
-			core_account_rtp(&source->account, &p->rtp, octets, p->now_us,
+			core_account_rtp(&source->account, &p->rtp, p->length, p->now_us,
 					 p->payload < 0 ? 0 : entry->payload[p->payload].clock_rate);
 	}
 	atomic_inc(&entry->busy);

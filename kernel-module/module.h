@@ -120,6 +120,7 @@ struct rtpe_entry {
 	u8 ssrc_group[RTPE_MAX_SSRCS];
 	struct core_srtp *decrypt;
 	struct rtpe_tap *tap;
+	u64 tap_dropped;		/* before the target was added */
 	struct rtpe_mid *mid;
 	struct rtpe_output __rcu *output[RTPE_MAX_OUTPUTS];
 
@@ -180,6 +181,7 @@ struct rtpe_tap;
 void rtpe_tap_get(struct rtpe_tap *tap);
 void rtpe_tap_put(struct rtpe_tap *tap);
 void rtpe_tap_push(struct rtpe_tap *tap, const void *packet, size_t n, u64 now_us);
+u64 rtpe_tap_dropped(struct rtpe_tap *tap);
 void rtpe_tap_show(struct seq_file *m, struct rtpe_tap *tap);
 
 /* With the table's mutex. */
@@ -187,7 +189,9 @@ int rtpe_add_call(struct rtpe_table *table, struct rtpe_call *message);
 int rtpe_del_call(struct rtpe_table *table, u32 index);
 int rtpe_add_stream(struct rtpe_table *table, struct rtpe_stream *message);
 int rtpe_del_stream(struct rtpe_table *table, u32 index);
-int rtpe_tap_packet(struct rtpe_table *table, u32 index, const void *packet, size_t n);
+int rtpe_get_stream(struct rtpe_table *table, struct rtpe_stream *message);
+int rtpe_tap_packet(struct rtpe_table *table, u32 index, const void *packet, size_t n,
+		    u64 arrival_us);
 void rtpe_end_calls(struct rtpe_table *table);
 /* Without it. */
 void rtpe_free_calls(struct rtpe_table *table);

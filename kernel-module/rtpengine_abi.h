@@ -52,6 +52,7 @@ enum rtpe_command {
 	RTPE_ADD_STREAM		= 8,	/* read:  struct rtpe_stream */
 	RTPE_DEL_STREAM		= 9,	/* write: struct rtpe_stream */
 	RTPE_PACKET		= 10,	/* write: struct rtpe_packet, octets */
+	RTPE_GET_STREAM		= 11,	/* read:  struct rtpe_stream */
 };
 
 struct rtpe_header {
@@ -264,7 +265,7 @@ struct rtpe_ssrc_statistics {
 	struct rtpe_ssrc ssrc;
 	struct rtpe_track track;
 	__u64	packets;
-	__u64	bytes;			/* of UDP payload */
+	__u64	bytes;			/* of UDP payload, in the clear */
 	__s64	lost;			/* falls when late packets come */
 	__u64	duplicates;
 };
@@ -293,6 +294,7 @@ struct rtpe_statistics {
 	struct rtpe_address local;
 	struct rtpe_counters input;
 	__u64	last_packet_us;
+	__u64	tap_dropped;		/* of its stream, since the target was added */
 	__u64	reasons[RTPE_REASONS];
 	__u64	payload_packets[RTPE_MAX_PAYLOADS];
 	__u64	payload_bytes[RTPE_MAX_PAYLOADS];
@@ -321,6 +323,9 @@ struct rtpe_stream {
 	__u32	index;			/* reply of ADD, argument of DEL */
 	__u32	max_packets;		/* 0: the module's parameters */
 	__u32	flags;
+	__u32	waiting;		/* reply of GET: packets */
+	__u32	readers;		/* reply of GET */
+	__u64	dropped;		/* reply of GET: packets that nobody read in time */
 	char	name[RTPE_MAX_NAME];
 };
 
@@ -329,6 +334,7 @@ struct rtpe_packet {
 	struct rtpe_header header;
 	__u32	stream;
 	__u32	reserved;
+	__u64	arrival_us;		/* since the epoch; 0: now */
 };
 
 #endif

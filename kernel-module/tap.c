@@ -147,13 +147,16 @@ void rtpe_tap_push(struct rtpe_tap *tap, const void *octets, size_t n, u64 now_u
 		push_copy(tap, octets, n, now_us, GFP_ATOMIC);
 }
 
-int rtpe_tap_packet(struct rtpe_table *table, u32 index, const void *octets, size_t n)
+int rtpe_tap_packet(struct rtpe_table *table, u32 index, const void *octets, size_t n,
+		    u64 arrival_us)
 {
 	struct rtpe_tap *tap = xa_load(&table->streams, index);
 
 	if (!tap)
 		return -ENOENT;
-	return push_copy(tap, octets, n, ktime_get_real_ns() / NSEC_PER_USEC, GFP_KERNEL_ACCOUNT);
+	if (!arrival_us)
+		arrival_us = ktime_get_real_ns() / NSEC_PER_USEC;
+	return push_copy(tap, octets, n, arrival_us, GFP_KERNEL_ACCOUNT);
 }
 
 /* ---- the file ------------------------------------------------------------------ */
@@ -503,6 +506,30 @@ void rtpe_tap_totals(struct rtpe_table *table, u64 *packets, u64 *bytes, u64 *dr
 		*bytes += tap->queue.bytes;
 		spin_unlock_bh(&tap->lock);
 	}
+}
+
+u64 rtpe_tap_dropped(struct rtpe_tap *tap)
+{
+	u64 dropped;
+
+	spin_lock_bh(&tap->lock);
+	dropped = tap->queue.dropped;
+	spin_unlock_bh(&tap->lock);
+	return dropped;
+}
+
+int rtpe_get_stream(struct rtpe_table *table, struct rtpe_stream *message)
+{
+	struct rtpe_tap *tap = xa_load(&table->streams, message->index);
+
+	if (!tap)
+		return -ENOENT;
+	spin_lock_bh(&tap->lock);
+	message->waiting = tap->queue.packets;
+	message->dropped = tap->queue.dropped;
+	message->readers = tap->readers;
+	spin_unlock_bh(&tap->lock);
+	return 0;
 }
 
 void rtpe_tap_show(struct seq_file *m, struct rtpe_tap *tap)

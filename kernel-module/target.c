@@ -159,6 +159,7 @@ static struct rtpe_entry *new_entry(struct rtpe_table *table, const struct rtpe_
 			goto out;
 		rtpe_tap_get(tap);
 		entry->tap = tap;
+		entry->tap_dropped = rtpe_tap_dropped(tap);
 	}
 	if (core_has_srtp(&message->decrypt)) {
 		entry->decrypt = rtpe_srtp_new(&message->decrypt);
@@ -322,6 +323,8 @@ void rtpe_fill_statistics(struct rtpe_entry *entry, struct rtpe_statistics *stat
 	statistics->local = entry->local;
 	statistics->payloads = entry->payloads;
 	statistics->outputs = entry->wanted;
+	if (entry->tap)
+		statistics->tap_dropped = rtpe_tap_dropped(entry->tap) - entry->tap_dropped;
 	spin_lock_bh(&entry->lock);
 	copy_counters(&statistics->input, &entry->input);
 	statistics->last_packet_us = entry->last_packet_us;

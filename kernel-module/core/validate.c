@@ -17,6 +17,32 @@ static bool is_zero(const void *p, size_t n)
 	return true;
 }
 
+/* What rtpengine/src/media/offload/module/abi.rs relies on. */
+#define LAYOUT(structure, size) \
+	_Static_assert(sizeof(struct structure) == (size), "the size of " #structure)
+#define PLACE(structure, field, at) \
+	_Static_assert(offsetof(struct structure, field) == (at), "the place of " #field)
+
+LAYOUT(rtpe_init, 64);
+LAYOUT(rtpe_target, 1232);
+LAYOUT(rtpe_destination, 1352);
+LAYOUT(rtpe_statistics, 4952);
+LAYOUT(rtpe_call, 280);
+LAYOUT(rtpe_stream, 304);
+LAYOUT(rtpe_packet, 32);
+PLACE(rtpe_target, ssrc, 80);
+PLACE(rtpe_target, track, 176);
+PLACE(rtpe_target, payload, 368);
+PLACE(rtpe_target, decrypt, 912);
+PLACE(rtpe_destination, number, 88);
+PLACE(rtpe_destination, ssrc, 104);
+PLACE(rtpe_destination, payload, 232);
+PLACE(rtpe_destination, encrypt, 1032);
+PLACE(rtpe_statistics, input, 40);
+PLACE(rtpe_statistics, reasons, 80);
+PLACE(rtpe_statistics, ssrc, 696);
+PLACE(rtpe_statistics, output, 1112);
+
 /* 0 for a command that does not exist. */
 size_t core_message_size(u16 command)
 {
@@ -35,6 +61,7 @@ size_t core_message_size(u16 command)
 		return sizeof(struct rtpe_call);
 	case RTPE_ADD_STREAM:
 	case RTPE_DEL_STREAM:
+	case RTPE_GET_STREAM:
 		return sizeof(struct rtpe_stream);
 	case RTPE_PACKET:
 		return sizeof(struct rtpe_packet);

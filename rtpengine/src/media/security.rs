@@ -33,6 +33,13 @@ pub enum Kind {
     Rtcp,
 }
 
+/// Which of a stream's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Receive,
+    Send,
+}
+
 /// Both directions of a stream.
 #[derive(Default)]
 pub struct Security {
@@ -197,6 +204,36 @@ impl Security {
     pub fn sends_what_is_received_by(&self, source: &Security) -> bool {
         let (send, receive) = (&self.send.current, &source.receive.current);
         send.as_ref().zip(receive.as_ref()).is_some_and(|(s, r)| s.master.has_key_stream_of(&r.master))
+    }
+
+    /// The receiving key, unless packets under the one before are still expected.
+    pub fn receiving(&self) -> Option<&Arc<MasterKey>> {
+        self.receive.current.as_ref().filter(|_| !self.in_transition).map(|keys| &keys.master)
+    }
+
+    /// The sending key.
+    pub fn sending(&self) -> Option<&Arc<MasterKey>> {
+        self.send.current.as_ref().map(|keys| &keys.master)
+    }
+
+    /// Highest index of the RTP packets of an SSRC that were received under the present key, and of those that were sent.
+    pub fn position(&self, direction: Direction, ssrc: u32) -> Option<u64> {
+        match direction {
+            Direction::Receive => self.receive.current.as_ref()?.state.position(ssrc),
+            Direction::Send => self.send.current.as_ref()?.state.position(ssrc),
+        }
+    }
+
+    /// Somebody else has used the present key for RTP packets of an SSRC, up to this index; bit i of `seen`: index - i was used.
+    pub fn went_on(&mut self, direction: Direction, ssrc: u32, index: u64, seen: u64) {
+        match direction {
+            Direction::Receive => {
+                self.receive.current.iter_mut().for_each(|keys| keys.state.went_on(ssrc, index, seen));
+            }
+            Direction::Send => {
+                self.send.current.iter_mut().for_each(|keys| keys.state.went_on(ssrc, index, seen))
+            }
+        }
     }
 
     /// The index of an RTP packet that was received under the present key.

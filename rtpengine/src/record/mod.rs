@@ -12,6 +12,7 @@
 mod append;
 mod directories;
 mod exposed;
+mod exposure;
 mod metadata;
 mod metafile;
 mod pcap;
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use spool::names;
 
 use crate::config::{RecordingConfig, RecordingMethod};
+use crate::media::offload::module::KernelStreams;
 use crate::media::tap;
 
 #[cfg(fuzzing)]
@@ -204,8 +206,17 @@ const SUSPEND: std::time::Duration = std::time::Duration::from_secs(2);
 impl Recorder {
     /// Makes the directories, starts the writer thread. `taps` are the other ends of the workers' rings.
     pub fn start(config: &RecordingConfig, taps: Vec<tap::Consumer>) -> Result<Self, RecordError> {
+        Self::start_above(config, taps, None)
+    }
+
+    /// The same above a kernel module: with the method `proc`, streams are exposed by `kernel`, which adds what it forwards.
+    pub fn start_above(
+        config: &RecordingConfig,
+        taps: Vec<tap::Consumer>,
+        kernel: Option<KernelStreams>,
+    ) -> Result<Self, RecordError> {
         let taps = taps.into_iter().map(|tap| Box::new(tap) as Box<dyn PacketSource>).collect();
-        Self::start_with(config, taps)
+        Self::start_with(config, taps, kernel)
     }
 
     /// Begins a recording; `None` (and a log line) when no recording directory is configured. Call
@@ -279,7 +290,11 @@ impl Recorder {
         }
     }
 
-    fn start_with(config: &RecordingConfig, taps: Vec<Box<dyn PacketSource>>) -> Result<Self, RecordError> {
+    fn start_with(
+        config: &RecordingConfig,
+        taps: Vec<Box<dyn PacketSource>>,
+        kernel: Option<KernelStreams>,
+    ) -> Result<Self, RecordError> {
         let shared = Arc::new(Shared::default());
         let (mut messages, mut thread) = (None, None);
         if let Some(dir) = &config.dir {
@@ -291,6 +306,7 @@ impl Recorder {
                 taps,
                 poller: Poller::new()?,
                 shared: shared.clone(),
+                kernel,
                 sessions: HashMap::new(),
                 closing: Vec::new(),
                 deferred: VecDeque::new(),

@@ -1,6 +1,5 @@
 //! One recording as the writer thread holds it.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use spool::names;
 
 use super::append::{Appender, Handle, Previous};
-use super::exposed::ExposedStream;
+use super::exposure::Exposure;
 use super::pcap::PcapFile;
 use super::queue;
 use super::stats::Shared;
@@ -17,6 +16,7 @@ use super::{
     CallDescription, CallEnd, RecordedSdp, RecordingDetails, RecordingEnd, RecordingFlags, metadata, metafile,
 };
 use crate::config::PcapFormat;
+use crate::media::offload::module::KernelStreams;
 use crate::media::tap::TapRecord;
 
 /// What the writer thread lends to a session.
@@ -25,6 +25,8 @@ pub(super) struct Env<'a> {
     pub now: Instant,
     pub poller: &'a Poller,
     pub shared: &'a Shared,
+    /// Files of streams in the kernel, if it forwards.
+    pub kernel: Option<&'a KernelStreams>,
 }
 
 /// How a recording is opened.
@@ -60,12 +62,9 @@ struct PcapSide {
 struct ExposureSide {
     id: u64,
     prefix: String,
-    directory: PathBuf,
     metafile: Appender,
     described: CallDescription,
-    streams: Vec<Option<ExposedStream>>,
-    /// Where in `streams` the packets of a data plane stream go.
-    by_stream: HashMap<u64, usize>,
+    streams: Exposure,
     failing: bool,
     retry_at: Option<Instant>,
 }
@@ -96,6 +95,8 @@ impl Session {
             text.flush(env.now, env.shared);
             PcapSide { pcap, text, text_target: env.root.join("metadata").join(format!("{name}.txt")) }
         });
+        // The kernel's copies are in its files only; a pcap file needs all packets.
+        let kernel = env.kernel.filter(|_| pcap.is_none());
         let exposure = opening.exposed.then(|| {
             let path = names::metafile_path(env.root, &opening.prefix);
             super::remove_file(&path);
@@ -111,12 +112,15 @@ impl Session {
             metafile.flush(env.now, env.shared);
             ExposureSide {
                 id,
-                directory: names::exposure_dir(env.root, &opening.prefix),
+                streams: Exposure::new(
+                    id,
+                    names::exposure_dir(env.root, &opening.prefix),
+                    &opening.prefix,
+                    kernel,
+                ),
                 prefix: opening.prefix,
                 metafile,
                 described: CallDescription::default(),
-                streams: Vec::new(),
-                by_stream: HashMap::new(),
                 failing: false,
                 retry_at: None,
             }
@@ -141,10 +145,9 @@ impl Session {
             known = true;
         }
         if let Some(side) = &mut self.exposure {
-            let stream = side.by_stream.get(&record.stream).and_then(|&index| side.streams.get_mut(index));
-            if let Some(Some(stream)) = stream {
+            if side.streams.knows(record.stream) {
                 if self.flags.recording || self.flags.forwarding {
-                    stream.push(record, env.now, env.shared);
+                    side.streams.push(record, env.now, env.shared);
                 }
                 known = true;
             }
@@ -293,25 +296,13 @@ impl ExposureSide {
         self.metafile.flush(env.now, env.shared);
     }
 
-    /// Makes sockets for streams that have none yet, and announces them.
+    /// Exposes streams that are not exposed yet, and announces them.
     fn listen(&mut self, flags: RecordingFlags, env: &Env<'_>) {
         self.retry_at = None;
         for stream in &self.described.streams {
-            let index = stream.number as usize;
-            // Numbers count from 0 in the call; a wild one would only waste memory.
-            if index > 4096 || self.streams.get(index).is_some_and(Option::is_some) {
-                self.by_stream.insert(stream.stream, index);
-                continue;
-            }
-            let made = make_directory(&self.directory).and_then(|()| {
-                let key = poll_key(self.id, stream.number);
-                ExposedStream::listen(&self.directory, metafile::stream_name(stream), env.poller, key)
-            });
-            match made {
-                Ok(exposed) => {
-                    self.streams.resize_with(self.streams.len().max(index + 1), || None);
-                    self.streams[index] = Some(exposed);
-                    self.by_stream.insert(stream.stream, index);
+            match self.streams.open(stream, env.poller) {
+                Ok(false) => {}
+                Ok(true) => {
                     metafile::stream_interface(self.metafile.pending(), stream);
                     metafile::stream_forwarding(self.metafile.pending(), stream.number, flags.forwarding);
                 }
@@ -319,7 +310,7 @@ impl ExposureSide {
                     if self.failing {
                         env.shared.failed_again();
                     } else {
-                        env.shared.failed(&self.directory, &error);
+                        env.shared.failed(self.streams.directory(), &error);
                         self.failing = true;
                     }
                     self.retry_at = Some(env.now + RETRY_INTERVAL);
@@ -332,9 +323,7 @@ impl ExposureSide {
     }
 
     fn accept(&mut self, stream: usize, env: &Env<'_>) {
-        if let Some(Some(stream)) = self.streams.get_mut(stream) {
-            stream.accept(env.shared);
-        }
+        self.streams.accept(stream, env.shared);
     }
 
     fn tick(&mut self, flags: RecordingFlags, env: &Env<'_>) {
@@ -347,9 +336,7 @@ impl ExposureSide {
     }
 
     fn pump(&mut self, env: &Env<'_>) {
-        for stream in self.streams.iter_mut().flatten() {
-            stream.pump(env.now, env.shared);
-        }
+        self.streams.pump(env.now, env.shared);
     }
 
     fn discard(mut self, env: &Env<'_>) {
@@ -380,15 +367,7 @@ impl ExposureSide {
     }
 
     fn close_streams(&mut self, env: &Env<'_>) -> u64 {
-        let mut lost = 0;
-        for stream in self.streams.drain(..).flatten() {
-            lost += stream.close(&self.directory, env.now, env.shared);
-        }
-        if let Err(error) = fs::remove_dir(&self.directory)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.directory.display(), %error, "cannot remove directory");
-        }
+        let lost = self.streams.close(env.now, env.shared);
         if std::mem::take(&mut self.failing) {
             env.shared.no_longer_failing();
         }
@@ -412,29 +391,12 @@ impl Closing {
     /// Goes on delivering; gives the recording back until everything is delivered or given up.
     pub fn tick(mut self, env: &Env<'_>) -> Option<Self> {
         self.exposure.pump(env);
-        let drained = self.exposure.streams.iter().flatten().all(ExposedStream::is_drained);
+        let drained = self.exposure.streams.is_drained();
         if drained || env.now >= self.deadline {
             self.exposure.close(env);
             return None;
         }
         Some(self)
-    }
-}
-
-/// What the poller says about a stream's socket.
-pub(super) fn poll_key(recording: u64, stream: u32) -> u64 {
-    recording << 16 | u64::from(stream & 0xffff)
-}
-
-/// The reverse of [`poll_key`].
-pub(super) fn from_poll_key(key: u64) -> (u64, usize) {
-    (key >> 16, (key & 0xffff) as usize)
-}
-
-fn make_directory(path: &Path) -> std::io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
     }
 }
 

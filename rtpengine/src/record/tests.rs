@@ -61,7 +61,7 @@ impl Fixture {
             direction: RecordDirection::Ingress,
         };
         let tap = FakeTap::default();
-        let recorder = Recorder::start_with(&config, vec![Box::new(tap.clone())]).expect("recorder");
+        let recorder = Recorder::start_with(&config, vec![Box::new(tap.clone())], None).expect("recorder");
         Self { spool, tap, recorder }
     }
 
@@ -376,7 +376,7 @@ fn without_a_directory_nothing_is_recorded() {
         format: PcapFormat::Raw,
         direction: RecordDirection::Ingress,
     };
-    let recorder = Recorder::start_with(&config, Vec::new()).expect("recorder");
+    let recorder = Recorder::start_with(&config, Vec::new(), None).expect("recorder");
     let start = RecordingStart {
         call_id: "c".into(),
         created: SystemTime::now(),

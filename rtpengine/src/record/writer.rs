@@ -7,11 +7,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::directories::Directories;
-use super::session::{self, Closing, Env, Opening, Session};
+use super::exposure;
+use super::session::{Closing, Env, Opening, Session};
 use super::stats::Shared;
 use super::sys::Poller;
 use super::{CallDescription, CallEnd, RecordedSdp, RecordingDetails, RecordingEnd, RecordingFlags};
 use crate::config::PcapFormat;
+use crate::media::offload::module::KernelStreams;
 use crate::media::tap::{self, TapRecord};
 
 /// What control tells the writer thread about the recording of that number.
@@ -45,6 +47,8 @@ pub(super) struct Writer {
     pub taps: Vec<Box<dyn PacketSource>>,
     pub poller: Poller,
     pub shared: Arc<Shared>,
+    /// Files of streams in the kernel, if it forwards.
+    pub kernel: Option<KernelStreams>,
     pub sessions: HashMap<u64, Session>,
     pub closing: Vec<Closing>,
     /// Messages that wait for the taps to be drained.
@@ -94,8 +98,9 @@ impl Writer {
     /// Beginnings and descriptions take effect at once: packets may already be there. Everything else has its place
     /// among the packets.
     fn receive(&mut self, message: Message) {
-        let Self { sessions, poller, directories, shared, .. } = self;
-        let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+        let Self { sessions, poller, directories, shared, kernel, .. } = self;
+        let env =
+            Env { root: &directories.root, now: Instant::now(), poller, shared, kernel: kernel.as_ref() };
         match message {
             Message::Begin(id, opening) => {
                 sessions.insert(id, Session::open(id, *opening, self.pcap_format, &env));
@@ -157,7 +162,13 @@ impl Writer {
     }
 
     fn packet(&mut self, record: &TapRecord<'_>, now: Instant) -> bool {
-        let env = Env { root: &self.directories.root, now, poller: &self.poller, shared: &self.shared };
+        let env = Env {
+            root: &self.directories.root,
+            now,
+            poller: &self.poller,
+            shared: &self.shared,
+            kernel: self.kernel.as_ref(),
+        };
         self.sessions.get_mut(&record.recording).is_some_and(|session| session.packet(record, &env))
     }
 
@@ -179,8 +190,9 @@ impl Writer {
     }
 
     fn handle(&mut self, message: Message) -> bool {
-        let Self { sessions, poller, directories, shared, closing, .. } = self;
-        let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+        let Self { sessions, poller, directories, shared, kernel, closing, .. } = self;
+        let env =
+            Env { root: &directories.root, now: Instant::now(), poller, shared, kernel: kernel.as_ref() };
         match message {
             Message::Begin(..) | Message::Describe(..) => self.receive(message),
             Message::Signalled(id, sdp) => {
@@ -214,10 +226,11 @@ impl Writer {
     }
 
     fn tick(&mut self) {
-        let Self { sessions, poller, directories, shared, closing, .. } = self;
-        let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+        let Self { sessions, poller, directories, shared, kernel, closing, .. } = self;
+        let env =
+            Env { root: &directories.root, now: Instant::now(), poller, shared, kernel: kernel.as_ref() };
         for key in poller.ready() {
-            let (id, stream) = session::from_poll_key(key);
+            let (id, stream) = exposure::from_poll_key(key);
             if let Some(session) = sessions.get_mut(&id) {
                 session.accept(stream, &env);
             } else if let Some(closing) = closing.iter_mut().find(|closing| closing.id() == id) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * module-test tables | forward | srtp FILE | taps | hostile N | namespaces
- *           | relay | turns PORT N
+ *           | relay | turns RELAY PORT N
  * Runs in the guest, with the module loaded and rules of table 0 in place.
  */
 #include "rig.h"
@@ -44,8 +44,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!strcmp(what, "tables")) {
 		test_tables();
-	} else if (!strcmp(what, "turns") && argc > 3) {
-		return measure_turns(atoi(argv[2]), atoi(argv[3]));
+	} else if (!strcmp(what, "turns") && argc > 4) {
+		return measure_turns(argv[2], atoi(argv[3]), atoi(argv[4]));
 	} else if (!strcmp(what, "relay")) {
 		open_table_0();
 		relay();

@@ -164,7 +164,7 @@ static int compare(const void *a, const void *b)
  * Time from sendto() in a until recv() returns in b, one packet of 172 octets at
  * a time. Under --icount that is instructions.
  */
-int measure_turns(int relay_port, int count)
+int measure_turns(const char *relay_ip, int relay_port, int count)
 {
 	uint64_t *times = calloc(count, sizeof(*times)), begin;
 	int from, to, i, n;
@@ -176,7 +176,7 @@ int measure_turns(int relay_port, int count)
 	for (i = -20; i < count; i++) {
 		n = make_rtp(sent, 0, i, i * 160, 0x1000, 160);
 		begin = now_ns();
-		send_to(from, "10.0.1.1", relay_port, sent, n);
+		send_to(from, relay_ip, relay_port, sent, n);
 		if (receive(to, got, sizeof(got), 2000) < 0) {
 			printf("turns: packet %d did not arrive\n", i);
 			return 1;

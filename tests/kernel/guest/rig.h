@@ -77,6 +77,6 @@ void test_srtp(const char *vectors);
 void test_taps(void);
 void test_hostile(int rounds);
 void test_namespaces(void);
-int measure_turns(int relay_port, int count);
+int measure_turns(const char *relay_ip, int relay_port, int count);
 
 #endif

@@ -60,10 +60,10 @@ run namespaces
 
 # ---- a daemon that is gone: media go on until somebody says otherwise ----
 run relay
-check "forwarding goes on" ./module-test turns 30000 50
+check "forwarding goes on" ./module-test turns 10.0.1.1 30000 50
 check "the targets are still listed" grep -q '^local inet4 10.0.1.1:30000$' /proc/rtpengine/0/list
 check "the next daemon deletes the table" sh -c 'echo del 0 >/proc/rtpengine/control'
-check "nothing is forwarded any more" refused ./module-test turns 30000 1
+check "nothing is forwarded any more" refused ./module-test turns 10.0.1.1 30000 1
 
 # ---- anything from anybody; then nothing may be left of it ----
 memory() { awk '/^SUnreclaim/ { print $2 }' /proc/meminfo; }

@@ -41,6 +41,7 @@ static const size_t sizes[] = {
 	[RTPE_ADD_STREAM] = sizeof(struct rtpe_stream),
 	[RTPE_DEL_STREAM] = sizeof(struct rtpe_stream),
 	[RTPE_PACKET] = sizeof(struct rtpe_packet) + 300,
+	[RTPE_GET_STREAM] = sizeof(struct rtpe_stream),
 };
 
 static void some_keys(struct rtpe_crypto *crypto)
@@ -102,6 +103,7 @@ static size_t make_message(int command)
 		snprintf(m.stream.name, sizeof(m.stream.name), "stream%u", any() % 8);
 		break;
 	case RTPE_DEL_STREAM:
+	case RTPE_GET_STREAM:
 		m.stream.index = any() % 16;
 		break;
 	case RTPE_PACKET:
@@ -128,13 +130,13 @@ static void bad_daemon(int rounds)
 
 	initialise(fd, RTPE_ABI_VERSION, &init);
 	for (i = 0; i < rounds; i++) {
-		int command = 1 + any() % RTPE_PACKET;
+		int command = 1 + any() % RTPE_GET_STREAM;
 		size_t n = make_message(command);
 		ssize_t done;
 
 		/* half of them the wrong way round */
 		if (any() % 8 ? command == RTPE_INIT || (command >= RTPE_DEL_TARGET && command <= RTPE_ADD_CALL) ||
-				command == RTPE_ADD_STREAM : any() % 2)
+				command == RTPE_ADD_STREAM || command == RTPE_GET_STREAM : any() % 2)
 			done = read(fd, &m, n);
 		else
 			done = write(fd, &m, n);

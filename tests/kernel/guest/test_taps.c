@@ -129,6 +129,7 @@ static void test_forwarded(void)
 						      address("127.0.0.1", 5000));
 	int party = udp_socket("127.0.0.1", 4000), to = udp_socket("127.0.0.1", 5000), fd, i, n;
 	unsigned int call, stream, index;
+	struct rtpe_stream get = {};
 
 	test_name = "forwarded";
 	CHECK_EQ(add_call("c", &call), 0);
@@ -176,6 +177,9 @@ static void test_forwarded(void)
 	CHECK_EQ(add_stream(call, "plain", 0, RTPE_STREAM_STAMP, &index), 0);
 	fd = open(BASE "c/plain", O_RDONLY);
 	CHECK_EQ(push(index, "Ethernet", 8), 0);
+	get.index = index;
+	CHECK_EQ(command_read(control, RTPE_GET_STREAM, &get, sizeof(get)), 0);
+	CHECK(get.waiting == 1 && get.readers == 1 && get.dropped == 0, "%u %u", get.waiting, get.readers);
 	CHECK_EQ(read(fd, got, sizeof(got)), 20);
 	CHECK(!memcmp(got, "EthernetRTpT", 12) && got[12] == 0 && got[13] == 6, "no time of this century");
 	close(fd);

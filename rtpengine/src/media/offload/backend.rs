@@ -21,6 +21,32 @@ pub trait Backend: Send {
     /// The kernel refused; nothing is forwarded.
     fn add(&mut self, target: &Target, tracks: &[Track]) -> Result<Handle, BackendError>;
 
+    /// Whether targets are taken whose packets are protected.
+    fn takes_secured(&self) -> bool {
+        false
+    }
+
+    /// The same for a target some of whose packets are protected; `indices` are those of the tracks. Only asked of a rung that
+    /// [takes](Self::takes_secured) such targets.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    fn add_secured(
+        &mut self,
+        target: &Target,
+        tracks: &[Track],
+        indices: &[Indices],
+    ) -> Result<Handle, BackendError> {
+        let _ = (target, tracks, indices);
+        Err(BackendError::Unsuitable(Reason::Secured))
+    }
+
+    /// How far the keys of a removed target were used, in the order of its tracks.
+    fn indices(&mut self, handle: Handle) -> SmallVec<[Indices; 1]> {
+        let _ = handle;
+        SmallVec::new()
+    }
+
     /// What has been forwarded since [`Self::add`].
     ///
     /// # Errors
@@ -62,6 +88,15 @@ pub struct Track {
     pub jitter_16us: u64,
 }
 
+/// Highest packet indices of one SSRC (RFC 3711 §3.3.1); `None` = none was used yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Indices {
+    /// Under the key that packets come under.
+    pub received: Option<u64>,
+    /// Under the key of each output.
+    pub sent: SmallVec<[Option<u64>; 1]>,
+}
+
 /// One SSRC of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackCount {
@@ -69,7 +104,7 @@ pub struct TrackCount {
     pub track: Track,
     /// Packets that came and were forwarded to all outputs.
     pub packets: u64,
-    /// Octets of UDP payload.
+    /// Octets of UDP payload, in the clear.
     pub octets: u64,
     /// May fall: late packets were not lost.
     pub lost: i64,
@@ -85,6 +120,11 @@ pub struct Counters {
     pub wrong_source: u64,
     /// Forwarded packets of which there was no room for a copy.
     pub tap_lost: u64,
+    /// SRTP packets that had come before, and were dropped.
+    pub replayed: u64,
+    /// Octets that protection had added to what came, and adds to what leaves by each output.
+    pub protection: u64,
+    pub protection_sent: SmallVec<[u64; 1]>,
     /// Of those in `tracks`, packets that could not be sent, by output.
     pub failed: SmallVec<[u64; 1]>,
 }

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::super::apart::KeyUse;
 use super::super::learn::Accepts;
 use super::super::plan::Expect;
 use super::super::route::{Action, Edge};
+use super::super::security::Security;
 use super::super::stream::{Stream, Streams};
 use super::{Carries, Reason, Source, Target, TargetFormat, TargetOutput};
 
@@ -38,15 +40,19 @@ pub fn describe(streams: &Streams, slot: u32) -> Result<Target, Reason> {
         }
         Carries::Rtp(formats)
     };
+    let key = match stream.secured {
+        true => Some(stream.present_keys().and_then(Security::receiving).ok_or(Reason::NoKey)?),
+        false => None,
+    };
     let tap = stream.tap.filter(|tap| tap.ingress);
-    Ok(Target { stream: stream.id, local: stream.socket().local, source, carries, tap, outputs })
+    let (local, key) = (stream.socket().local, key.cloned());
+    Ok(Target { stream: stream.id, local, source, carries, key, tap, outputs })
 }
 
 /// Nothing is done to the packets on their way in.
 fn receives_plainly(stream: &Stream) -> Result<(), Reason> {
     let obstacles = [
         (stream.expect == Expect::Rtcp, Reason::Rtcp),
-        (stream.secured, Reason::Secured),
         (stream.gateway.is_some(), Reason::Gateway),
         (stream.sections.is_some(), Reason::Bundled),
         (stream.twin.is_some() || stream.is_behind, Reason::Twins),
@@ -89,7 +95,8 @@ fn passes_plainly(edge: &Edge) -> Result<(), Reason> {
 /// Nothing is done to the packets on their way out.
 fn output(sink: &Stream, edge: &Edge) -> Result<TargetOutput, Reason> {
     first(&[
-        (sink.secured, Reason::Secured),
+        // Each packet's index has to be compared with the one that it came under.
+        (edge.key_use == KeyUse::Source, Reason::Secured),
         (sink.mids.is_some(), Reason::Bundled),
         (sink.mixer.is_some(), Reason::Mixed),
         (sink.muted_by > 0, Reason::Player),
@@ -97,12 +104,17 @@ fn output(sink: &Stream, edge: &Edge) -> Result<TargetOutput, Reason> {
     let is_settled = sink.shared.confirmed.load(Relaxed) == 1 || !sink.learner.may_move();
     let peer = sink.reachable_peer().filter(|_| is_settled).ok_or(Reason::SinkNotConfirmed)?;
     let socket = sink.path_socket();
+    let key = match sink.secured {
+        true => Some(sink.present_keys().and_then(Security::sending).ok_or(Reason::NoKey)?),
+        false => None,
+    };
     Ok(TargetOutput {
         stream: sink.id,
         local: socket.local,
         peer,
         renamed: Vec::new(),
         ssrc_mask: edge.ssrc_mask,
+        key: key.cloned(),
         tos: socket.tos(),
         tap: sink.tap.filter(|tap| tap.egress),
     })

@@ -11,13 +11,16 @@ use smallvec::SmallVec;
 use super::super::classify::{PacketKind, classify};
 use super::super::plan::{CallKey, DropReason, Expect};
 use super::super::receive::BATCH;
+use super::super::security::Direction;
 use super::super::ssrc::{Growth, Seen};
 use super::super::stats::StreamShared;
 use super::super::stream::{Stream, Streams};
 use super::super::totals::WorkerTotals;
 use super::super::worker::Worker;
 use super::backend::SETTLING;
-use super::{Backend, Carries, Counters, Handle, Place, Reason, Target, TargetOutput, Track, describe};
+use super::{
+    Backend, Carries, Counters, Handle, Indices, Place, Reason, Target, TargetOutput, Track, describe,
+};
 use crate::config::InterfaceId;
 
 /// Counters are read, and targets compared with what they should be, this often.
@@ -59,6 +62,8 @@ pub struct Offloading {
 /// A stream that is forwarded by the kernel.
 struct Below {
     target: Target,
+    /// Of the tracks that were handed over.
+    ssrcs: SmallVec<[u32; 1]>,
     account: Account,
     added_at: Instant,
     read_at: Instant,
@@ -96,7 +101,9 @@ impl Ladder {
     fn read(&mut self, handle: Handle) -> bool {
         self.counters.tracks.clear();
         self.counters.failed.clear();
+        self.counters.protection_sent.clear();
         (self.counters.wrong_source, self.counters.tap_lost) = (0, 0);
+        (self.counters.replayed, self.counters.protection) = (0, 0);
         self.backend.read(handle, &mut self.counters).is_ok()
     }
 
@@ -158,6 +165,10 @@ impl Account {
             if wrong > 0 {
                 stream.drop_packets(DropReason::WrongSource, wrong);
             }
+            let replayed = now.replayed.saturating_sub(before.replayed);
+            if replayed > 0 {
+                stream.drop_packets(DropReason::Replayed, replayed);
+            }
             let failed: u64 = now.failed.iter().sum::<u64>().saturating_sub(before.failed.iter().sum());
             if failed > 0 {
                 stream.drop_packets(DropReason::SendFailed, failed);
@@ -204,9 +215,10 @@ impl Account {
         let interface = totals.interface(self.interface);
         let wrong = now.wrong_source.saturating_sub(before.wrong_source);
         let tap_lost = now.tap_lost.saturating_sub(before.tap_lost);
+        let protection = now.protection.saturating_sub(before.protection);
         for traffic in [&self.shared.ingress, &interface.ingress] {
             traffic.packets.add(packets);
-            traffic.octets.add(octets);
+            traffic.octets.add(octets + protection);
             traffic.errors.add(wrong);
         }
         for traffic in [&self.shared.kernel, &interface.kernel] {
@@ -221,9 +233,11 @@ impl Account {
         for (position, (_, sink, id)) in self.outputs.iter().enumerate() {
             let of = |counters: &Counters| counters.failed.get(position).copied().unwrap_or(0);
             let failed = of(now).saturating_sub(of(before)).min(packets);
+            let added = |counters: &Counters| counters.protection_sent.get(position).copied().unwrap_or(0);
+            let protection = added(now).saturating_sub(added(before));
             for traffic in [&sink.egress, &totals.interface(*id).egress] {
                 traffic.packets.add(packets - failed);
-                traffic.octets.add(octets / packets * (packets - failed) + octets % packets);
+                traffic.octets.add(octets / packets * (packets - failed) + octets % packets + protection);
                 traffic.errors.add(failed);
             }
         }
@@ -358,6 +372,9 @@ impl Worker {
     fn try_move_down(&mut self, slot: u32) -> Result<(), Reason> {
         let target = describe(&self.streams, slot)?;
         let ladder = self.ladder.as_mut().ok_or(Reason::Off)?;
+        if target.is_secured() && !ladder.backend.takes_secured() {
+            return Err(Reason::Secured);
+        }
         ladder.backend.accepts(&target)?;
         let stream = self.streams.get(slot).ok_or(Reason::NoOutput)?;
         let tracks = tracks_of(stream);
@@ -370,7 +387,14 @@ impl Worker {
             Some((self.streams.token(slot), Arc::clone(&sink.shared), sink.interface))
         });
         let outputs = outputs.collect();
-        let handle = ladder.backend.add(&target, &tracks).map_err(|error| {
+        let added = match target.is_secured() {
+            false => ladder.backend.add(&target, &tracks),
+            true => {
+                let indices = indices_of(&self.streams, slot, &tracks);
+                ladder.backend.add_secured(&target, &tracks, &indices)
+            }
+        };
+        let handle = added.map_err(|error| {
             if !std::mem::replace(&mut ladder.complained, true) {
                 tracing::warn!(local = %target.local, %error, "a stream cannot be off-loaded; others may not, either");
             }
@@ -384,7 +408,9 @@ impl Worker {
             outputs,
         };
         let now = self.output.now.instant;
-        let below = Below { target, account, added_at: now, read_at: now, arriving: true, stragglers: 0 };
+        let ssrcs = tracks.iter().map(|track| track.ssrc).collect();
+        let below =
+            Below { target, ssrcs, account, added_at: now, read_at: now, arriving: true, stragglers: 0 };
         if let Some(stream) = self.streams.get_mut(slot) {
             tracing::debug!(local = %below.target.local, rung = ladder.backend.rung().name(), "off-loaded");
             stream.offload.below = Some(Box::new(below));
@@ -406,6 +432,10 @@ impl Worker {
         let ladder = self.ladder.as_mut()?;
         let below = self.streams.get(slot)?.offload.below.as_ref()?;
         ladder.backend.remove(below.account.handle);
+        if below.target.is_secured() {
+            let indices = ladder.backend.indices(below.account.handle);
+            self.take_indices(slot, &indices);
+        }
         self.read_below(slot);
         let ladder = self.ladder.as_mut()?;
         let stream = self.streams.get_mut(slot)?;
@@ -420,6 +450,30 @@ impl Worker {
         ladder.leaving.push_back(Leaving { at: now + SETTLING, account: below.account });
         self.output.schedule.offload(now + SETTLING, u64::MAX);
         Some(ladder.delay.max(SOONEST) * (1 << doublings))
+    }
+
+    /// Keys that the kernel has used are not used again for the same packets, nor packets that it has taken taken again.
+    fn take_indices(&mut self, slot: u32, indices: &[Indices]) {
+        let below = self.streams.get_mut(slot).and_then(|stream| stream.offload.below.take());
+        let Some(below) = below else { return };
+        // Which of the last ones were used is not told: none of them is used again.
+        const ALL: u64 = u64::MAX;
+        for (ssrc, indices) in below.ssrcs.iter().zip(indices) {
+            let keys = self.streams.get_mut(slot).and_then(Stream::keys);
+            if let (Some(keys), Some(index)) = (keys, indices.received) {
+                keys.went_on(Direction::Receive, *ssrc, index, ALL);
+            }
+            let outputs = below.account.outputs.iter().zip(&below.target.outputs).zip(&indices.sent);
+            for (((token, ..), output), index) in outputs {
+                let sink = self.streams.resolve(*token).and_then(|slot| self.streams.get_mut(slot));
+                if let (Some(keys), Some(index)) = (sink.and_then(Stream::keys), *index) {
+                    keys.went_on(Direction::Send, *ssrc ^ output.ssrc_mask, index, ALL);
+                }
+            }
+        }
+        if let Some(stream) = self.streams.get_mut(slot) {
+            stream.offload.below = Some(below);
+        }
     }
 
     /// Adds what the kernel has counted for a stream since it was last asked.
@@ -476,6 +530,20 @@ impl Target {
     pub fn addresses(&self) -> (SocketAddr, impl Iterator<Item = SocketAddr> + '_) {
         (self.local, self.outputs.iter().map(|output| output.peer))
     }
+}
+
+/// How far the keys of a stream and of its sinks were used for these SSRCs.
+fn indices_of(streams: &Streams, slot: u32, tracks: &[Track]) -> SmallVec<[Indices; 1]> {
+    let Some(stream) = streams.get(slot) else { return SmallVec::new() };
+    let of = |track: &Track| {
+        let received = stream.present_keys().and_then(|keys| keys.position(Direction::Receive, track.ssrc));
+        let sent = stream.edges.iter().map(|edge| {
+            let sink = edge.rtp_to.and_then(|to| streams.get(to))?;
+            sink.present_keys()?.position(Direction::Send, track.ssrc ^ edge.ssrc_mask)
+        });
+        Indices { received, sent: sent.collect() }
+    };
+    tracks.iter().map(of).collect()
 }
 
 /// The SSRCs that are in use.

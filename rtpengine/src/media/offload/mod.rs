@@ -22,6 +22,7 @@ mod describe;
 pub mod ebpf;
 mod ground;
 mod ladder;
+pub mod module;
 mod reason;
 #[cfg(test)]
 pub mod simulated;
@@ -29,7 +30,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{Backend, BackendError, Counters, Handle, Track, TrackCount};
+pub use backend::{Backend, BackendError, Counters, Handle, Indices, Track, TrackCount};
 pub use describe::describe;
 pub use ground::{Ground, NoFallback};
 pub use ladder::{Ladder, Offloading};

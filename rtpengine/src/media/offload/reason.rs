@@ -68,6 +68,8 @@ reasons! {
     Treated: "a command holds back, changes or adds packets",
     /// Jitter buffer, `delay-buffer`.
     Delayed: "its packets are delayed",
+    /// Copies of its packets are wanted in a form that the rung does not make.
+    Recorded: "its packets are recorded in user space",
     /// BUNDLE.
     Bundled: "several media sections share a port",
     /// `lrkproxy`
@@ -80,7 +82,9 @@ reasons! {
     ShortPackets: "short packets are held back",
     /// An announcement keeps it away from its sink.
     Player: "an announcement plays in its place",
-    /// SRTP, which this rung does not do.
+    /// The handshake is not done, or packets under an earlier key may still come.
+    NoKey: "its keys have not settled",
+    /// SRTP that this rung does not do.
     Secured: "it is encrypted",
     /// ICE has not found a way yet, or uses another port than the stream's own.
     Ice: "ICE has not settled on its port",
@@ -109,6 +113,8 @@ impl Reason {
                 | Self::NoPackets
                 | Self::NoOutput
                 | Self::Player
+                | Self::Recorded
+                | Self::NoKey
                 | Self::Treated
                 | Self::Ice
                 | Self::Route

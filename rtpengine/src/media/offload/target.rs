@@ -1,8 +1,10 @@
 //! What the kernel has to know about one established stream. Plain values, made by [`super::describe()`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::super::plan::{StreamId, TapPlan};
+use crate::proto::srtp::MasterKey;
 
 /// One local port whose packets are forwarded below user space.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +14,9 @@ pub struct Target {
     pub local: SocketAddr,
     pub source: Source,
     pub carries: Carries,
-    /// Copies of what is forwarded, as received, are wanted.
+    /// RTP packets come under this key.
+    pub key: Option<Arc<MasterKey>>,
+    /// Copies of what is forwarded, as received and in the clear, are wanted.
     pub tap: Option<TapPlan>,
     /// Never empty.
     pub outputs: Vec<TargetOutput>,
@@ -27,6 +31,13 @@ pub enum Source {
     Only(SocketAddr),
     /// From here only; those of others are never accepted (`strict source`) and may be dropped where they come in.
     Pinned(SocketAddr),
+}
+
+impl Target {
+    /// Some of its packets are protected.
+    pub fn is_secured(&self) -> bool {
+        self.key.is_some() || self.outputs.iter().any(|output| output.key.is_some())
+    }
 }
 
 impl Source {
@@ -71,6 +82,8 @@ pub struct TargetOutput {
     pub renamed: Vec<(u8, u8)>,
     /// SSRCs leave XORed with it.
     pub ssrc_mask: u32,
+    /// RTP packets leave under this key.
+    pub key: Option<Arc<MasterKey>>,
     /// TOS or traffic class.
     pub tos: u8,
     /// Copies of what leaves are wanted.

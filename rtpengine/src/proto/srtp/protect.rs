@@ -145,6 +145,16 @@ impl Protector {
         self.sources.positions()
     }
 
+    /// Somebody else has protected packets of an SSRC, up to this index; bit i of `seen`: index - i was one of them.
+    pub fn went_on(&mut self, ssrc: u32, index: u64, seen: u64) {
+        self.sources.went_on(ssrc, index, seen);
+    }
+
+    /// Highest index of the RTP packets of an SSRC.
+    pub fn position(&self, ssrc: u32) -> Option<u64> {
+        self.sources.position(ssrc)
+    }
+
     /// Goes on where another instance was: what it may have used of these is not used again.
     pub fn resume(&mut self, rtp: &[(u32, u64)], rtcp_index: u32) {
         self.sources.resume(rtp);

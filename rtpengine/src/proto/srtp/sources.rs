@@ -69,6 +69,12 @@ impl Sources {
         Ok(())
     }
 
+    /// The highest index of an SSRC.
+    pub fn position(&self, ssrc: u32) -> Option<u64> {
+        let position = self.entries.binary_search_by_key(&ssrc, |entry| entry.0).ok()?;
+        self.entries.get(position).map(|entry| entry.1.highest())
+    }
+
     /// SSRCs with their highest indices.
     pub fn positions(&self) -> Vec<(u32, u64)> {
         self.entries.iter().map(|(ssrc, window)| (*ssrc, window.highest())).collect()
@@ -81,6 +87,16 @@ impl Sources {
             if self.entries.get(position).is_none_or(|entry| entry.0 != ssrc) {
                 self.entries.insert(position, (ssrc, Window::behind(index)));
             }
+        }
+    }
+
+    /// Somebody else has gone on with an SSRC, up to this index; bit i of `seen`: index - i was used. What was used here stays so.
+    pub fn went_on(&mut self, ssrc: u32, index: u64, seen: u64) {
+        match self.find(ssrc) {
+            // The very packets that are known here are the older part of what is told.
+            Some(window) if window.highest() >= index => {}
+            Some(window) => *window = Window::resumed(index, seen),
+            None => self.resume(&[(ssrc, index)]),
         }
     }
 

@@ -135,6 +135,16 @@ impl Unprotector {
         self.rtcp_sources.resume(rtcp);
     }
 
+    /// Somebody else has unprotected packets of an SSRC, up to this index; bit i of `seen`: index - i was one of them.
+    pub fn went_on(&mut self, ssrc: u32, index: u64, seen: u64) {
+        self.rtp_sources.went_on(ssrc, index, seen);
+    }
+
+    /// Highest index of the RTP packets of an SSRC.
+    pub fn position(&self, ssrc: u32) -> Option<u64> {
+        self.rtp_sources.position(ssrc)
+    }
+
     /// Whether SRTP packets are authenticated.
     pub fn authenticates_rtp(&self) -> bool {
         self.session.rtp_tag > 0

@@ -29,6 +29,11 @@ impl Window {
         Self { highest: index.min(LAST_RTP), used: u128::MAX }
     }
 
+    /// As a forwarder left it that knows which of the last 64 indices it has seen; everything before counts as used.
+    pub fn resumed(index: u64, seen: u64) -> Self {
+        Self { highest: index.min(LAST_RTP), used: u128::MAX << 64 | u128::from(seen) | 1 }
+    }
+
     /// The index of an SRTP packet: the one next to the highest whose low 16 bits are the sequence number.
     /// `None` when all 2^48 indices have been used.
     ///
@@ -114,5 +119,15 @@ mod tests {
         assert!(window.was_used(1010) && !window.was_used(11_001));
         window.mark(3);
         assert!(window.was_used(11_002));
+    }
+
+    #[test]
+    fn what_another_forwarder_has_seen_is_used() {
+        let window = Window::resumed(1000, 0b1011);
+        for (index, used) in
+            [(1000, true), (999, true), (998, false), (997, true), (936, true), (1001, false)]
+        {
+            assert_eq!(window.was_used(index), used, "{index}");
+        }
     }
 }

@@ -1,0 +1,46 @@
+//! The kernel module as a rung: its table, targets, and files of recorded streams.
+//!
+//! The daemon makes the table when it starts, whatever is left of an earlier life, and deletes it when it ends; if it is killed, media
+//! go on until the next one starts. Messages are system calls on one open file, which the module carries out one after the other.
+
+mod abi;
+mod backend;
+mod control;
+mod streams;
+
+use std::sync::Arc;
+
+pub use backend::ModuleBackend;
+pub use control::{Control, OpenError};
+pub use streams::{KernelCall, KernelStreams};
+
+use super::Backend;
+
+/// An open table of the kernel module. Cheap to clone.
+#[derive(Clone)]
+pub struct Module {
+    control: Arc<Control>,
+    streams: KernelStreams,
+}
+
+impl Module {
+    /// Makes the table anew.
+    ///
+    /// # Errors
+    /// [`OpenError`]: there is no module, the table is in use, or the versions differ.
+    pub fn open(table: u8) -> Result<Self, OpenError> {
+        let control = Arc::new(Control::open(table)?);
+        let streams = KernelStreams::new(Arc::clone(&control));
+        Ok(Self { control, streams })
+    }
+
+    /// What a worker forwards with.
+    pub fn backend(&self) -> Box<dyn Backend> {
+        Box::new(ModuleBackend::new(Arc::clone(&self.control), self.streams.clone()))
+    }
+
+    /// Files of recorded streams below `/proc/rtpengine`.
+    pub fn streams(&self) -> KernelStreams {
+        self.streams.clone()
+    }
+}
