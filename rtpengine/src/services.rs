@@ -142,7 +142,7 @@ impl Services {
         consumers.extend(consumer);
         let ground = Ground::find(&config, recorded_below)?;
         let ladders = ground.ladders(config.workers(), &config.offload);
-        let recorder = Recorder::start(&config.recording, consumers)?;
+        let recorder = Recorder::start_above(&config.recording, consumers, ground.kernel_streams())?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let library = Arc::new(Library::start(config.library.clone())?);
         let retention = if config.player_cache { Retention::UntilEvicted } else { Retention::WhilePlayed };

@@ -242,7 +242,8 @@ impl Recorder {
             command.arg("--log-level=7");
         }
         command
-            .args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr"])
+            .args(["--config-file=none", "--foreground", "--log-stderr"])
+            .arg(if is_above_the_module() { "--table=0" } else { "--table=-1" })
             .arg(format!("--spool-dir={}", spool.display()))
             .arg(format!("--output-dir={}", output.display()))
             .args(arguments);
@@ -269,6 +270,11 @@ impl Recorder {
             panic!("{count} files *{ending} expected, found {:?}", files_below(&self.output, ending))
         })
     }
+}
+
+/// Whether relays are told to forward by the kernel module, which exposes recorded streams in its table.
+fn is_above_the_module() -> bool {
+    std::env::var("RTPENGINE_E2E_OFFLOAD").is_ok_and(|rung| rung == "module")
 }
 
 /// Files with this ending, at any depth, sorted.

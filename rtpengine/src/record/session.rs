@@ -144,13 +144,13 @@ impl Session {
             side.pcap.write(record, env.now, env.shared);
             known = true;
         }
-        if let Some(side) = &mut self.exposure {
-            if side.streams.knows(record.stream) {
-                if self.flags.recording || self.flags.forwarding {
-                    side.streams.push(record, env.now, env.shared);
-                }
-                known = true;
+        if let Some(side) = &mut self.exposure
+            && side.streams.knows(record.stream)
+        {
+            if self.flags.recording || self.flags.forwarding {
+                side.streams.push(record, env.now, env.shared);
             }
+            known = true;
         }
         known
     }

@@ -213,8 +213,9 @@ impl Writer {
             }
             Message::Suspend(done) => {
                 self.drain_taps();
-                let Self { sessions, poller, directories, shared, .. } = self;
-                let env = Env { root: &directories.root, now: Instant::now(), poller, shared };
+                let Self { sessions, poller, directories, shared, kernel, .. } = self;
+                let kernel = kernel.as_ref();
+                let env = Env { root: &directories.root, now: Instant::now(), poller, shared, kernel };
                 sessions.values_mut().for_each(|session| session.flush(&env));
                 sessions.clear();
                 // Whoever waits may have given up.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 #[cfg(feature = "ebpf")]
 use super::ebpf::Program;
+use super::module::{KernelStreams, Module, OpenError, WhenInUse};
 use super::{Backend, Ladder, Rung};
 use crate::config::{Config, OffloadChoice, OffloadConfig};
 use crate::media::tap::Producer;
@@ -11,6 +12,7 @@ use crate::media::tap::Producer;
 /// What is below user space, for as long as the daemon runs.
 #[derive(Default)]
 pub struct Ground {
+    module: Option<Module>,
     #[cfg(feature = "ebpf")]
     ebpf: Option<Program>,
 }
@@ -34,8 +36,13 @@ impl Ground {
         let mut obstacles = Vec::new();
         for rung in rungs(offload) {
             match rung {
-                // The module's own messages belong here.
-                Rung::Module => obstacles.push(module(offload)),
+                Rung::Module => match module(config) {
+                    Ok(module) => {
+                        tracing::info!("established streams are forwarded by the kernel module");
+                        return Ok(Self { module: Some(module), ..Self::default() });
+                    }
+                    Err(error) => obstacles.push(error.to_string()),
+                },
                 Rung::Ebpf => {
                     let addresses: Vec<IpAddr> =
                         config.local_addresses().map(|(_, local)| local.address).collect();
@@ -61,8 +68,11 @@ impl Ground {
 
     /// One ladder for each worker; none when there is only user space.
     pub fn ladders(&self, workers: usize, offload: &OffloadConfig) -> Vec<Ladder> {
-        let backends: std::io::Result<Vec<Box<dyn Backend>>> =
-            (0..workers).filter_map(|_| self.backend()).collect();
+        let one = || match &self.module {
+            Some(module) => Some(Ok(module.backend())),
+            None => self.backend(),
+        };
+        let backends: std::io::Result<Vec<Box<dyn Backend>>> = (0..workers).filter_map(|_| one()).collect();
         match backends {
             Ok(backends) => backends.into_iter().map(|backend| Ladder::new(backend, offload.delay)).collect(),
             Err(error) => {
@@ -70,6 +80,11 @@ impl Ground {
                 Vec::new()
             }
         }
+    }
+
+    /// Files of recorded streams, where the module makes them.
+    pub fn kernel_streams(&self) -> Option<KernelStreams> {
+        self.module.as_ref().map(Module::streams)
     }
 
     #[cfg(feature = "ebpf")]
@@ -93,15 +108,16 @@ fn rungs(offload: &OffloadConfig) -> &'static [Rung] {
     }
 }
 
-fn module(offload: &OffloadConfig) -> String {
-    let table = offload.table.unwrap_or(0);
-    format!("FAILED TO OPEN KERNEL TABLE {table}: this version does not use the kernel module")
+fn module(config: &Config) -> Result<Module, OpenError> {
+    let hands_over = config.handover_socket.is_some();
+    let when_in_use = if hands_over { WhenInUse::TakeOver } else { WhenInUse::Refuse };
+    Module::open(config.offload.table.unwrap_or(0), when_in_use)
 }
 
 #[cfg(feature = "ebpf")]
 fn ebpf(addresses: &[IpAddr], recorder: Option<Producer>) -> Result<Ground, String> {
     let program = Program::start(addresses, recorder).map_err(|error| error.to_string())?;
-    Ok(Ground { ebpf: Some(program) })
+    Ok(Ground { ebpf: Some(program), ..Ground::default() })
 }
 
 #[cfg(not(feature = "ebpf"))]

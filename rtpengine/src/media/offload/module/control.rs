@@ -57,10 +57,25 @@ pub enum OpenError {
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What becomes of a table that another daemon uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenInUse {
+    /// It stays the other one's.
+    Refuse,
+    /// The other one hands its calls over: its table is taken away, so that all media come up to sockets.
+    TakeOver,
+}
+
 impl Control {
     /// Makes the table anew, and says who we are.
-    pub fn open(table: u8) -> Result<Self, OpenError> {
-        delete(table).map_err(|source| OpenError::Delete { table, source })?;
+    pub fn open(table: u8, when_in_use: WhenInUse) -> Result<Self, OpenError> {
+        match delete(table) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && when_in_use == WhenInUse::TakeOver => {
+                tell(&format!("kill {table}\n"))
+            }
+            deleted => deleted,
+        }
+        .map_err(|source| OpenError::Delete { table, source })?;
         tell(&format!("add {table}\n")).map_err(|source| OpenError::Create { table, source })?;
         let path = format!("/proc/rtpengine/{table}/control");
         let file = OpenOptions::new().read(true).write(true).open(path);
@@ -97,7 +112,12 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        // A table that was taken away is another one's now.
+        let is_ours = self.ask(&mut abi::init()).is_ok();
         self.file = None;
+        if !is_ours {
+            return;
+        }
         if let Err(error) = delete(self.table) {
             tracing::warn!(table = self.table, %error, "the kernel table is left, and goes on forwarding");
         }

@@ -11,7 +11,7 @@ mod streams;
 use std::sync::Arc;
 
 pub use backend::ModuleBackend;
-pub use control::{Control, OpenError};
+pub use control::{Control, OpenError, WhenInUse};
 pub use streams::{KernelCall, KernelStreams};
 
 use super::Backend;
@@ -28,8 +28,8 @@ impl Module {
     ///
     /// # Errors
     /// [`OpenError`]: there is no module, the table is in use, or the versions differ.
-    pub fn open(table: u8) -> Result<Self, OpenError> {
-        let control = Arc::new(Control::open(table)?);
+    pub fn open(table: u8, when_in_use: WhenInUse) -> Result<Self, OpenError> {
+        let control = Arc::new(Control::open(table, when_in_use)?);
         let streams = KernelStreams::new(Arc::clone(&control));
         Ok(Self { control, streams })
     }
