@@ -100,6 +100,55 @@ fn a_subscriber_may_be_given_another_codec() {
 }
 
 #[test]
+fn subscribers_who_hear_the_same_share_one_transcoder() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "same", Setup::default());
+    call.learn();
+    let mut subscriber = |tag: &str| {
+        let request = json!({
+            "command": "subscribe request", "call-id": "same", "from-tag": "a", "to-tag": tag,
+            "codec": {"strip": ["all"], "transcode": ["PCMA"]},
+        });
+        subscribe(&relay, request, json!({"call-id": "same", "flags": ["allow-transcoding"]}))
+    };
+    let mut listeners = vec![subscriber("s0"), subscriber("s1"), subscriber("s2")];
+    let transcoders = || {
+        let all = relay.ng.ok(json!({"command": "statistics"}))["statistics"]["transcoders"].clone();
+        let all = all.as_array().expect("a list").clone();
+        all.iter().map(|chain| chain["num"].as_u64().expect("a number")).sum::<u64>()
+    };
+    // A packet of the caller as each listener gets it; the same for all.
+    let mut hear = |call: &mut Call<'_>, listeners: &[Party]| {
+        let packet = call.a.next_packet(0, &[0xff; 160], 160);
+        call.a.send(&packet);
+        let mut heard: Vec<_> =
+            listeners.iter().map(|listener| listener.receive(WAIT).expect("heard").packet).collect();
+        heard.dedup();
+        assert_eq!(heard.len(), 1, "the same for all");
+        heard.remove(0)
+    };
+    let first = hear(&mut call, &listeners);
+    assert_eq!(first.payload_type, 8);
+    assert_eq!(transcoders(), 1);
+    // Who comes later joins, who came first goes: for the others nothing changes.
+    listeners.push(subscriber("s3"));
+    let second = hear(&mut call, &listeners);
+    call.command("unsubscribe", &json!({"from-tag": "a", "to-tag": "s0"}));
+    let gone = listeners.remove(0);
+    let third = hear(&mut call, &listeners);
+    for (number, packet) in (1..).zip([second, third]) {
+        assert_eq!(packet.ssrc, first.ssrc);
+        assert_eq!(packet.sequence, first.sequence.wrapping_add(number));
+        assert_eq!(packet.timestamp, first.timestamp.wrapping_add(160 * u32::from(number)));
+    }
+    assert!(
+        gone.receive(NOTHING)
+            .is_none_or(|received| received.packet.sequence != first.sequence.wrapping_add(2))
+    );
+    assert_eq!(transcoders(), 1);
+}
+
+#[test]
 fn published_media_reach_every_subscriber() {
     let relay = Relay::start(&[]);
     let mut publisher = Party::new("127.0.0.1");

@@ -19,6 +19,7 @@ use super::fax::{self, FaxGateways};
 use super::filter;
 use super::hold::hold;
 use super::ice::IceAgents;
+use super::listeners;
 use super::plan::{DropReason, LINEAR};
 use super::receive::{BATCH, DATAGRAM, ReceiveBatch};
 use super::reports;
@@ -148,6 +149,9 @@ fn follow_edge(
     output: &mut Output,
     scratch: &mut [u8; DATAGRAM],
 ) {
+    if edge.follows.is_some() {
+        return;
+    }
     let mut dropped = [0u32; DropReason::COUNT];
     // Bit i: datagram i leaves by the RTP sink in one system call with its neighbours.
     let mut together = 0u32;
@@ -212,18 +216,19 @@ fn follow_edge(
         }
     }
     if together != 0 {
-        match edge.rtp_to.and_then(|to| streams.get_mut(to)) {
-            Some(sink) => {
-                let before = sink.shared.egress.read();
-                if let (Some(mids), Some(mid)) = (&mut sink.mids, &edge.mid) {
-                    for index in set_bits(together) {
-                        mids.note(seen(batch.octets(index)).ssrc, mid);
-                    }
+        if edge.rtp_to.is_none() && edge.also.is_empty() {
+            dropped[DropReason::NoSink as usize] += together.count_ones();
+        }
+        for (to, mid) in listeners::sinks(edge.rtp_to, edge.mid.as_ref(), &edge.also) {
+            let Some(sink) = streams.get_mut(to) else { continue };
+            let before = sink.shared.egress.read();
+            if let (Some(mids), Some(mid)) = (&mut sink.mids, mid) {
+                for index in set_bits(together) {
+                    mids.note(seen(batch.octets(index)).ssrc, mid);
                 }
-                output.send_run(sink, batch, together, accepted, &mut dropped);
-                output.totals.interface(sink.interface).egress.add_growth(&sink.shared.egress, before);
             }
-            None => dropped[DropReason::NoSink as usize] += together.count_ones(),
+            output.send_run(sink, batch, together, accepted, &mut dropped);
+            output.totals.interface(sink.interface).egress.add_growth(&sink.shared.egress, before);
         }
         // Other edges see the packet as it came.
         for index in (0..accepted.len()).filter(|i| together >> i & 1 == 1) {
@@ -269,33 +274,45 @@ pub fn transcode(
     scratch: &mut [u8; DATAGRAM],
 ) -> Result<(), DropReason> {
     let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::Malformed)?;
-    let to = edge.rtp_to.ok_or(DropReason::NoSink)?;
-    let tokens = [streams.token(slot), streams.token(to)];
-    let sink = streams.get_mut(to).ok_or(DropReason::NoSink)?;
     let now = output.now.instant;
-    let mid = edge.mid.clone();
+    let Edge { rtp_to, mid, also, transcoding, .. } = edge;
+    let sinks = listeners::sinks(*rtp_to, mid.as_ref(), also);
+    let (first, _) = sinks.clone().next().ok_or(DropReason::NoSink)?;
+    let wanted = streams.get(first).ok_or(DropReason::NoSink)?.codec_feedback;
+    let transcoding = transcoding.as_mut().ok_or(DropReason::PayloadType)?;
     let source = match way {
         Way::Decode(plan) => {
-            let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
             let plan = transcoding.plan_of(packet.ssrc(), packet.payload_type(), usize::from(plan));
             transcoding.source(now, packet.ssrc(), plan)?
         }
-        Way::Companion(_) => edge.numbers_of(now, &seen(datagram)).unwrap_or(Err(DropReason::PayloadType))?,
+        Way::Companion(_) => {
+            let source = transcoding.companion(now, packet.ssrc(), packet.payload_type());
+            source.unwrap_or(Err(DropReason::PayloadType))?
+        }
     };
-    if let (Some(mids), Some(mid)) = (&mut sink.mids, &mid) {
-        mids.note(source.ssrc_out, mid);
+    for (to, mid) in sinks.clone() {
+        if let (Some(sink), Some(mid)) = (streams.get_mut(to), mid)
+            && let Some(mids) = &mut sink.mids
+        {
+            mids.note(source.ssrc_out, mid);
+        }
     }
     let Source { transcoder, numbering, sent, turn_at, .. } = source;
-    transcoder.follow(sink.codec_feedback);
+    transcoder.follow(wanted);
     numbering.received(packet.sequence_number());
+    let token = streams.token(slot);
     let mut result = Ok(());
     let mut emit = |out: OutPacket<'_>| {
         numbering.made(out.sequence_number);
-        let emitted = output.emit(sink, tokens, out, scratch);
-        sent.count(out.payload.len(), emitted.is_ok());
-        if emitted.is_err() {
-            result = emitted;
+        let mut left = false;
+        for (to, _) in sinks.clone() {
+            let tokens = [token, streams.token(to)];
+            let Some(sink) = streams.get_mut(to) else { continue };
+            let emitted = output.emit(sink, tokens, out, scratch);
+            left |= emitted.is_ok();
+            result = result.and(emitted);
         }
+        sent.count(out.payload.len(), left);
     };
     let octets = packet.payload().len();
     let before = (transcoder.sequencer_counters(), transcoder.counters().samples_in);
@@ -306,7 +323,7 @@ pub fn transcode(
     output.totals.sequencing.add_growth(transcoder.sequencer_counters(), before.0);
     if let Some(at) = transcoder.next_turn().filter(|_| turn_at.is_none()) {
         *turn_at = Some(at);
-        output.schedule.turn(at, tokens[0], packet.ssrc());
+        output.schedule.turn(at, token, packet.ssrc());
     }
     let samples = transcoder.counters().samples_in - before.1;
     let feedback = transcoder.feedback();
@@ -315,7 +332,7 @@ pub fn transcode(
     {
         stream.codec_feedback = feedback;
     }
-    if let (Way::Decode(plan), Some(transcoding)) = (way, &edge.transcoding) {
+    if let Way::Decode(plan) = way {
         transcoding.count(usize::from(plan), octets, samples);
     }
     result
@@ -332,28 +349,31 @@ pub fn turn(
     let now = output.now.instant;
     let mut edges = std::mem::take(&mut streams.get_mut(slot)?.edges);
     for edge in &mut edges {
-        let source = edge.transcoding.as_mut().and_then(|transcoding| transcoding.of(ssrc));
+        let Edge { rtp_to, also, transcoding, .. } = edge;
+        let source = transcoding.as_mut().and_then(|transcoding| transcoding.of(ssrc));
         let Some(source) = source.filter(|source| source.turn_at.is_some_and(|at| at <= now + EARLY)) else {
             continue;
         };
-        // Whether or not there is anybody to send to, time goes on.
-        let to = edge.rtp_to.unwrap_or(slot);
-        let tokens = [streams.token(slot), streams.token(to)];
-        let mut sink = edge.rtp_to.and_then(|to| streams.get_mut(to));
+        let token = streams.token(slot);
         let Source { transcoder, numbering, sent, turn_at, .. } = source;
         let mut failed = None;
+        // Whether or not there is anybody to send to, time goes on.
         transcoder.turn(now + EARLY, &mut |out: OutPacket<'_>| {
             numbering.made(out.sequence_number);
-            let emitted = match &mut sink {
-                Some(sink) => output.emit(sink, tokens, out, scratch),
-                None => Err(DropReason::NoSink),
-            };
-            sent.count(out.payload.len(), emitted.is_ok());
-            failed = emitted.err().or(failed);
+            let mut left = Err(DropReason::NoSink);
+            for (to, _) in listeners::sinks(*rtp_to, None, also) {
+                let tokens = [token, streams.token(to)];
+                let Some(sink) = streams.get_mut(to) else { continue };
+                let emitted = output.emit(sink, tokens, out, scratch);
+                failed = emitted.err().or(failed);
+                left = left.or(emitted);
+            }
+            sent.count(out.payload.len(), left.is_ok());
+            failed = failed.or(left.err());
         });
         *turn_at = transcoder.next_turn();
         if let Some(at) = *turn_at {
-            output.schedule.turn(at, tokens[0], ssrc);
+            output.schedule.turn(at, token, ssrc);
         }
         if let (Some(reason), Some(stream)) = (failed, streams.get(slot)) {
             stream.drop_packet(reason);

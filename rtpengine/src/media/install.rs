@@ -10,6 +10,7 @@ use codec::PayloadFormat;
 use super::apart;
 use super::event::MediaEvent;
 use super::inject::Injection;
+use super::listeners;
 use super::offload::Reason;
 use super::plan::{CallKey, CallPlan, Expect, GatewayPlan, PlayerId, PlayerPlan, SrtpProgress, StreamId};
 use super::player::Player;
@@ -210,32 +211,30 @@ impl Worker {
                 .collect();
             edges.shrink_to_fit();
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
+            let mut old = std::mem::take(&mut stream.edges);
+            let mut before = Vec::with_capacity(edges.len());
             for edge in &mut edges {
                 if hides {
                     edge.gets_changed_packets();
                 }
-                let before = stream.edges.iter().position(|old| edge.continues(old));
+                let continued = old.iter().position(|old| edge.continues(old));
                 if let Some(transcoding) = &mut edge.transcoding {
                     transcoding.enter(&self.shared.chains);
                 }
-                let Some(index) = before else { continue };
-                if let Some(old) = stream.edges.get(index) {
+                if let Some(old) = continued.and_then(|index| old.get(index)) {
                     edge.adopt_ssrcs(old);
                     edge.adopt_filter(now, old, formats(Some(*id)));
                 }
-                let Some(transcoding) = &mut edge.transcoding else { continue };
-                if let Some(old) = stream.edges.get_mut(index).and_then(|old| old.transcoding.as_mut()) {
-                    transcoding.adopt(old);
-                }
+                before.push(continued);
             }
             for edge in &mut edges {
                 apart::prepare(&self.streams, *slot, edge);
             }
+            listeners::share(&mut edges, &before, &mut old);
             for (index, edge) in edges.iter().enumerate() {
-                if let Some(rtcp_to) =
-                    edge.rtcp_to.filter(|_| edge.transcoding.is_some() || edge.may_change_ssrcs())
-                {
-                    mapping_edges.push((*slot, index, rtcp_to));
+                let maps = edge.transcoding.is_some() || edge.follows.is_some() || edge.may_change_ssrcs();
+                if let Some(rtcp_to) = edge.rtcp_to.filter(|_| maps) {
+                    mapping_edges.push((*slot, edge.follows.map_or(index, usize::from), rtcp_to));
                 }
             }
             if let Some(stream) = self.streams.get_mut(*slot) {

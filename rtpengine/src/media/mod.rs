@@ -25,6 +25,7 @@ mod inject;
 mod install;
 pub mod key_log;
 mod learn;
+mod listeners;
 mod mailbox;
 mod measure;
 mod mid;

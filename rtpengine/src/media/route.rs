@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 
 use super::apart::KeyUse;
 use super::filter::Filter;
+use super::listeners::Listener;
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
 use super::rtcp::RtcpRoute;
 use super::silence::detect_silence;
@@ -52,6 +53,10 @@ pub struct Edge {
     pub rtcp: Option<Box<RtcpRoute>>,
     pub rtp_sink: Option<StreamId>,
     pub rtcp_sink: Option<StreamId>,
+    /// Who else gets what goes to the RTP sink ([`super::listeners`]).
+    pub also: Vec<Listener>,
+    /// Position of the edge that serves this one's sink.
+    pub follows: Option<u16>,
 }
 
 impl Edge {
@@ -115,6 +120,8 @@ impl Edge {
             rtcp: None,
             rtp_sink: plan.rtp_to,
             rtcp_sink: plan.rtcp_to,
+            also: Vec::new(),
+            follows: None,
         }
     }
 
@@ -125,6 +132,11 @@ impl Edge {
             _ => self.rtcp_sink == old.rtcp_sink,
         };
         same_sink && (self.section == old.section || self.section.is_none() || old.section.is_none())
+    }
+
+    /// The same packets get the same treatment on both.
+    pub fn has_same_actions(&self, other: &Self) -> bool {
+        self.default == other.default && self.table == other.table && self.section == other.section
     }
 
     /// The section whose packets it takes, if not all.

@@ -52,6 +52,7 @@ struct Codecs {
 }
 
 /// A payload type that passes with the transcoder's numbering.
+#[derive(PartialEq)]
 struct Companion {
     source: PayloadFormat,
     sink: PayloadFormat,
@@ -117,6 +118,16 @@ impl Transcoding {
         for codecs in &mut self.plans {
             codecs.chain = chains.enter(&codecs.plan);
         }
+    }
+
+    /// Packets leave as they would from the other one.
+    pub fn makes_the_same(&self, other: &Self) -> bool {
+        self.plans().eq(other.plans()) && self.companions == other.companions && self.dtmf == other.dtmf
+    }
+
+    /// What it converts.
+    pub fn plans(&self) -> impl Iterator<Item = &TranscodePlan> {
+        self.plans.iter().map(|codecs| &*codecs.plan)
     }
 
     /// Counts a packet of a plan.
