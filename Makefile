@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder interop module-core test-kernel clean
+.PHONY: help install-deps build release install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder failover interop module-core test-kernel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -80,6 +80,9 @@ load-recorder:   ## 500 recorded calls for ten minutes into the recording daemon
 	$(CARGO) build --release -p recording-daemon
 	RECORDER=$(CURDIR)/target/release/rtpengine-recording LOAD_CALLS=$${LOAD_CALLS:-500} LOAD_SECONDS=$${LOAD_SECONDS:-600} \
 	    $(CARGO) test -p recording-daemon --test load -- --ignored --nocapture --test-threads=1 constant_threads
+
+failover: release ## 500 calls of all kinds, the daemon killed, another one goes on (FAILOVER_CALLS=…)
+	RTPENGINE_BIN=$(CURDIR)/target/release/rtpengine $(CARGO) test -p e2e --test failover_load -- --ignored --nocapture
 
 interop: release  ## Kamailio, SIP phones and softphones (hold, fork, change of endpoint, ICE, SDES, DTLS), then recipes of ../shared/interop when they exist
 	@scripts/interop

@@ -27,4 +27,6 @@ pub mod media;
 pub mod config;
 pub mod proto;
 
+pub mod netfilter;
+
 pub mod allocator;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rtpengine::VERSION;
-use rtpengine::config::{self, Command, Startup};
+use rtpengine::config::{self, Command, NetfilterAction, Startup};
 use rtpengine::doctor;
+use rtpengine::netfilter::NetfilterConfig;
 use rtpengine::services::{ServiceError, Services};
 use service::log::{self, LogHandle};
 use service::options::OptionError;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Ok(Command::Version) => eprintln!("Version: {VERSION}"),
         Ok(Command::CodecCatalogue) => print!("{}", codec::catalogue::json(&codec::catalogue::measured())),
         Ok(Command::Codecs) => print!("{}", codec::def::listing()),
+        Ok(Command::Netfilter { action, config, table }) => return netfilter(action, &config, table),
         Ok(Command::Check(notices)) => {
             notices.iter().for_each(|notice| eprintln!("Warning: {notice}"));
             println!("The configuration is valid.");
@@ -43,6 +45,36 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Makes, removes or checks the netfilter rules.
+fn netfilter(action: NetfilterAction, rules: &NetfilterConfig, table: u8) -> ExitCode {
+    let done = match action {
+        NetfilterAction::Start => rules.start(table),
+        NetfilterAction::Stop => rules.stop(),
+        NetfilterAction::Status => {
+            return match rules.check() {
+                Ok(()) => {
+                    println!("Netfilter rules check SUCCESSFUL");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    println!("Netfilter rules check NOT successful: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+    };
+    match done {
+        Ok(()) => {
+            println!("Success");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("Fatal error: {error}");
+            ExitCode::from(EXIT_FATAL as u8)
+        }
+    }
 }
 
 /// Runs from the configuration to the exit status.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::call::{AWAY_QUEUE, Engine, Services as CallServices};
-use crate::config::{Config, PathMtu};
+use crate::config::{Config, OffloadChoice, PathMtu};
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
 use crate::control::janus::{Janus, NgMedia};
 use crate::control::legacy::{Lrkp, LrkpUnixListeners, MediaproxyListeners, Rtpproxy};
@@ -33,6 +33,7 @@ use crate::handover::{self, Giver, Taken};
 use crate::media::offload::{Ground, NoFallback};
 use crate::media::port_pool::PortPool;
 use crate::media::{MediaPlane, tap};
+use crate::netfilter::{NetfilterConfig, PortRules};
 use crate::persist::{Persistence, ServerError};
 use crate::play::encodings::Retention;
 use crate::play::{self, Sources};
@@ -49,6 +50,8 @@ const EVENT_QUEUE: usize = 4096;
 const ENDED_QUEUE: usize = 65_536;
 /// Tap ring of a worker, in octets: about a second of 300 calls recorded in both directions.
 const TAP_RING: usize = 8 << 20;
+/// There while the kernel module is loaded.
+const MODULE: &str = "/proc/rtpengine/control";
 /// How long requests that are being answered may take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -131,6 +134,10 @@ impl Services {
         let config = Arc::new(config);
         let [worker, background] = config.scheduling;
         scheduling::set_policies(worker, background);
+        if let Some((rules, _)) = netfilter_rules(&config) {
+            // What a daemon that was killed has left keeps its table from being made anew; a failure shows when rules are made.
+            let _ = rules.stop();
+        }
         let codecs = std::thread::spawn(codec::self_test::run);
         let identity = Identity::generate(&config.dtls, &config.software_id, SystemTime::now())?;
         let ring = if config.recording.dir.is_some() { TAP_RING } else { 4096 };
@@ -151,6 +158,16 @@ impl Services {
             MediaPlane::start_above(&config, producers, ladders, events).map_err(ServiceError::Workers)?;
         let ports = (config.port_min, config.port_max);
         let pool = PortPool::new(&config.interfaces, ports, config.tos, &excluded_ports(&config));
+        if let Some(chain) = &config.port_chain {
+            pool.set_rules(PortRules::start(chain).map_err(ServiceError::Runtime)?);
+        }
+        if let Some((rules, table)) = netfilter_rules(&config)
+            && let Err(error) = rules.start(*table)
+        {
+            tracing::error!(
+                "FAILED TO CREATE NFTABLES CHAINS OR RULES, KERNEL FORWARDING POSSIBLY WON'T WORK: {error}"
+            );
+        }
         let reporting = &config.reporting;
         let (ended, ended_calls) = mpsc::channel(ENDED_QUEUE);
         let (away, away_requests) = mpsc::channel(AWAY_QUEUE);
@@ -326,6 +343,11 @@ impl Services {
                 self.runtime.block_on(persistence.drain(DRAIN));
             }
             self.engine.shutdown();
+            if let Some((rules, _)) = netfilter_rules(self.engine.config())
+                && let Err(error) = rules.stop()
+            {
+                tracing::error!(%error, "netfilter rules stay behind");
+            }
         }
         self.plane.shutdown();
         drop(self.ground);
@@ -374,6 +396,12 @@ async fn tick(engine: Arc<Engine>) {
             let _ = tokio::task::spawn_blocking(move || engine.renew_identity()).await;
         }
     }
+}
+
+/// The rules to be made; none without the kernel module, whose table they would lead to.
+fn netfilter_rules(config: &Config) -> Option<&(NetfilterConfig, u8)> {
+    let is_module_wanted = matches!(config.offload.choice, OffloadChoice::Auto | OffloadChoice::Module);
+    config.netfilter.as_ref().filter(|_| is_module_wanted && Path::new(MODULE).exists())
 }
 
 /// Where ng clients find us.

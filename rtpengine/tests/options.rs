@@ -23,8 +23,6 @@ const ACTIONS: &[(&str, &str)] = &[
     ("nftables-start", "an action instead of a daemon; netfilter"),
     ("nftables-stop", "an action instead of a daemon; netfilter"),
     ("nftables-status", "an action instead of a daemon; netfilter"),
-    ("table", "the kernel module's; falls back without it"),
-    ("no-fallback", "the kernel module's; refuses to start without it"),
 ];
 
 /// Values that cannot be guessed from the table, and what they need beside them.
@@ -89,6 +87,9 @@ const VALUES: &[(&str, &[&str])] = &[
     ("dtls-cert-cipher", &["--dtls-cert-cipher=RSA"]),
     ("dtls-rsa-key-size", &["--dtls-cert-cipher=RSA", "--dtls-rsa-key-size=4096"]),
     ("priority", &["--priority=5"]),
+    ("otlp-endpoint", &["--otlp-endpoint=http://127.0.0.1:4318/v1/traces"]),
+    ("nftables-base-chain", &["--table=3", "--nftables-base-chain=none"]),
+    ("nftables-family", &["--table=3", "--nftables-family=inet"]),
     ("socket-cpu-affinity", &["--socket-cpu-affinity=2"]),
 ];
 
@@ -105,7 +106,8 @@ const COMPANIONS: &[(&str, &[&str])] = &[
     ("jb-", &["--jitter-buffer=5"]),
     ("vsc-", &["--recording-dir=/tmp/r"]),
     ("record", &["--recording-dir=/tmp/r"]),
-    ("iptables-", &["--table=3"]),
+    ("nftables-", &["--table=3"]),
+    ("xtables", &["--table=3"]),
 ];
 
 /// What the daemon would be started with, without the list of options as they were given.

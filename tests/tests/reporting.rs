@@ -200,3 +200,47 @@ fn proxies_are_called_back_when_a_call_times_out() {
         assert!(body.contains("<string>xml</string>"), "{body}");
     }
 }
+
+#[test]
+fn a_collector_gets_a_trace_of_each_call() {
+    let collector = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = collector.local_addr().expect("bound");
+    let relay = Relay::start(&[&format!("--otlp-endpoint=http://{address}/v1/traces"), "--software-id=edge"]);
+    let mut call = Call::establish(&relay, "traced", Setup::default());
+    for _ in 0..3 {
+        let packet = call.a.next_packet(0, &[0x55; 160], 160);
+        call.a.send(&packet);
+    }
+    assert_eq!(call.b.receive_many(3).len(), 3);
+    relay.ng.ok(json!({"command": "delete", "call-id": "traced", "delete-delay": 0}));
+    let (mut stream, _) = collector.accept().expect("the relay");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+    let trace: serde_json::Value = loop {
+        let length = stream.read(&mut piece).expect("a request");
+        assert_ne!(length, 0, "{}", String::from_utf8_lossy(&request));
+        request.extend_from_slice(&piece[..length]);
+        let text = String::from_utf8_lossy(&request);
+        let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+        if let Some(body) = body {
+            assert!(
+                text.starts_with("POST /v1/traces HTTP/1.1\r\n") && text.contains("application/json"),
+                "{text}"
+            );
+            break body;
+        }
+    };
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").expect("write");
+    let resource = &trace["resourceSpans"][0];
+    assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "edge");
+    let spans = resource["scopeSpans"][0]["spans"].as_array().expect("spans").clone();
+    let attribute = |span: &serde_json::Value, key: &str| {
+        let all = span["attributes"].as_array().expect("attributes").clone();
+        all.into_iter().find(|attribute| attribute["key"] == key).map(|attribute| attribute["value"].clone())
+    };
+    assert_eq!(attribute(&spans[0], "rtpengine.call_id"), Some(json!({"stringValue": "traced"})));
+    assert_eq!(attribute(&spans[0], "rtpengine.end"), Some(json!({"stringValue": "deleted"})));
+    let received: Vec<_> =
+        spans.iter().filter_map(|span| attribute(span, "rtpengine.packets.received")).collect();
+    assert_eq!(received, [json!({"intValue": "3"}), json!({"intValue": "0"})]);
+}

@@ -341,6 +341,7 @@ impl Engine {
     fn carry_out(&self, call: &Call) {
         let mut plan = plan(call, self.plan_options);
         self.divert(call, &mut plan);
+        plan.streams.iter().for_each(|stream| self.pool.let_in(&stream.socket, &call.id));
         if let Some(cores) = self.config.socket_cores {
             for stream in &plan.streams {
                 if let Err(error) = stream.socket.set_core((call.key.0 % cores) as u16) {

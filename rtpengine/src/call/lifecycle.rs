@@ -54,7 +54,12 @@ impl Engine {
             return false;
         }
         self.relays.take(call, handle);
-        tracing::info!(call_id = %call.id, "new call");
+        if call.foreign {
+            // Its own instance tells about it.
+            tracing::debug!(call_id = %call.id, "new foreign call");
+        } else {
+            tracing::info!(call_id = %call.id, "new call");
+        }
         true
     }
 
@@ -235,6 +240,10 @@ impl Engine {
             self.store.remove_alias(&merged.id, handle);
             by_key.remove(&merged.key.0);
         }
-        tracing::info!(call_id = %call.id, ?reason, "call ended");
+        if call.foreign {
+            tracing::debug!(call_id = %call.id, ?reason, "foreign call ended");
+        } else {
+            tracing::info!(call_id = %call.id, ?reason, "call ended");
+        }
     }
 }

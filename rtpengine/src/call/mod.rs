@@ -88,6 +88,8 @@ pub use snapshot::{
     AssociateSnapshot, CallSnapshot, MediaSnapshot, PartySnapshot, SsrcSnapshot, StreamSnapshot,
     TrafficSnapshot,
 };
+#[cfg(fuzzing)]
+pub use stored::fuzz as fuzz_stored;
 pub use stored::{FORMAT_VERSION, RestoreError};
 pub use subscribe::{Subscribed, SubscribedSection};
 pub use switches::{MediaSwitch, Position};

@@ -4,13 +4,12 @@ use service::address;
 use service::options::number::parse_int32;
 use service::options::{OptionError, Settings};
 
-/// Options that ask for an action instead of a daemon: starting the daemon in their place would be wrong.
-pub(super) fn actions(settings: &Settings) -> Result<(), OptionError> {
-    match ["nftables-start", "nftables-stop", "nftables-status"].iter().find(|option| settings.is_set(option))
-    {
-        Some(option) => Err(OptionError::invalid(format!("option {option}: not implemented yet"))),
-        None => Ok(()),
+/// Netfilter rules of a kind that there is.
+pub(super) fn rules(settings: &Settings) -> Result<(), OptionError> {
+    if settings.flag("xtables") && settings.text("nftables-family").as_deref() == Some("inet") {
+        return Err(OptionError::invalid("--nftables-family=inet cannot be used with --xtables"));
     }
+    Ok(())
 }
 
 /// Values of options without effect so far are checked all the same, so that a configuration stays valid.
@@ -34,9 +33,6 @@ pub(super) fn later_features(settings: &Settings) -> Result<(), OptionError> {
     }
     if settings.is_set("listen-https") && !settings.is_set("https-cert") {
         return Err(OptionError::invalid("--listen-https needs --https-cert"));
-    }
-    if settings.flag("xtables") && settings.text("nftables-family").as_deref() == Some("inet") {
-        return Err(OptionError::invalid("--nftables-family=inet cannot be used with --xtables"));
     }
     transcode_groups(settings)
 }

@@ -14,10 +14,11 @@ use super::interface::Interfaces;
 use super::options::PROGRAM;
 use super::{
     AudioPlayerConfig, Config, ControlConfig, DtmfConfig, EndpointLearning, LrkpConfig, MusicOnHoldConfig,
-    OffloadConfig, PcapFormat, PortExclusion, RecordDirection, RecordingConfig, RecordingMethod, RedisConfig,
-    RedisLimits, ReportingConfig, RtcpConfig, SsrcReporting, TranscodingConfig, check, media_library,
-    parameters,
+    NetfilterAction, OffloadConfig, PcapFormat, PortExclusion, RecordDirection, RecordingConfig,
+    RecordingMethod, RedisConfig, RedisLimits, ReportingConfig, RtcpConfig, SsrcReporting, TranscodingConfig,
+    check, media_library, netfilter, parameters,
 };
+use crate::netfilter::NetfilterConfig;
 use crate::proto::dtls::{CertificateKey, CertificateOptions, Settings as DtlsSettings, SignatureHash};
 
 /// What the user started the program for.
@@ -33,6 +34,15 @@ pub enum Command {
     Codecs,
     /// To know whether the configuration is valid: it is; these are its warnings.
     Check(Vec<String>),
+    /// Do something about netfilter rules and exit.
+    Netfilter {
+        /// What.
+        action: NetfilterAction,
+        /// Which rules.
+        config: NetfilterConfig,
+        /// To which kernel table they lead.
+        table: u8,
+    },
     /// To run the daemon.
     Run(Box<Startup>),
 }
@@ -72,6 +82,10 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
     if settings.flag("debug-srtp") {
         log.levels[Subsystem::Srtp as usize] = 7;
     }
+    check::rules(&settings)?;
+    if let Some((action, config, table)) = netfilter::action(&settings)? {
+        return Ok(Command::Netfilter { action, config, table });
+    }
     let process = ProcessConfig::from_settings(&settings);
     let mut notices = settings.notices();
     let config = build(&settings, &process, &mut notices)?;
@@ -86,7 +100,6 @@ fn build(
     process: &ProcessConfig,
     notices: &mut Vec<String>,
 ) -> Result<Config, OptionError> {
-    check::actions(settings)?;
     check::later_features(settings)?;
     let ports = (port(settings, "port-min")?, port(settings, "port-max")?);
     if ports.0 > ports.1 {
@@ -116,6 +129,8 @@ fn build(
         port_max: ports.1,
         tos: u8::try_from(settings.int("tos")).unwrap_or(0),
         offload: OffloadConfig::from_settings(settings),
+        netfilter: netfilter::from_settings(settings),
+        port_chain: settings.text("iptables-chain").filter(|chain| !chain.is_empty()),
         listen_ng,
         listen_cli: listeners(settings, "listen-cli")?,
         control: ControlConfig::from_settings(settings, |option| listeners(settings, option))?,
@@ -147,7 +162,7 @@ fn build(
             ciphers: settings.text("dtls-ciphers").unwrap_or_default(),
             mtu: u16::try_from(settings.int("dtls-mtu")).unwrap_or(u16::MAX),
         },
-        software_id: software_id(settings.text("software-id")),
+        software_id: software_id(settings),
         reject_invalid_sdp: settings.flag("reject-invalid-sdp"),
         ignore_transport_words: settings.flag("ignore-transport-words"),
         max_sessions: u64::try_from(settings.int("max-sessions")).ok(),
@@ -303,8 +318,8 @@ fn recording(settings: &Settings, notices: &mut Vec<String>) -> RecordingConfig 
     }
 }
 
-fn software_id(text: Option<String>) -> String {
-    let text = text.unwrap_or_else(|| format!("rtpengine-{}", crate::VERSION));
+pub(super) fn software_id(settings: &Settings) -> String {
+    let text = settings.text("software-id").unwrap_or_else(|| format!("rtpengine-{}", crate::VERSION));
     text.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect()
 }
 

@@ -31,7 +31,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     mysql-user mysql-pass mysql-query endpoint-learning jitter-buffer jb-clock-drift jb-adaptive jb-adaptive-min \
     jb-adaptive-max debug-srtp reject-invalid-sdp ignore-transport-words dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
     dtls-signature listen-http listen-https https-cert https-key http-threads http-buf-size http-idle-timeout \
-    software-id poller-per-thread handover-socket timer-accuracy dtx-delay max-dtx dtx-buffer dtx-lag dtx-shift dtx-cn-params amr-dtx \
+    software-id poller-per-thread otlp-endpoint handover-socket timer-accuracy dtx-delay max-dtx dtx-buffer dtx-lag dtx-shift dtx-cn-params amr-dtx \
     evs-dtx silence-detect cn-payload player-cache sqlite-db media-urls playback-events-ng-tcp kernel-player kernel-player-media preload-media-files \
     media-files-reload media-files-expire expiry-timer preload-db-media db-media-reload db-media-expire \
     db-media-cache preload-db-cache db-cache-reload db-cache-expire audio-buffer-length audio-buffer-delay \
@@ -115,6 +115,7 @@ fn sample(spec: &OptionSpec) -> String {
         ("preload-db-media" | "preload-db-cache" | "subscribe-keyspace", _) => "5".into(),
         ("port-max", _) => "40000".into(),
         (name, _) if name.starts_with("vsc-") => "*1".into(),
+        ("otlp-endpoint", _) => "http://x".into(),
         (name, _) if name.starts_with("listen-") => "127.0.0.1:22222".into(),
         (_, Accepts::Range(min, _)) => min.max(0).to_string(),
         (_, Accepts::Words(words) | Accepts::WordsAnyCase(words)) => words[0].into(),
@@ -290,7 +291,7 @@ fn what_keeps_the_daemon_from_starting_is_said() {
         (&["-i127.0.0.1", "-n2223", "--mysql-query=x"], "No '%llu' present in --mysql-query='x'"),
         (&["-i127.0.0.1", "-n2223", "--mysql-query=%llu%d"], "Too many '%' placeholders (2) present"),
         (&["-i127.0.0.1", "-n2223", "--templates=t"], "Failed to load keys from given config file section"),
-        (&["-i127.0.0.1", "-n2223", "--nftables-start"], "option nftables-start: not implemented yet"),
+        (&["-i127.0.0.1", "-n2223", "--nftables-start"], "--nftables-start needs a kernel table"),
         (&["-i127.0.0.1", "--listen-lrkp=22333", "--lrkp-port-max=30002"], "overlaps --port-min/--port-max"),
         (&["-i127.0.0.1", "--listen-lrkp=22333", "--lrkp-port-max=2000"], "Invalid port range of lrkproxy"),
         (&["-i127.0.0.1", "--listen-lrkp=22333", "--lrkp-internal=x"], "There is no interface 'x'"),

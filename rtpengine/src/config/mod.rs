@@ -12,6 +12,7 @@ pub mod manual;
 mod media_library;
 mod media_options;
 mod mqtt;
+mod netfilter;
 mod offload;
 mod options;
 mod parameters;
@@ -36,15 +37,17 @@ pub use live::{Live, Setting, hundredths};
 pub use load::{Command, Startup, load};
 pub use lrkp::LrkpConfig;
 pub use mqtt::{MqttConfig, MqttScope, MqttTls};
+pub use netfilter::NetfilterAction;
 pub use offload::{OffloadChoice, OffloadConfig};
 pub use options::PROGRAM;
 pub use redis::{Keepalive, RedisConfig, RedisLimits, RedisServer};
-pub use reporting::{GraphiteConfig, HomerConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
+pub use reporting::{GraphiteConfig, HomerConfig, OtlpConfig, ReportingConfig, XmlRpcConfig, XmlRpcFormat};
 pub use rtcp::{Mos, MosModel, RtcpConfig};
 pub use transcoding::{
     CodecName, IpFamily, TranscodePreference, TranscodingConfig, TransformGroup, TransformTarget,
 };
 
+use crate::netfilter::NetfilterConfig;
 use crate::proto::dtls::Settings as DtlsSettings;
 
 /// Everything that the rest of the daemon may know about its configuration. Immutable after start.
@@ -64,6 +67,10 @@ pub struct Config {
     pub tos: u8,
     /// What is below user space.
     pub offload: OffloadConfig,
+    /// The rules that lead packets into a kernel table, and its number.
+    pub netfilter: Option<(NetfilterConfig, u8)>,
+    /// `iptables-chain`: gets a rule for each open media port.
+    pub port_chain: Option<String>,
     /// ng over UDP.
     pub listen_ng: Vec<SocketAddr>,
     /// The command line over TCP.
@@ -344,6 +351,8 @@ impl Config {
             port_max: 39999,
             tos: 0,
             offload: OffloadConfig::default(),
+            netfilter: None,
+            port_chain: None,
             listen_ng: Vec::new(),
             listen_cli: Vec::new(),
             control: ControlConfig::default(),

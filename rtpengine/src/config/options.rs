@@ -129,19 +129,22 @@ const KERNEL: &[OptionSpec] = &[
         .range(0, 60_000),
     O::int("kernel-slots", "Slots of the ring buffers shared with the kernel").default("0").not_yet(),
     O::int("kernel-num-threads", "Kernel threads that send from the ring buffers").default("-1").not_yet(),
-    O::text("nftables-chain", "STR", "Netfilter chain to manage").default_note("rtpengine_TABLE").not_yet(),
-    O::text("nftables-base-chain", "STR", "Netfilter chain that gets the jump rule")
-        .default("INPUT")
-        .not_yet(),
-    O::flag("nftables-append", "Append rules instead of prepending them").not_yet(),
+    O::text("nftables-chain", "STR", "Netfilter chain to manage; empty for none")
+        .default_note("rtpengine_TABLE"),
+    O::text(
+        "nftables-base-chain",
+        "STR",
+        "Netfilter chain that gets the jump rule; 'none' for no such rule, empty for a chain of its own",
+    )
+    .default("INPUT"),
+    O::flag("nftables-append", "Append rules instead of prepending them"),
     O::text("nftables-family", "ip|ip6|ip,ip6|inet", "Address families of netfilter rules")
-        .words(&["ip", "ip4", "ip6", "ip,ip6", "ip4,ip6", "ip6,ip", "ip6,ip4", "inet"])
-        .not_yet(),
-    O::flag("xtables", "Use the x_tables target in netfilter rules").not_yet(),
-    O::flag("nftables-start", "Add netfilter rules and exit").not_yet(),
-    O::flag("nftables-stop", "Remove netfilter rules and exit").not_yet(),
-    O::flag("nftables-status", "Check netfilter rules and exit").not_yet(),
-    O::text("iptables-chain", "STRING", "Netfilter chain for one rule per open port").not_yet(),
+        .words(&["ip", "ip4", "ip6", "ip,ip6", "ip4,ip6", "ip6,ip", "ip6,ip4", "inet"]),
+    O::flag("xtables", "Use the x_tables target in netfilter rules"),
+    O::flag("nftables-start", "Add netfilter rules and exit"),
+    O::flag("nftables-stop", "Remove netfilter rules and exit"),
+    O::flag("nftables-status", "Check netfilter rules and exit"),
+    O::text("iptables-chain", "STRING", "Netfilter chain for one rule per open port"),
     O::int("kernel-player", "Most media players in the kernel").default("0").not_yet(),
     O::int("kernel-player-media", "Most media streams stored in the kernel").default("128").not_yet(),
 ];
@@ -303,6 +306,7 @@ const REPORTING: &[OptionSpec] = &[
         .default("0")
         .range(0, 2)
         .complaint("Invalid XMLRPC format"),
+    O::text("otlp-endpoint", "URL", "OpenTelemetry collector (OTLP/HTTP) that gets a trace of each call"),
     O::int("max-sessions", "Most calls at once; negative for no limit").default("-1"),
     O::float("max-load", "Refuse new calls above this load average"),
     O::float("max-cpu", "Refuse new calls above this CPU usage in percent"),

@@ -26,6 +26,16 @@ pub struct ReportingConfig {
     pub mqtt: Option<MqttConfig>,
     /// `b2b-url`
     pub xmlrpc: Option<XmlRpcConfig>,
+    /// `otlp-endpoint`
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// Where traces of calls go (OTLP/HTTP).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpConfig {
+    pub url: String,
+    /// `service.name`: the software id.
+    pub service: String,
 }
 
 /// `graphite-*`
@@ -80,7 +90,7 @@ impl ReportingConfig {
 
     /// Somebody wants to know of calls that ended, whatever the log level.
     pub fn wants_ended_calls(&self) -> bool {
-        self.cdr_facility.is_some() || self.xmlrpc.is_some()
+        self.cdr_facility.is_some() || self.xmlrpc.is_some() || self.otlp.is_some()
     }
 
     /// From the options.
@@ -111,7 +121,15 @@ impl ReportingConfig {
                 .flag("homer-enable-ng")
                 .then(|| u8::try_from(settings.int("homer-ng-capture-proto")).unwrap_or(61)),
         };
+        let otlp = settings.text("otlp-endpoint").filter(|url| !url.is_empty());
+        if let Some(url) = &otlp
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            return Err(OptionError::invalid(format!("Invalid URL '{url}' (--otlp-endpoint)")));
+        }
         Ok(Self {
+            otlp: otlp.map(|url| OtlpConfig { url, service: super::load::software_id(settings) }),
             cdr_facility: facility("log-facility-cdr")?,
             rtcp_facility: facility("log-facility-rtcp")?,
             dtmf_facility: facility("log-facility-dtmf")?,

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rand::Rng;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{LocalAddress, LogicalInterface};
+use crate::netfilter::{PortRule, PortRules};
 
 /// A bound, non-blocking UDP socket and the lease on its port.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct LocalPort {
     /// Its local address.
     pub local: SocketAddr,
     tos: AtomicU8,
+    /// Lets packets to it in.
+    rule: OnceLock<PortRule>,
     // Declared last: fields drop in order, so the socket is closed before somebody else can get the port.
     _lease: Lease,
 }
@@ -51,6 +54,8 @@ pub struct PortPool {
     addresses: HashMap<IpAddr, Arc<AddressPorts>>,
     global: (u16, u16),
     tos: u8,
+    /// Lets packets to open ports in.
+    rules: OnceLock<PortRules>,
     /// Open sockets of a former instance, for calls that go on with them.
     inherited: Mutex<HashMap<SocketAddr, UdpSocket>>,
 }
@@ -107,7 +112,7 @@ impl PortPool {
             .into_iter()
             .map(|(address, bitmap)| (address, Arc::new(AddressPorts::new(bitmap))))
             .collect();
-        Arc::new(Self { addresses, global, tos, inherited: Mutex::default() })
+        Arc::new(Self { addresses, global, tos, inherited: Mutex::default(), rules: OnceLock::new() })
     }
 
     /// `count` consecutive ports, the first one even (an even/odd pair for 2), bound and ready.
@@ -169,6 +174,18 @@ impl PortPool {
         bound.pop().ok_or(PortError::Exhausted { address: address.address })
     }
 
+    /// From now on ports have rules of the firewall.
+    pub fn set_rules(&self, rules: PortRules) {
+        let _ = self.rules.set(rules);
+    }
+
+    /// Lets packets of a call in at a port, as long as that is open.
+    pub fn let_in(&self, port: &LocalPort, call_id: &str) {
+        if let Some(rules) = self.rules.get() {
+            port.rule.get_or_init(|| rules.open(port.local, call_id));
+        }
+    }
+
     /// Sockets of a former instance, which are used instead of new ones where exactly these ports are asked for.
     pub fn inherit(&self, sockets: HashMap<SocketAddr, UdpSocket>) {
         self.inherited.lock().unwrap_or_else(PoisonError::into_inner).extend(sockets);
@@ -194,7 +211,13 @@ impl PortPool {
         let options = socket2::SockRef::from(&socket);
         let tos = if local.is_ipv6() { options.tclass_v6() } else { options.tos_v4() };
         let tos = tos.ok().and_then(|tos| u8::try_from(tos).ok()).unwrap_or(self.tos);
-        Some(Arc::new(LocalPort { socket, local, tos: AtomicU8::new(tos), _lease: lease }))
+        Some(Arc::new(LocalPort {
+            socket,
+            local,
+            tos: AtomicU8::new(tos),
+            rule: OnceLock::new(),
+            _lease: lease,
+        }))
     }
 
     /// A port that a control protocol names, which may lie outside the range that ports are otherwise taken from.
@@ -224,7 +247,13 @@ impl PortPool {
         let ports = ports.ok_or_else(|| system(io::ErrorKind::AddrNotAvailable.into()))?;
         let lease = Lease { ports, first: port, count: 0 };
         let tos = AtomicU8::new(self.tos);
-        Ok(Arc::new(LocalPort { socket, local: SocketAddr::new(address.address, port), tos, _lease: lease }))
+        Ok(Arc::new(LocalPort {
+            socket,
+            local: SocketAddr::new(address.address, port),
+            tos,
+            rule: OnceLock::new(),
+            _lease: lease,
+        }))
     }
 
     /// (free, used) ports of an address. Ports excluded for listeners count as used.
@@ -252,7 +281,13 @@ impl PortPool {
             .zip(sockets)
             .map(|(lease, socket)| {
                 let local = SocketAddr::new(address, lease.first);
-                Arc::new(LocalPort { socket, local, tos: AtomicU8::new(self.tos), _lease: lease })
+                Arc::new(LocalPort {
+                    socket,
+                    local,
+                    tos: AtomicU8::new(self.tos),
+                    rule: OnceLock::new(),
+                    _lease: lease,
+                })
             })
             .collect())
     }

@@ -91,17 +91,17 @@ async fn handle(
     let engine = &persistence.engine;
     match (event, engine.is_foreign(key)) {
         (b"set", Some(false)) => {
-            tracing::warn!("Redis-Notifier: Ignoring SET received for OWN call: {key}");
+            tracing::warn!(limit = true, "Redis-Notifier: Ignoring SET received for OWN call: {key}");
         }
         (b"set", _) => {
             restore::read_one(persistence, connection, key.as_bytes(), Owner::Other { keyspace }).await;
         }
         (b"del", Some(false)) => {
-            tracing::warn!("Redis-Notifier: Ignoring DEL received for OWN call: {key}");
+            tracing::warn!(limit = true, "Redis-Notifier: Ignoring DEL received for OWN call: {key}");
         }
         (b"del", Some(true)) => drop_foreign(persistence, key).await,
         (b"del", None) => {
-            tracing::info!("Redis-Notifier: DEL did not find call with callid: {key}");
+            tracing::info!(limit = true, "Redis-Notifier: DEL did not find call with callid: {key}");
         }
         _ => {}
     }

@@ -116,7 +116,8 @@ pub async fn read_one(
         Ok(Err(reason)) => reason,
         Err(_) => RestoreError("internal error"),
     };
-    tracing::warn!(call_id = %id, "Failed to restore call ID '{id}' from Redis: {reason}");
+    // Another instance may write what this one cannot read, at the rate of its calls.
+    tracing::warn!(call_id = %id, limit = owner != Owner::Us, "Failed to restore call ID '{id}' from Redis: {reason}");
     if let Err(error) = redis::cmd("DEL").arg(key).query_async::<()>(connection).await {
         tracing::info!(%error, "call that cannot be restored stays in the database");
     }

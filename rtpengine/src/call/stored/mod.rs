@@ -12,6 +12,8 @@
 //! Numbers that belong to a process (call keys, stream ids, workers, recordings) are drawn anew by whoever reads.
 
 mod fields;
+#[cfg(fuzzing)]
+mod fuzz;
 mod media;
 mod read;
 mod resume;
@@ -28,3 +30,6 @@ pub use write::Writer;
 pub const FORMAT_VERSION: &str = "rtpengine-rs/1";
 /// "None" of numbers.
 const NONE: &str = "4294967295";
+
+#[cfg(fuzzing)]
+pub use fuzz::fuzz;

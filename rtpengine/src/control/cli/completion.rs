@@ -229,7 +229,10 @@ mod tests {
         ] {
             let path = root().join(name);
             if std::env::var_os("UPDATE_MAN").is_some() {
-                std::fs::write(&path, &content).expect("write");
+                // The other test reads them at the same time.
+                let new = path.with_extension("new");
+                std::fs::write(&new, &content).expect("write");
+                std::fs::rename(&new, &path).expect("rename");
             }
             let present = std::fs::read_to_string(&path).expect(name);
             assert_eq!(present, content, "{name}: run this test with UPDATE_MAN=1");

@@ -3,6 +3,7 @@
 //! ```text
 //! call ends ─ EndedReport ──→ Reporter ─ log (final statistics), record (CDR), xmlrpc (own task)
 //! worker ─── MediaEvent ────→ Reporter ─ ends of announcements → ng clients; DTMF, RTCP → record, Homer (own task, bounded queue)
+//! call ends ─ EndedReport ──→ otlp (own task, bounded queue)
 //! ng ─────── request, reply ───────────→ Homer
 //! each second ──→ graphite (own task)
 //! each interval ─→ mqtt (own tasks)
@@ -17,6 +18,7 @@ mod graphite;
 mod homer;
 mod interval;
 mod mqtt;
+mod otlp;
 mod playback;
 mod rtcp_record;
 mod xmlrpc;
@@ -31,6 +33,8 @@ pub use graphite::run as run_graphite;
 pub use homer::{Homer, NgSide};
 pub use interval::IntervalReport;
 pub use mqtt::{live, start as start_mqtt};
+
+use otlp::Otlp;
 
 use crate::call::{EndReason, EndedReport, Engine, News, StreamWhereabouts};
 use crate::config::{Config, XmlRpcConfig};
@@ -51,6 +55,7 @@ pub struct Reporter {
     playback_events: Option<Events>,
     homer: Option<Arc<Homer>>,
     xmlrpc: Option<XmlRpcConfig>,
+    otlp: Option<Otlp>,
 }
 
 impl Reporter {
@@ -72,6 +77,7 @@ impl Reporter {
             playback_events,
             homer: homer.filter(|_| reporting.homer.is_some_and(|homer| homer.rtcp)),
             xmlrpc: reporting.xmlrpc.clone(),
+            otlp: reporting.otlp.clone().map(Otlp::start),
         }
     }
 
@@ -136,6 +142,9 @@ impl Reporter {
         }
         if let Some(facility) = self.cdr {
             self.log.record(facility, INFO, cdr::text(report));
+        }
+        if let Some(otlp) = &self.otlp {
+            otlp.call(report);
         }
         if let Some(config) = &self.xmlrpc
             && matches!(report.reason, EndReason::Timeout | EndReason::FinalTimeout)

@@ -99,7 +99,7 @@ impl Calls {
                 sleep(PAUSE).await;
             }
             for attempt in 1..=ATTEMPTS {
-                let cause = match timeout(LIMIT, post(&self.url, body)).await {
+                let cause = match timeout(LIMIT, call(&self.url, body)).await {
                     Ok(Ok(())) => break,
                     Ok(Err(cause)) => cause,
                     Err(_) => io::ErrorKind::TimedOut.into(),
@@ -112,7 +112,18 @@ impl Calls {
     }
 }
 
-async fn post(url: &str, body: &str) -> io::Result<()> {
+async fn call(url: &str, body: &str) -> io::Result<()> {
+    let text = post(url, "text/xml", body).await?.to_ascii_lowercase();
+    // A dialogue that is gone is what was wanted.
+    let is_gone = text.contains("dialog") && text.contains("not found");
+    if text.contains("<fault>") && !is_gone {
+        return Err(io::Error::other("the reply is a fault"));
+    }
+    Ok(())
+}
+
+/// The body of the reply to a POST.
+pub(super) async fn post(url: &str, content_type: &'static str, body: &str) -> io::Result<String> {
     let uri: Uri = url.parse().map_err(io::Error::other)?;
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{what} in {url}"));
     let host = uri.host().ok_or_else(|| invalid("no host"))?;
@@ -126,13 +137,13 @@ async fn post(url: &str, body: &str) -> io::Result<()> {
     let stream = TcpStream::connect((bare, port)).await?;
     if is_secure {
         let stream = tls::connect(bare, stream, Verification::None).await?;
-        exchange(stream, &uri, body).await
+        exchange(stream, &uri, content_type, body).await
     } else {
-        exchange(stream, &uri, body).await
+        exchange(stream, &uri, content_type, body).await
     }
 }
 
-async fn exchange<S>(stream: S, uri: &Uri, body: &str) -> io::Result<()>
+async fn exchange<S>(stream: S, uri: &Uri, content_type: &'static str, body: &str) -> io::Result<String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -142,7 +153,7 @@ where
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::post(path)
         .header(HOST, uri.authority().map_or("", |authority| authority.as_str()))
-        .header(CONTENT_TYPE, "text/xml")
+        .header(CONTENT_TYPE, content_type)
         .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
         .map_err(io::Error::other)?;
     let reply = sender.send_request(request).await.map_err(io::Error::other)?;
@@ -153,13 +164,7 @@ where
     if !status.is_success() {
         return Err(io::Error::other(format!("status {status}")));
     }
-    let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
-    // A dialogue that is gone is what was wanted.
-    let is_gone = text.contains("dialog") && text.contains("not found");
-    if text.contains("<fault>") && !is_gone {
-        return Err(io::Error::other("the reply is a fault"));
-    }
-    Ok(())
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
