@@ -262,3 +262,73 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::map::Map;
+    use super::*;
+    use crate::media::offload::ebpf::layout::{TargetValue, TrackValue};
+
+    /// `None`, with a message, without the rights.
+    fn program() -> Option<Program> {
+        match Program::start(&[], None) {
+            Ok(program) => Some(program),
+            Err(error) => {
+                eprintln!("SKIPPED: {error}");
+                None
+            }
+        }
+    }
+
+    fn endpoint(number: u32) -> Endpoint {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 | number >> 12);
+        std::net::SocketAddr::from((address, 1024 + (number & 0xfff) as u16)).into()
+    }
+
+    #[test]
+    fn maps_give_back_what_was_put_in() {
+        let Some(program) = program() else { return };
+        let (targets, tracks) = (&program.shared.targets, &program.shared.tracks);
+        let key = endpoint(1);
+        let value = TargetValue { id: 7, formats_used: 3, stream_out: u64::MAX, ..TargetValue::default() };
+        targets.set(&key, &value).unwrap();
+        assert_eq!(targets.get(&key).unwrap(), value);
+        targets.delete(&key).unwrap();
+        assert_eq!(targets.get(&key).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let key = TrackKey { target: 7, ssrc: 9 };
+        let value = TrackValue { highest: 1 << 40, lost: -3, ..TrackValue::default() };
+        tracks.set(&key, &value).unwrap();
+        assert_eq!(tracks.get(&key).unwrap(), value, "the lock is not shown");
+    }
+
+    #[test]
+    #[ignore = "takes 600 MB of the kernel's memory and some seconds"]
+    fn a_million_idle_targets() {
+        let Some(program) = program() else { return };
+        let (targets, tracks) = (&program.shared.targets, &program.shared.tracks);
+        let fill = |from: u32, to: u32| {
+            let begin = Instant::now();
+            for number in from..to {
+                let value = TargetValue { id: number, ..TargetValue::default() };
+                targets.set(&endpoint(number), &value).unwrap();
+                tracks.set(&TrackKey { target: number, ssrc: 1 }, &TrackValue::default()).unwrap();
+            }
+            begin.elapsed()
+        };
+        let lookups = |tracks: &Map<TrackKey, TrackValue>| {
+            let begin = Instant::now();
+            for target in 0..10_000 {
+                tracks.get(&TrackKey { target, ssrc: 1 }).unwrap();
+            }
+            begin.elapsed()
+        };
+        fill(0, 10_000);
+        let before = lookups(tracks);
+        let filled = fill(10_000, 1_000_000);
+        let after = lookups(tracks);
+        println!("990000 targets in {filled:?}; 10000 lookups: {before:?} before, {after:?} after");
+        assert!(after < before * 4 + std::time::Duration::from_millis(20), "{before:?} {after:?}");
+    }
+}

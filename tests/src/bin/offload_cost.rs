@@ -1,0 +1,230 @@
+//! What forwarding below user space costs: processor time of everything (parties, kernel, daemon) for a packet, in one run.
+//!
+//! `offload_cost [--calls N] [--seconds N]`, as root. Parties and relay are in network namespaces joined by cables; what the same packets cost
+//! over one cable without a relay is taken off. Ratios of one run count, absolute figures do not.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use e2e::daemon::{Relay, wait_for};
+use e2e::lan::{Lan, V4};
+use e2e::sdp;
+use serde_json::json;
+
+const PTIME: Duration = Duration::from_millis(20);
+/// The packets of one ptime leave in as many groups.
+const GROUPS: usize = 20;
+const USER: &[&str] = &["--offload=none"];
+const EBPF: &[&str] = &["--offload=ebpf", "--offload-delay=0", "--no-fallback"];
+const RECORDING: &[&str] =
+    &["--recording-dir={DIR}/spool", "--recording-method=pcap", "--recording-format=raw"];
+
+/// One way: a socket that sends, where to, and the socket where it arrives.
+struct Way {
+    from: UdpSocket,
+    to: SocketAddr,
+    at: UdpSocket,
+    sequence: u16,
+}
+
+/// What a run has cost, in microseconds of processor time a packet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    parties: f64,
+    daemon: f64,
+    lost: u64,
+}
+
+impl Cost {
+    fn total(self) -> f64 {
+        self.parties + self.daemon
+    }
+}
+
+fn main() -> ExitCode {
+    let (mut calls, mut seconds) = (200, 4);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name == "--calls" => calls = value.parse().unwrap_or(calls),
+            [name, value] if name == "--seconds" => seconds = value.parse().unwrap_or(seconds),
+            _ => {
+                eprintln!("offload_cost [--calls N] [--seconds N]");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let Some(lan) = Lan::build() else { return ExitCode::SUCCESS };
+    let time = Duration::from_secs(seconds);
+    let bare = pace(&mut bare_ways(&lan, calls * 2), time, || 0);
+    let user = relayed(&lan, calls, time, USER, false);
+    let ebpf = relayed(&lan, calls, time, EBPF, false);
+    let user_taped = relayed(&lan, calls, time, USER, true);
+    let ebpf_taped = relayed(&lan, calls, time, EBPF, true);
+    println!("| way | parties and kernel, us | daemon, us | over bare, us | ratio | lost |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    let reference = user.total() - bare.total();
+    let rows = [
+        ("bare: one cable, no relay", bare),
+        ("user space", user),
+        ("eBPF", ebpf),
+        ("user space, recorded", user_taped),
+        ("eBPF, recorded", ebpf_taped),
+    ];
+    for (name, cost) in rows {
+        let over = cost.total() - bare.total();
+        let (ratio, lost) = (over / reference, cost.lost);
+        println!("| {name} | {:.2} | {:.2} | {over:.2} | {ratio:.2} | {lost} |", cost.parties, cost.daemon);
+    }
+    let (open, shielded) = (spray(&lan, USER), spray(&lan, EBPF));
+    println!(
+        "\n| garbage at the port of a call | parties and kernel, us | daemon, us | ratio of all | of the daemon |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    println!("| user space | {:.2} | {:.2} | 1 | 1 |", open.parties, open.daemon);
+    let (all, daemon) = (shielded.total() / open.total(), shielded.daemon / open.daemon);
+    println!("| eBPF | {:.2} | {:.2} | {all:.2} | {daemon:.2} |", shielded.parties, shielded.daemon);
+    ExitCode::SUCCESS
+}
+
+fn bare_ways(lan: &Lan, count: usize) -> Vec<Way> {
+    (0..count)
+        .map(|_| {
+            let from = lan.at(0, || socket(V4[0][1]));
+            let at = socket(V4[0][0]);
+            Way { from, to: at.local_addr().expect("bound"), at, sequence: 0 }
+        })
+        .collect()
+}
+
+fn socket(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((address, 0)).expect("a free port");
+    socket.set_nonblocking(true).expect("possible");
+    socket
+}
+
+fn start(arguments: &[&str]) -> Relay {
+    let ports = ["--port-min=10000", "--port-max=29999", "--num-threads=1", "--log-level=3"];
+    Relay::start_with_ports(&[V4[0][0]], &[&ports[..], arguments].concat())
+}
+
+/// Calls between the two parties, both ways.
+fn ways(lan: &Lan, relay: &Relay, calls: usize, recorded: bool) -> Vec<Way> {
+    let mut ways = Vec::with_capacity(calls * 2);
+    for call in 0..calls {
+        let [a, b] = [0, 1].map(|party| lan.at(party, || socket(V4[party][1])));
+        let [at_a, at_b] = [&a, &b].map(|socket| socket.local_addr().expect("bound"));
+        let id = format!("cost-{call}");
+        let record = if recorded { "yes" } else { "no" };
+        let offer = sdp::audio(at_a, &["0 PCMU/8000"], &["ptime:20"]);
+        let request =
+            json!({"command": "offer", "call-id": id, "from-tag": "a", "sdp": offer, "record-call": record});
+        let offered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
+        let answer = sdp::audio(at_b, &["0 PCMU/8000"], &["ptime:20"]);
+        let request =
+            json!({"command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b", "sdp": answer});
+        let answered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
+        let [a2, b2] = [&a, &b].map(|socket| socket.try_clone().expect("descriptors are left"));
+        ways.push(Way { from: a, to: answered.rtp, at: b2, sequence: 0 });
+        ways.push(Way { from: b, to: offered.rtp, at: a2, sequence: 0 });
+    }
+    ways
+}
+
+fn relayed(lan: &Lan, calls: usize, time: Duration, arguments: &[&str], recorded: bool) -> Cost {
+    let arguments = if recorded { [arguments, RECORDING].concat() } else { arguments.to_vec() };
+    let relay = start(&arguments);
+    let mut ways = ways(lan, &relay, calls, recorded);
+    // Until every stream is where it stays.
+    pace(&mut ways, Duration::from_millis(1500), || 0);
+    if arguments.contains(&"--offload=ebpf") {
+        let query = || relay.ng.ok(json!({"command": "query", "call-id": format!("cost-{}", calls - 1)}));
+        let is_below = || query().to_string().contains("kernelized").then_some(());
+        assert!(wait_for(Duration::from_secs(5), is_below).is_some(), "{}", query());
+    }
+    pace(&mut ways, time, || cpu_ns(relay.process.id()))
+}
+
+/// Sends for some time, 50 packets a second each way.
+fn pace(ways: &mut [Way], time: Duration, daemon_ns: impl Fn() -> u64) -> Cost {
+    let (daemon, parties) = (daemon_ns(), own_cpu_ns());
+    let (start, slot) = (Instant::now(), PTIME / GROUPS as u32);
+    let (mut sent, mut received) = (0u64, 0u64);
+    let mut packet = [0x55; 172];
+    packet[..2].copy_from_slice(&[0x80, 0]);
+    for turn in 0u32.. {
+        let due = start + slot * turn;
+        if due - start >= time {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        for (index, way) in ways.iter_mut().enumerate().skip(turn as usize % GROUPS).step_by(GROUPS) {
+            received += drain(&way.at);
+            packet[2..4].copy_from_slice(&way.sequence.to_be_bytes());
+            packet[4..8].copy_from_slice(&(u32::from(way.sequence) * 160).to_be_bytes());
+            packet[8..12].copy_from_slice(&(index as u32 + 1).to_be_bytes());
+            way.sequence = way.sequence.wrapping_add(1);
+            sent += u64::from(way.from.send_to(&packet, way.to).is_ok());
+        }
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    received += ways.iter().map(|way| drain(&way.at)).sum::<u64>();
+    let of = |ns: u64| ns as f64 / 1000.0 / sent.max(1) as f64;
+    let cost = Cost {
+        parties: of(own_cpu_ns() - parties),
+        daemon: of(daemon_ns() - daemon),
+        lost: sent.saturating_sub(received),
+    };
+    assert!(received > 0, "nothing arrives");
+    cost
+}
+
+fn drain(socket: &UdpSocket) -> u64 {
+    let mut buffer = [0; 2048];
+    let mut count = 0;
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(_) => count += 1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return count,
+            // What was sent to a port that is closed by now.
+            Err(_) => return count,
+        }
+    }
+}
+
+/// Garbage from a stranger at one port of a call that goes on.
+fn spray(lan: &Lan, arguments: &[&str]) -> Cost {
+    const PACKETS: u32 = 100_000;
+    let relay = start(arguments);
+    let mut ways = ways(lan, &relay, 1, false);
+    pace(&mut ways, Duration::from_millis(500), || 0);
+    let stranger = lan.at(0, || socket(V4[0][1]));
+    let (daemon, own, begin) = (cpu_ns(relay.process.id()), own_cpu_ns(), Instant::now());
+    for number in 0..PACKETS {
+        let garbage = [&[0x80, 0][..], &number.to_be_bytes(), &[0xaa; 166]].concat();
+        let _ = stranger.send_to(&garbage, ways[0].to);
+        // 50 000 a second.
+        if number % 50 == 0 {
+            let due = begin + Duration::from_micros(20) * number;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let of = |ns: u64| ns as f64 / 1000.0 / f64::from(PACKETS);
+    Cost { parties: of(own_cpu_ns() - own), daemon: of(cpu_ns(relay.process.id()) - daemon), lost: 0 }
+}
+
+/// Processor time of this process, the kernel's work on its behalf included, in nanoseconds.
+fn own_cpu_ns() -> u64 {
+    cpu_ns(std::process::id())
+}
+
+fn cpu_ns(process: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
