@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use aya::maps::{MapData, RingBuf};
-use aya::programs::{SchedClassifier, TcAttachType, tc};
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 
 use super::super::super::tap::Producer;
 use super::super::Backend;
 use super::backend::{EbpfBackend, LOOPBACK};
+use super::clsact;
 use super::interface::Interface;
 use super::layout::{Endpoint, TargetValue, TrackKey, TrackValue};
 use super::map::Map;
@@ -25,6 +27,8 @@ use super::taps::Taps;
 /// Empty when there was no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forward.bpf.o"));
 
+/// Its name in the object, and of its filters.
+const PROGRAM: &str = "rtpengine";
 /// Streams that may be forwarded at the same time.
 const MOST_TARGETS: u32 = 1 << 20;
 /// Octets of copies that may wait for the reader, with and without recording.
@@ -169,10 +173,19 @@ impl Shared {
         let name = interface.name;
         // Before 6.6 programs hang on this queueing discipline, which may be there already. Adding it stops the interface for a moment,
         // so that packets are lost: not where it is not needed.
-        if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+        let is_old = KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0));
+        let options = if is_old {
             let _ = tc::qdisc_add_clsact(&name);
-        }
-        let result = program(&mut attached.ebpf)?.attach(&name, TcAttachType::Ingress);
+            if clsact::remove_orphans(ifindex, PROGRAM).is_ok_and(|removed| removed > 0) {
+                tracing::warn!(interface = %name, "removed the eBPF program of a daemon that was killed");
+            }
+            let handle = TcHandle::from(std::process::id());
+            TcAttachOptions::Netlink(NlOptions { handle, ..NlOptions::default() })
+        } else {
+            TcAttachOptions::TcxOrder(LinkOrder::default())
+        };
+        let program = program(&mut attached.ebpf)?;
+        let result = program.attach_with_options(&name, TcAttachType::Ingress, options);
         result.map_err(|error| refused(name.clone(), with_causes(&error)))?;
         attached.interfaces.insert(ifindex);
         tracing::info!(interface = %name, "media are forwarded by eBPF here");
@@ -211,7 +224,7 @@ impl Shared {
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, EbpfError> {
-    let program = ebpf.program_mut("rtpengine").ok_or_else(|| EbpfError::Load("it has no program".into()))?;
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| EbpfError::Load("it has no program".into()))?;
     program.try_into().map_err(|error: aya::programs::ProgramError| EbpfError::Load(error.to_string()))
 }
 

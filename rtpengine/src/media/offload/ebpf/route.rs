@@ -86,7 +86,7 @@ impl Changes {
     }
 }
 
-fn open(groups: u32) -> io::Result<OwnedFd> {
+pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd =
         unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
@@ -114,13 +114,13 @@ fn open(groups: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn send(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
+pub(super) fn send(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
     // SAFETY: the buffer is live and its length given.
     let sent = unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     receive_with(socket, buffer, 0)
 }
 
@@ -186,11 +186,11 @@ fn answer(message: &[u8]) -> io::Result<Route> {
     Err(malformed())
 }
 
-fn half(message: &[u8], at: usize) -> Option<u16> {
+pub(super) fn half(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(message.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn word(message: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(message: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
 }
 
