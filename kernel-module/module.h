@@ -68,7 +68,6 @@ extern struct rtpe_table __rcu *rtpe_tables[RTPE_MAX_TABLES];
 int rtpe_table_add(u32 id);
 int rtpe_table_del(u32 id, bool force);
 void rtpe_table_put(struct rtpe_table *table);
-int rtpe_table_count(void);
 
 /* ---- targets and outputs --------------------------------------------------- */
 
