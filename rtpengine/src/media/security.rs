@@ -78,6 +78,12 @@ impl<T> Default for Keyed<T> {
 }
 
 impl<T> Keyed<T> {
+    /// The state of a key that is remembered.
+    fn of(&mut self, master: &Arc<MasterKey>) -> Option<&mut T> {
+        let keys = [&mut self.current, &mut self.previous].into_iter().flatten();
+        keys.into_iter().find(|keys| keys.master == *master).map(|keys| &mut keys.state)
+    }
+
     /// Makes the wanted key the present one; true if it was not.
     fn change(&mut self, wanted: Option<&Arc<MasterKey>>, new: impl FnOnce(&MasterKey) -> T) -> bool {
         let is = |keys: &Option<Keys<T>>| keys.as_ref().map(|keys| &keys.master) == wanted;
@@ -224,14 +230,25 @@ impl Security {
         }
     }
 
-    /// Somebody else has used the present key for RTP packets of an SSRC, up to this index; bit i of `seen`: index - i was used.
-    pub fn went_on(&mut self, direction: Direction, ssrc: u32, index: u64, seen: u64) {
+    /// Somebody else has used this key for RTP packets of an SSRC, up to this index; bit i of `seen`: index - i was used. It need not be the
+    /// present key any more.
+    pub fn went_on(
+        &mut self,
+        direction: Direction,
+        master: &Arc<MasterKey>,
+        (ssrc, index): (u32, u64),
+        seen: u64,
+    ) {
         match direction {
             Direction::Receive => {
-                self.receive.current.iter_mut().for_each(|keys| keys.state.went_on(ssrc, index, seen));
+                if let Some(state) = self.receive.of(master) {
+                    state.went_on(ssrc, index, seen);
+                }
             }
             Direction::Send => {
-                self.send.current.iter_mut().for_each(|keys| keys.state.went_on(ssrc, index, seen))
+                if let Some(state) = self.send.of(master) {
+                    state.went_on(ssrc, index, seen);
+                }
             }
         }
     }
@@ -442,6 +459,23 @@ mod tests {
         assert_eq!(theirs, Ok(8));
         ours.keep_apart_from([&key(2)].into_iter());
         assert_eq!(ours.rtcp_position().unwrap().1, UPPER_HALF + 1, "goes on");
+    }
+
+    #[test]
+    fn what_the_kernel_did_under_a_key_counts_for_that_key_only() {
+        let mut ours = secured(1, 2);
+        protect(&mut ours, 5).unwrap();
+        ours.update(&plan(3, 4));
+        ours.went_on(Direction::Send, &key(2), (7, 9), u64::MAX);
+        ours.went_on(Direction::Receive, &key(1), (7, 9), u64::MAX);
+        assert!(protect(&mut ours, 9).is_ok(), "the new key was not used");
+        let sent = protect(&mut secured(9, 3), 9).unwrap();
+        assert!(unprotect(&mut ours, &sent).is_ok());
+        ours.update(&plan(1, 2));
+        assert_eq!(protect(&mut ours, 9), Err(DropReason::Replayed));
+        assert!(protect(&mut ours, 10).is_ok());
+        let replay = protect(&mut secured(9, 1), 9).unwrap();
+        assert_eq!(unprotect(&mut ours, &replay), Err(DropReason::Replayed));
     }
 
     #[test]

@@ -459,15 +459,17 @@ impl Worker {
         // Which of the last ones were used is not told: none of them is used again.
         const ALL: u64 = u64::MAX;
         for (ssrc, indices) in below.ssrcs.iter().zip(indices) {
-            let keys = self.streams.get_mut(slot).and_then(Stream::keys);
-            if let (Some(keys), Some(index)) = (keys, indices.received) {
-                keys.went_on(Direction::Receive, *ssrc, index, ALL);
+            // A plan may have changed the keys already: what was used is the target's.
+            let keys = self.streams.get_mut(slot).and_then(|stream| stream.security.as_deref_mut());
+            if let (Some(keys), Some(master), Some(index)) = (keys, &below.target.key, indices.received) {
+                keys.went_on(Direction::Receive, master, (*ssrc, index), ALL);
             }
             let outputs = below.account.outputs.iter().zip(&below.target.outputs).zip(&indices.sent);
             for (((token, ..), output), index) in outputs {
                 let sink = self.streams.resolve(*token).and_then(|slot| self.streams.get_mut(slot));
-                if let (Some(keys), Some(index)) = (sink.and_then(Stream::keys), *index) {
-                    keys.went_on(Direction::Send, *ssrc ^ output.ssrc_mask, index, ALL);
+                let keys = sink.and_then(|sink| sink.security.as_deref_mut());
+                if let (Some(keys), Some(master), Some(index)) = (keys, &output.key, *index) {
+                    keys.went_on(Direction::Send, master, (*ssrc ^ output.ssrc_mask, index), ALL);
                 }
             }
         }
