@@ -296,7 +296,9 @@ impl Worker {
     /// Makes the counters of a call's streams those of this moment.
     pub(in super::super) fn refresh(&mut self, call: CallKey) {
         if self.ladder.is_some() {
-            self.slots_of(call).into_iter().for_each(|slot| self.read_below(slot));
+            for slot in self.slots_of(call) {
+                self.read_below(slot);
+            }
         }
     }
 
@@ -337,7 +339,11 @@ impl Worker {
             self.look(slot);
             return;
         }
-        self.read_below(slot);
+        if !self.read_below(slot) {
+            // Its route cannot be off-loaded any more, or the kernel has lost it.
+            self.lift(slot, Reason::Refused);
+            return;
+        }
         self.compare(slot);
         let stream = self.streams.get_mut(slot);
         if let Some(below) = stream.and_then(|stream| stream.offload.below.as_mut()) {
@@ -478,11 +484,13 @@ impl Worker {
         }
     }
 
-    /// Adds what the kernel has counted for a stream since it was last asked.
-    fn read_below(&mut self, slot: u32) {
-        let (Some(ladder), Some(stream)) = (&mut self.ladder, self.streams.get_mut(slot)) else { return };
+    /// Adds what the kernel has counted for a stream since it was last asked; whether the kernel still forwards it.
+    fn read_below(&mut self, slot: u32) -> bool {
+        let (Some(ladder), Some(stream)) = (&mut self.ladder, self.streams.get_mut(slot)) else {
+            return false;
+        };
         // Taken out for the time in which sinks are borrowed from the same slab.
-        let Some(mut below) = stream.offload.below.take() else { return };
+        let Some(mut below) = stream.offload.below.take() else { return false };
         let is_there = ladder.read(below.account.handle);
         if is_there {
             let Below { target, account, stragglers, .. } = &mut *below;
@@ -493,6 +501,7 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(slot) {
             stream.offload.below = Some(below);
         }
+        is_there
     }
 
     /// `count` datagrams of a stream came up that is below: are they what the kernel leaves to user space?
