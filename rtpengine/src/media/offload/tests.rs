@@ -261,3 +261,15 @@ fn stream_that_the_kernel_refuses_stays_in_user_space() {
     scene.pass(0, &rtp(0, 11, 7));
     assert_eq!(scene.parties[0].stream.shared.confirmed.load(Relaxed), 1);
 }
+
+#[test]
+fn stream_whose_target_is_gone_comes_back() {
+    let mut scene = scene();
+    scene.settle();
+    assert_eq!(scene.kernel.active(), 2);
+    scene.kernel.lock().targets.clear();
+    scene.kernel.lock().fails = true;
+    scene.worker.turn(Duration::from_secs(1));
+    assert_eq!([scene.place(0), scene.place(1)], [Place::UserSpace(Reason::Refused); 2]);
+    scene.pass(0, &rtp(0, 11, 7));
+}
