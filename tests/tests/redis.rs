@@ -294,6 +294,11 @@ fn calls_of_another_instance_are_followed_and_taken_over() {
 
     // The roll-over is stored before the first one goes.
     redis.client(5).await_value("shared", |value| srtp_index(value) > 65_535);
+    // Notifications come in order: the second one has read it when it knows of a later call.
+    let later = LiveCall::establish(&first, "later", Kind::Plain);
+    await_sessions(&second, (0, 2));
+    first.ng.ok(json!({"command": "delete", "call-id": later.id, "delete-delay": 0}));
+    await_sessions(&second, (0, 1));
     crash(&first);
     assert_eq!(cli(&second, "active"), "Ok, all calls set to 'owned (active)'\n");
     let told = Instant::now();
