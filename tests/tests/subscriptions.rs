@@ -104,7 +104,7 @@ fn subscribers_who_hear_the_same_share_one_transcoder() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(&relay, "same", Setup::default());
     call.learn();
-    let mut subscriber = |tag: &str| {
+    let subscriber = |tag: &str| {
         let request = json!({
             "command": "subscribe request", "call-id": "same", "from-tag": "a", "to-tag": tag,
             "codec": {"strip": ["all"], "transcode": ["PCMA"]},
@@ -118,7 +118,7 @@ fn subscribers_who_hear_the_same_share_one_transcoder() {
         all.iter().map(|chain| chain["num"].as_u64().expect("a number")).sum::<u64>()
     };
     // A packet of the caller as each listener gets it; the same for all.
-    let mut hear = |call: &mut Call<'_>, listeners: &[Party]| {
+    let hear = |call: &mut Call<'_>, listeners: &[Party]| {
         let packet = call.a.next_packet(0, &[0xff; 160], 160);
         call.a.send(&packet);
         let mut heard: Vec<_> =
