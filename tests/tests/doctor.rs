@@ -57,7 +57,11 @@ fn faults_of_the_configuration_and_the_network_are_named() {
     finds(&["--port-min=x"], "FAILURE configuration", "port-min", "man 8 rtpengine");
     finds(&["--interface=192.0.2.77"], "FAILURE interface", "192.0.2.77 cannot be used", "interface = ");
     finds(&[], "WARNING interface", "reachable from this machine only", "interface = ");
-    finds(&["--table=0"], "WARNING configuration", "kernel table 0", "remove the option");
+    finds(&["--kernel-slots=5"], "WARNING configuration", "kernel-slots", "remove the option");
+    let module = ["--table=0", "--offload=module"];
+    finds(&module, "WARNING kernel forwarding", "xt_RTPENGINE is not loaded", "modprobe");
+    let strict = [&module[..], &["--no-fallback"]].concat();
+    finds(&strict, "FAILURE kernel forwarding", "xt_RTPENGINE is not loaded", "modprobe");
     let few = ["--port-min=30000", "--port-max=30099", "--max-sessions=100"];
     finds(&few, "WARNING media ports", "do for 25 calls, max-sessions is 100", "port-max = 30400");
     finds(&["--num-threads=500"], "WARNING workers", "500 on", "num-threads = ");
@@ -140,9 +144,9 @@ fn servers_that_do_not_answer_are_named() {
 
 #[test]
 fn a_configuration_can_be_checked_without_a_start() {
-    let output = run(&[LEAST, &["--check-config", "--table=0"]].concat());
+    let output = run(&[LEAST, &["--check-config", "--kernel-slots=5"]].concat());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "The configuration is valid.\n");
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("Warning: kernel table 0 is not available"));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("Warning: option kernel-slots"));
     assert_eq!(output.status.code(), Some(0));
     let output = run(&[LEAST, &["--check-config", "--port-min=0"]].concat());
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("Fatal error: "), "{output:?}");

@@ -4,6 +4,7 @@
 
 mod codecs;
 mod files;
+mod kernel;
 mod machine;
 mod network;
 mod peers;
@@ -81,6 +82,7 @@ pub fn examine(startup: &Startup) -> Vec<Finding> {
     findings.extend(machine::clock());
     findings.extend(machine::log(log));
     findings.extend(machine::receive_buffers());
+    findings.extend(kernel::forwarding(&config.offload));
     findings.extend(network::addresses(config));
     findings.extend(network::ports(config));
     findings.extend(network::listeners(config));

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use codec::header_extension;
 
 use super::classify::{PacketKind, classify};
-use super::forward::{Learned, Output};
+use super::forward::Learned;
 use super::learn::{Evidence, MAX_GAP, Verdict};
+use super::output::Output;
 use super::plan::{DropReason, Expect};
 use super::receive::{DATAGRAM, ReceiveBatch};
 use super::security::Kind;

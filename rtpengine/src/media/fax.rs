@@ -17,7 +17,7 @@ use codec::t38::Gateway;
 use rand::Rng;
 
 use super::accept::Accepted;
-use super::forward::Output;
+use super::output::Output;
 use super::plan::{CallKey, DropReason, FaxPlan, GatewayPlan};
 use super::receive::{DATAGRAM, ReceiveBatch};
 use super::stream::Streams;

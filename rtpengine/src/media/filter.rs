@@ -11,7 +11,8 @@ use codec::rtp::{self, RtpPacket};
 
 use super::apart::mask_ssrc;
 use super::dtmf::EventFormats;
-use super::forward::{Output, Way, transcode};
+use super::forward::{Way, transcode};
+use super::output::Output;
 use super::plan::DropReason;
 use super::receive::DATAGRAM;
 use super::renumber::Renumber;

@@ -9,7 +9,8 @@ use codec::jitter::{Hold, JitterBuffer, JitterSettings, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::accept::{Accepted, seen};
-use super::forward::{self, Output};
+use super::forward;
+use super::output::Output;
 use super::receive::{DATAGRAM, ReceiveBatch};
 use super::ssrc::Seen;
 use super::stream::Stream;

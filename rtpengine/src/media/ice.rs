@@ -22,8 +22,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::event::{IceNews, MediaEvent};
-use super::forward::{Now, Output};
 use super::install::Call;
+use super::output::{Now, Output};
 use super::plan::{CallKey, CallPlan, DropReason, IceBase, IcePlan};
 use super::port_pool::LocalPort;
 use super::send::{Destination, send};

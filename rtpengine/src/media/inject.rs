@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::dtmf::Digit;
 use super::event::MediaEvent;
 use super::filter::{Added, tone};
-use super::forward::Output;
+use super::output::Output;
 use super::plan::CallKey;
 use super::receive::DATAGRAM;
 use super::route::Edge;

@@ -16,7 +16,7 @@ use codec::graph::OutPacket;
 use codec::mix::{MixRing, MixTrack};
 use codec::{CodecError, Encoder, new_encoder, rtp};
 
-use super::forward::Output;
+use super::output::Output;
 use super::plan::{CallKey, DropReason, LINEAR, MixerPlan};
 use super::player::report_interval;
 use super::receive::DATAGRAM;

@@ -33,6 +33,7 @@ mod mixer;
 mod mos;
 mod numbering;
 pub mod offload;
+mod output;
 mod own_reports;
 mod pierce;
 pub mod plan;

@@ -4,8 +4,8 @@
 //! moment at which each left: a report block that names one gives the round-trip time of that leg (RFC 3550 §6.4.1). Both legs
 //! together are the way through the relay.
 
-use super::forward::Output;
 use super::mos::{self, Impairments};
+use super::output::Output;
 use super::quality::{Sample, SsrcQuality, StreamQuality};
 use super::rtcp::source_of;
 use super::stats::SSRC_SLOTS;

@@ -7,7 +7,7 @@
 //! An SSRC that no transcoder knows stays as it is. Of a party whose media sections share a port, everybody gets what is about the
 //! sections that they have with it.
 
-use super::forward::Output;
+use super::output::Output;
 use super::plan::DropReason;
 use super::receive::DATAGRAM;
 use super::stream::{Stream, Streams};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::event::MediaEvent;
-use super::super::forward::Output;
+use super::super::output::Output;
 use super::super::plan::{CallKey, DropReason, StreamId, StreamPlan, StreamSecurity};
 use super::super::stream::Stream;
 use super::super::worker::Worker;

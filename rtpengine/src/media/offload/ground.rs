@@ -98,6 +98,15 @@ impl Ground {
     }
 }
 
+/// This build can forward by eBPF.
+pub fn has_ebpf() -> bool {
+    #[cfg(feature = "ebpf")]
+    let is_built = super::ebpf::is_built();
+    #[cfg(not(feature = "ebpf"))]
+    let is_built = false;
+    is_built
+}
+
 /// In the order in which they are tried.
 fn rungs(offload: &OffloadConfig) -> &'static [Rung] {
     match offload.choice {

@@ -32,7 +32,7 @@ mod tests;
 
 pub use backend::{Backend, BackendError, Counters, Handle, Indices, Track, TrackCount};
 pub use describe::describe;
-pub use ground::{Ground, NoFallback};
+pub use ground::{Ground, NoFallback, has_ebpf};
 pub use ladder::{Ladder, Offloading};
 pub use reason::{Place, Reason, Rung};
 pub use target::{Carries, Source, Target, TargetFormat, TargetOutput};

@@ -18,4 +18,4 @@ mod program;
 mod route;
 mod taps;
 
-pub use program::{EbpfError, Program};
+pub use program::{EbpfError, Program, is_built};

@@ -27,6 +27,11 @@ use super::taps::Taps;
 /// Empty when there was no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forward.bpf.o"));
 
+/// The program was compiled when this was built.
+pub fn is_built() -> bool {
+    !OBJECT.is_empty()
+}
+
 /// Its name in the object, and of its filters.
 const PROGRAM: &str = "rtpengine";
 /// Streams that may be forwarded at the same time.
