@@ -325,7 +325,9 @@ impl Services {
 
     /// Lets the former instance end; the service manager knows of this one by now.
     pub fn confirm_take_over(&mut self) {
-        self.hand_over.taken = None;
+        if let Some(taken) = self.hand_over.taken.take() {
+            taken.confirm();
+        }
     }
 
     /// The next instance has all calls: this one ends without a word.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::call::{Call, Setup};
-use e2e::daemon::Relay;
+use e2e::daemon::{Relay, wait_for};
 use e2e::failover::{Kind, LiveCall};
 use e2e::ng::NgClient;
 use serde_json::json;
@@ -141,6 +141,35 @@ fn calls_of_all_kinds_go_on_and_once_more() {
     }
     let pcaps = e2e::daemon::files_below(spool.path(), ".pcap");
     assert_eq!(pcaps.len(), 1, "one recording, gone on with: {pcaps:?}");
+}
+
+#[test]
+fn a_next_instance_that_dies_takes_no_call_with_it() {
+    let mut relay = Relay::start(&["--handover-socket={DIR}/next"]);
+    let mut calls =
+        [Kind::Plain, Kind::Sdes].map(|kind| LiveCall::establish(&relay, &format!("{kind:?}"), kind));
+    calls.iter_mut().for_each(|call| call.talk_for(3));
+    // It asks for the calls, and is gone before it has said that it has them; how far it comes differs.
+    for octets in [0, 8, 100_000] {
+        let mut dying = std::os::unix::net::UnixStream::connect(relay.path("next")).expect("the socket");
+        dying.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        let mut version = *b"rtpengine hand-over 1\n\n\n";
+        std::io::Write::write_all(&mut dying, &version).expect("write");
+        std::io::Read::read_exact(&mut dying, &mut version).expect("its version");
+        let _ = std::io::Read::read(&mut dying, &mut vec![0; octets]);
+        let failures = |relay: &Relay| relay.process.log().matches("the next instance has failed").count();
+        let before = failures(&relay);
+        drop(dying);
+        assert!(wait_for(LIMIT, || (failures(&relay) > before).then_some(())).is_some());
+        // The socket is there again a moment later.
+        let is_there = || std::os::unix::net::UnixStream::connect(relay.path("next")).ok();
+        assert!(wait_for(LIMIT, is_there).is_some(), "nobody else can ask");
+    }
+    let new = replace(&mut relay, &[]);
+    assert_eq!(new.ng.ok(json!({"command": "list"}))["calls"].as_array().map(Vec::len), Some(calls.len()));
+    for call in &mut calls {
+        assert!(call.talk(LIMIT).is_some(), "{:?} is silent", call.kind);
+    }
 }
 
 #[test]

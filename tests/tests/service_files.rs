@@ -117,8 +117,9 @@ fn a_recorder_that_hangs_ends_the_signs_of_life() {
     }
     manager.watches(&mut command, Duration::from_millis(900));
     let mut recorder = Process::start(command, &folder.path().join("log")).expect("the recorder");
-    // The first sign of life may come before or behind it.
     manager.hears("READY=1\n");
+    // The first is sent before any worker was asked; with the second one, all have answered.
+    manager.hears("WATCHDOG=1\n");
     manager.hears("WATCHDOG=1\n");
     let worker = thread_named(recorder.id(), "worker-1");
     let silent = with_hanging_thread(worker, || manager.falls_silent(Duration::from_secs(2)));

@@ -8,8 +8,11 @@
 //!   restore(call) ◄── dictionary, sockets ───────────  each call: its worker lets go of it
 //!   …
 //!   doors open     ◄── end ──────────────────────────
-//!   tells the service manager, closes ──────────────►  ends, without ending calls
+//!   tells the service manager, octet ───────────────►  ends, without ending calls
 //! ```
+//!
+//! The running instance keeps what it has given until that octet: should the next one die before, another one gets everything. Until then
+//! calls that were given are silent and all others go on; doors stay closed.
 //!
 //! A call travels in the form in which it is stored (`call::stored`), without recordings being finished or anything being told about it. A frame
 //! is two little-endian numbers of 32 bits (octets of the dictionary, number of files), the files, each [`descriptors::MOST`] with an
@@ -27,6 +30,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+
 use crate::call::{Engine, HandedCall, Owner};
 use crate::persist;
 use crate::proto::value::{Dict, Value};
@@ -40,10 +46,19 @@ const LONGEST: u32 = 8 << 20;
 /// Sockets of a call.
 const MOST_FILES: u32 = 16_384;
 
-/// The former instance has given its calls, and stays until this is dropped.
+/// The former instance has given its calls, and keeps them until it hears that they are in good hands.
 #[derive(Debug)]
 pub struct Taken {
-    _stream: UnixStream,
+    stream: UnixStream,
+}
+
+impl Taken {
+    /// Lets the former instance end.
+    pub fn confirm(mut self) {
+        if let Err(error) = self.stream.write_all(&[1]) {
+            tracing::warn!(%error, "the former instance is gone already");
+        }
+    }
 }
 
 /// Asks the instance that listens there for its calls. `None`: nobody listens.
@@ -91,7 +106,7 @@ pub fn take(path: &Path, engine: &Engine) -> io::Result<Option<Taken>> {
         ms = began.elapsed().as_millis(),
         "calls taken over from the former instance"
     );
-    Ok(Some(Taken { _stream: stream }))
+    Ok(Some(Taken { stream }))
 }
 
 fn read_frame(stream: &mut UnixStream) -> io::Result<Option<(String, Dict, Vec<OwnedFd>)>> {
@@ -127,10 +142,10 @@ fn read_frame(stream: &mut UnixStream) -> io::Result<Option<(String, Dict, Vec<O
     }
 }
 
-fn write_frame(stream: &mut UnixStream, call: HandedCall) -> io::Result<()> {
+fn write_frame(stream: &mut UnixStream, call: &HandedCall) -> io::Result<()> {
     let mut frame = Dict::new();
     frame.push("id", call.id.as_str());
-    frame.push("call", call.stored);
+    frame.push("call", call.stored.clone());
     let octets = persist::encode(&frame, false);
     let too_large = |_| io::Error::new(io::ErrorKind::InvalidData, "a call is too large");
     let length = u32::try_from(octets.len()).map_err(too_large)?;
@@ -151,41 +166,47 @@ pub struct Giver {
 }
 
 impl Giver {
-    /// Listens, for the same user only. What a former instance has left there is replaced.
+    /// Listens, for the same user (and root) only. What a former instance has left there is replaced.
     ///
     /// # Errors
     /// What the system says.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.into() })
+        Ok(Self { listener: listen(path)?, path: path.into() })
     }
 
-    /// Waits for the next instance and gives it all calls; `close_doors` is called before the first. Returns when this instance has
-    /// nothing left to do.
-    pub fn serve(self, engine: &Engine, runtime: &tokio::runtime::Handle, close_doors: impl FnOnce()) {
-        let mut stream = loop {
-            match self.listener.accept() {
+    /// Waits for a next instance that takes all calls; `close_doors` is called before the first one goes. Returns when this instance
+    /// has nothing left to do, or nobody can ask any more.
+    pub fn serve(mut self, engine: &Engine, runtime: &tokio::runtime::Handle, close_doors: impl FnOnce()) {
+        let mut close_doors = Some(close_doors);
+        let mut given = Given::default();
+        loop {
+            let mut stream = match self.listener.accept() {
                 Ok((stream, _)) => match greet(stream) {
-                    Ok(stream) => break stream,
-                    Err(error) => tracing::warn!(%error, "somebody else on the hand-over socket"),
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "somebody else on the hand-over socket");
+                        continue;
+                    }
                 },
                 Err(error) => {
                     tracing::error!(%error, "the hand-over socket does not work any more");
                     return;
                 }
+            };
+            tracing::info!("the next instance takes over");
+            if let Some(close_doors) = close_doors.take() {
+                close_doors();
             }
-        };
-        tracing::info!("the next instance takes over");
-        // The path is the next instance's from now on.
-        drop(self.listener);
-        close_doors();
-        if let Err(error) = give(&mut stream, engine, runtime) {
-            tracing::error!(%error, "handing calls over has failed; those that were not taken end");
+            let Err(error) = given.give(&mut stream, engine, runtime) else { return };
+            tracing::error!(%error, "the next instance has failed: waiting for another one, with all calls and without doors");
+            // It may have put a socket of its own there.
+            match listen(&self.path) {
+                Ok(listener) => self.listener = listener,
+                Err(error) => {
+                    tracing::error!(%error, path = %self.path.display(), "nobody can take the calls over: they end");
+                    return;
+                }
+            }
         }
     }
 
@@ -195,7 +216,22 @@ impl Giver {
     }
 }
 
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
 fn greet(mut stream: UnixStream) -> io::Result<UnixStream> {
+    // Whoever connected before the socket had its mode is not let in, either: keys go with the calls.
+    let peer = getsockopt(&stream, PeerCredentials)?.uid();
+    if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::other(format!("it belongs to user {peer}")));
+    }
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut greeting = [0; VERSION.len()];
@@ -207,26 +243,42 @@ fn greet(mut stream: UnixStream) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Recorded calls go last: their packets have to be in the files before the next instance writes there.
-fn give(stream: &mut UnixStream, engine: &Engine, runtime: &tokio::runtime::Handle) -> io::Result<()> {
-    let (mut recorded, mut count) = (Vec::new(), 0);
-    for (id, is_recorded) in engine.own_calls() {
-        let Some(call) = runtime.block_on(engine.hand_out(&id)) else { continue };
-        count += 1;
-        match is_recorded {
-            true => recorded.push(call),
-            false => write_frame(stream, call)?,
+/// Calls that nobody works on: given, and perhaps to be given again.
+#[derive(Default)]
+struct Given {
+    calls: Vec<HandedCall>,
+    /// They go last: their packets have to be in the files before the next instance writes there.
+    recorded: Vec<HandedCall>,
+}
+
+impl Given {
+    fn give(
+        &mut self,
+        stream: &mut UnixStream,
+        engine: &Engine,
+        runtime: &tokio::runtime::Handle,
+    ) -> io::Result<()> {
+        for call in &self.calls {
+            write_frame(stream, call)?;
         }
-    }
-    engine.suspend_recordings();
-    for call in recorded {
-        write_frame(stream, call)?;
-    }
-    stream.write_all(&[0; 8])?;
-    tracing::info!(calls = count, "all calls are handed over");
-    // A service manager that sees this process end before it knows of the next one takes the service for stopped.
-    match stream.read_exact(&mut [0]) {
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-        _ => Ok(()),
+        for (id, is_recorded) in engine.own_calls() {
+            let Some(call) = runtime.block_on(engine.hand_out(&id)) else { continue };
+            if is_recorded {
+                self.recorded.push(call);
+                continue;
+            }
+            self.calls.push(call);
+            self.calls.last().map_or(Ok(()), |call| write_frame(stream, call))?;
+        }
+        engine.suspend_recordings();
+        for call in &self.recorded {
+            write_frame(stream, call)?;
+        }
+        stream.write_all(&[0; 8])?;
+        tracing::info!(calls = self.calls.len() + self.recorded.len(), "all calls are handed over");
+        // A service manager that sees this process end before it knows of the next one takes the service for stopped. However long its
+        // start takes: only its end means that it has failed.
+        stream.set_read_timeout(None)?;
+        stream.read_exact(&mut [0])
     }
 }

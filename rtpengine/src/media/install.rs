@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use codec::PayloadFormat;
+use smallvec::SmallVec;
 
 use super::apart;
 use super::event::MediaEvent;
@@ -212,7 +213,7 @@ impl Worker {
             edges.shrink_to_fit();
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             let mut old = std::mem::take(&mut stream.edges);
-            let mut before = Vec::with_capacity(edges.len());
+            let mut before = SmallVec::<[Option<usize>; 4]>::new();
             for edge in &mut edges {
                 if hides {
                     edge.gets_changed_packets();

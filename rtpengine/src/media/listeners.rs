@@ -55,6 +55,10 @@ pub fn share(edges: &mut [Edge], before: &[Option<usize>], old: &mut [Edge]) {
     for (edge, before) in edges.iter_mut().zip(before) {
         adopt(edge, *before, old);
     }
+    // Most streams have one edge, and had.
+    if edges.len() < 2 && old.iter().all(|edge| edge.follows.is_none()) {
+        return;
+    }
     let followed: Vec<Option<usize>> =
         before.iter().map(|before| old.get((*before)?)?.follows.map(usize::from)).collect();
     // Of transcoders whose own edge is gone.
