@@ -82,7 +82,7 @@ load-recorder:   ## 500 recorded calls for ten minutes into the recording daemon
 	    $(CARGO) test -p recording-daemon --test load -- --ignored --nocapture --test-threads=1 constant_threads
 
 failover: release ## 500 calls of all kinds, the daemon killed, another one goes on (FAILOVER_CALLS=…)
-	RTPENGINE_BIN=$(CURDIR)/target/release/rtpengine $(CARGO) test -p e2e --test failover_load -- --ignored --nocapture
+	RTPENGINE_BIN=$(CURDIR)/target/release/rtpengine $(CARGO) test -p e2e --test failover_load -- --ignored --nocapture --test-threads=1
 
 interop: release  ## Kamailio, SIP phones and softphones (hold, fork, change of endpoint, ICE, SDES, DTLS), then recipes of ../shared/interop when they exist
 	@scripts/interop

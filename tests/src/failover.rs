@@ -74,6 +74,22 @@ impl End {
         }
     }
 
+    /// The payload of a packet that is there already.
+    fn hear_now(&mut self) -> Option<Vec<u8>> {
+        let raw = match &mut self.ice {
+            Some(ice) => ice.receive_now()?,
+            None => {
+                let mut buffer = vec![0; 2048];
+                self.party.rtp.set_nonblocking(true).expect("a flag");
+                let received = self.party.rtp.recv(&mut buffer);
+                self.party.rtp.set_nonblocking(false).expect("a flag");
+                buffer.truncate(received.ok()?);
+                buffer
+            }
+        };
+        self.open(&raw)
+    }
+
     /// The next packet's payload; what cannot be decrypted is a failure of the test's subject and not counted as heard.
     fn hear(&mut self, wait: Duration) -> Option<Vec<u8>> {
         let raw = match &mut self.ice {
@@ -86,9 +102,13 @@ impl End {
                 buffer
             }
         };
+        self.open(&raw)
+    }
+
+    fn open(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
         let clear = match &mut self.security {
-            Some(keys) => keys.unprotect(&raw)?,
-            None => raw,
+            Some(keys) => keys.unprotect(raw)?,
+            None => raw.to_vec(),
         };
         Packet::parse(&clear).map(|packet| packet.payload)
     }
@@ -219,12 +239,42 @@ impl LiveCall {
         Some(began.elapsed())
     }
 
+    /// Forgets what was said and heard before.
+    fn forget(&mut self) {
+        for end in [&mut self.a, &mut self.b].into_iter().chain(&mut self.listener) {
+            end.said.clear();
+            while end.hear_now().is_some() {}
+        }
+    }
+
+    /// Both parties say something, and everybody takes what is there; whether each has heard what was said since `forget`.
+    fn round(&mut self, heard: &mut [bool; 3]) -> bool {
+        self.a.say();
+        self.b.say();
+        let exact = self.kind != Kind::Transcoded;
+        let mut take = |who: usize, end: &mut End, said: &[Vec<u8>]| {
+            while let Some(payload) = end.hear_now() {
+                heard[who] |= !exact || said.contains(&payload);
+            }
+        };
+        take(0, &mut self.a, &self.b.said);
+        take(1, &mut self.b, &self.a.said);
+        match &mut self.listener {
+            Some(listener) => take(2, listener, &self.a.said),
+            None => heard[2] = true,
+        }
+        !heard.contains(&false)
+    }
+
     /// The parties send to another address from now on: the same ports of another instance.
     pub fn move_to(&mut self, address: &str) {
         let address: std::net::IpAddr = address.parse().expect("an address");
         for end in [&mut self.a, &mut self.b].into_iter().chain(&mut self.listener) {
             if let Some(remote) = &mut end.party.remote {
                 remote.set_ip(address);
+            }
+            if let Some(ice) = &mut end.ice {
+                ice.move_to(address);
             }
         }
     }
@@ -249,6 +299,24 @@ impl LiveCall {
         }));
         reply["sdp"].as_str().expect("sdp").to_owned()
     }
+}
+
+/// All calls talk at once, a packet a party every 20 ms at most, from now until everybody has heard something of it or
+/// `limit` after `since`; the time from `since` for each call.
+pub fn talk_together(calls: &mut [LiveCall], since: Instant, limit: Duration) -> Vec<Option<Duration>> {
+    calls.iter_mut().for_each(LiveCall::forget);
+    let mut silences = vec![None; calls.len()];
+    let mut heard = vec![[false; 3]; calls.len()];
+    while silences.contains(&None) && since.elapsed() < limit {
+        let next = Instant::now() + Duration::from_millis(20);
+        for ((call, heard), silence) in calls.iter_mut().zip(&mut heard).zip(&mut silences) {
+            if call.round(heard) && silence.is_none() {
+                *silence = Some(since.elapsed());
+            }
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    silences
 }
 
 /// A third party that hears the caller.

@@ -131,6 +131,26 @@ impl IceParty {
         (!self.media.is_empty()).then(|| self.media.remove(0))
     }
 
+    /// The next packet that is there already; checks before it are answered.
+    pub fn receive_now(&mut self) -> Option<Vec<u8>> {
+        while self.media.is_empty() {
+            let mut octets = [0; 2048];
+            self.socket.set_nonblocking(true).expect("a flag");
+            let received = self.socket.recv_from(&mut octets);
+            self.socket.set_nonblocking(false).expect("a flag");
+            let (length, from) = received.ok()?;
+            self.take(&octets[..length], from);
+        }
+        Some(self.media.remove(0).1)
+    }
+
+    /// The path leads to the same port of another address from now on.
+    pub fn move_to(&mut self, address: IpAddr) {
+        if let Some(path) = &mut self.path {
+            path.set_ip(address);
+        }
+    }
+
     /// Answers checks for this long.
     pub fn answer_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
@@ -163,8 +183,12 @@ impl IceParty {
         let time = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(time)).expect("a time-out");
         let mut octets = [0; 2048];
-        let Ok((length, from)) = self.socket.recv_from(&mut octets) else { return };
-        let octets = &octets[..length];
+        if let Ok((length, from)) = self.socket.recv_from(&mut octets) {
+            self.take(&octets[..length], from);
+        }
+    }
+
+    fn take(&mut self, octets: &[u8], from: SocketAddr) {
         if octets.first().is_none_or(|first| *first > 3) {
             self.media.push((from, octets.to_vec()));
             return;
