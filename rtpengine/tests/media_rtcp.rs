@@ -153,8 +153,12 @@ fn party_that_only_sends_gets_receiver_reports() {
     b.receive();
     let report = to_words(&a.receive());
     assert_eq!((report[0], report[2]), (0x81c9_0007, SSRC_A), "a receiver report about what the party sends");
-    assert_eq!((report[3] & 0xff_ffff, report[4]), (1, 3), "one lost");
+    assert_eq!((report[3], report[4]), (85 << 24 | 1, 3), "one lost of three");
     assert_eq!((report[8] & 0xffff_0000, report[9]), (0x81ca_0000, report[1]), "and who says so");
+    a.send(&media(SSRC_A, 4));
+    b.receive();
+    let report = to_words(&a.receive());
+    assert_eq!((report[3], report[4]), (1, 4), "none of those since the last report");
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Engine {
             number: next_id(),
             stream: StreamId(next_id()),
             interface: attachment.id,
-            shared: Arc::new(StreamShared::for_rtp()),
+            shared: Arc::new(StreamShared::default()),
             state: State::Asked,
             names: [name(&call.id), name(&tag)],
             requests: requests.clone(),

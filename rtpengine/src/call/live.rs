@@ -13,7 +13,7 @@ use super::model::{Call, Media, Party};
 use super::snapshot::TrafficSnapshot;
 use super::store::lock;
 use crate::media::quality::Sample;
-use crate::media::stats::{SsrcShared, StreamShared};
+use crate::media::stats::{SsrcShared, SsrcSlots, StreamShared};
 
 /// A call.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ fn section(media: &Media, opposite: Option<&Media>) -> Option<LiveMedia> {
     let shared = &*stream.shared;
     let remote = media.remote.as_ref().filter(|remote| !remote.rejected);
     let formats = remote.map_or(&[][..], |remote| &remote.formats);
-    let ssrcs = |slots: &[SsrcShared], is_ingress: bool| {
+    let ssrcs = |slots: &SsrcSlots, is_ingress: bool| {
         let slots = slots.iter().enumerate();
         slots.filter_map(|(slot, ssrc)| live_ssrc(shared, slot, ssrc, formats, is_ingress)).collect()
     };

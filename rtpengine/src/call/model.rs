@@ -484,7 +484,7 @@ impl Media {
 impl MediaStream {
     /// RTP (with RTCP, if both are multiplexed) and RTCP.
     pub(super) fn pair(created: SystemTime) -> [Self; 2] {
-        [StreamShared::for_rtp(), StreamShared::default()].map(|shared| Self::new(created, shared))
+        [(); 2].map(|()| Self::new(created, StreamShared::default()))
     }
 
     /// Streams of a section that is being restored: they begin now.

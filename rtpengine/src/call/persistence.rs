@@ -266,6 +266,6 @@ fn is_secure(call: &Call) -> bool {
 fn steps(call: &Call) -> u64 {
     let streams = call.parties.iter().flat_map(|party| &party.media).flat_map(|media| &media.streams);
     let ssrcs =
-        streams.flat_map(|stream| stream.shared.ingress_ssrc.iter().chain(&stream.shared.egress_ssrc));
+        streams.flat_map(|stream| stream.shared.ingress_ssrc.iter().chain(stream.shared.egress_ssrc.iter()));
     ssrcs.map(|ssrc| (ssrc.last_sequence.get() >> STEP_BITS) + u64::from(ssrc.packets.get() > 0)).sum()
 }

@@ -32,8 +32,8 @@ pub struct Generator {
     outgoing: [(u32, u64, u8); SSRC_SLOTS],
     /// Who speaks to a party that is sent nothing.
     own_ssrc: Option<u32>,
-    /// By slot: SSRC, packets at the last report.
-    incoming: [(u32, u64); SSRC_SLOTS],
+    /// By slot: SSRC, packets and losses at the last report.
+    incoming: [(u32, u64, u64); SSRC_SLOTS],
 }
 
 impl Worker {
@@ -150,11 +150,15 @@ impl Generator {
         for (position, (shared, last)) in
             stream.shared.ingress_ssrc.iter().zip(&mut self.incoming).enumerate()
         {
-            let (ssrc, packets) = (shared.ssrc.load(Relaxed), shared.packets.get());
-            if packets == 0 || std::mem::replace(last, (ssrc, packets)) == (ssrc, packets) {
+            let (ssrc, packets, lost) = (shared.ssrc.load(Relaxed), shared.packets.get(), shared.lost.get());
+            let before = std::mem::replace(last, (ssrc, packets, lost));
+            if packets == 0 || (before.0, before.1) == (ssrc, packets) {
                 continue;
             }
-            let lost = shared.lost.get();
+            // A replaced SSRC has left its slot, and its counts.
+            let (packets_before, lost_before) = if before.0 == ssrc { (before.1, before.2) } else { (0, 0) };
+            let new_lost = lost.saturating_sub(lost_before);
+            let new = packets.saturating_sub(packets_before) + new_lost;
             let rate = Stream::clock_rate(&stream.clock_rates, stream.ingress_ssrc.payload_type(position));
             let jitter = shared.jitter_us.get() * u64::from(rate) / 1_000_000;
             let (last_sender_report, heard_us) = reports.and_then(|r| r.heard(ssrc)).unwrap_or((0, now_us));
@@ -162,7 +166,7 @@ impl Generator {
             if let Some(block) = blocks.get_mut(count) {
                 *block = ReportBlock {
                     ssrc,
-                    fraction_lost: (lost * 256 / (packets + lost)).min(255) as u8,
+                    fraction_lost: (new_lost * 256 / new.max(1)).min(255) as u8,
                     cumulative_lost: lost.min(0x7f_ffff) as i32,
                     highest_sequence: shared.last_sequence.get() as u32,
                     jitter: u32::try_from(jitter).unwrap_or(u32::MAX),

@@ -111,7 +111,7 @@ impl StreamPlan {
         socket: Arc<LocalPort>,
         peer: impl Into<Option<SocketAddr>>,
     ) -> Self {
-        Self::with_shared(id, expect, socket, peer, Arc::new(StreamShared::for_rtp()))
+        Self::with_shared(id, expect, socket, peer, Arc::default())
     }
 
     /// The same, with counters that exist already.

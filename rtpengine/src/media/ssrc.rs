@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use smallvec::SmallVec;
+
 use super::offload::Track;
-use super::stats::{SSRC_SLOTS, SsrcShared};
+use super::stats::{SSRC_SLOTS, SsrcShared, SsrcSlots};
 
 /// A jump further than this, forwards or backwards, is a new start and not loss (RFC 3550 appendix A.1).
 const MAX_JUMP: u64 = 3000;
@@ -37,9 +39,10 @@ pub enum Arrival {
 pub struct SsrcTable {
     /// Slot of the last packet: nearly always the next one's as well.
     recent: u8,
-    /// Slot to be replaced next.
+    /// Slot to be replaced next, once all are used.
     oldest: u8,
-    tracks: [Private; SSRC_SLOTS],
+    /// Nearly always one.
+    tracks: SmallVec<[Private; 1]>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -59,17 +62,23 @@ struct Private {
 
 impl SsrcTable {
     /// Slots of `shared` that packets of this SSRC are counted in; a new SSRC replaces the oldest.
-    fn slot(&mut self, ssrc: u32, shared: &[SsrcShared]) -> usize {
+    fn slot(&mut self, ssrc: u32, shared: &SsrcSlots) -> usize {
         let recent = usize::from(self.recent);
-        if self.tracks[recent].used && self.tracks[recent].ssrc == ssrc {
+        if self.tracks.get(recent).is_some_and(|track| track.used && track.ssrc == ssrc) {
             return recent;
         }
-        let found = self.tracks.iter().position(|t| t.used && t.ssrc == ssrc);
-        let slot = found.unwrap_or_else(|| {
-            let slot = usize::from(self.oldest);
-            self.oldest = ((slot + 1) % SSRC_SLOTS) as u8;
-            self.tracks[slot] = Private { ssrc, ..Private::default() };
-            if let Some(shared) = shared.get(slot) {
+        let slot = self.position(ssrc).unwrap_or_else(|| {
+            let new = Private { ssrc, ..Private::default() };
+            let slot = if self.tracks.len() < SSRC_SLOTS {
+                self.tracks.push(new);
+                self.tracks.len() - 1
+            } else {
+                let slot = usize::from(self.oldest);
+                self.oldest = ((slot + 1) % SSRC_SLOTS) as u8;
+                self.tracks[slot] = new;
+                slot
+            };
+            if let Some(shared) = shared.make(slot) {
                 shared.reset(ssrc);
             }
             slot
@@ -90,7 +99,7 @@ impl SsrcTable {
 
     /// The packet goes on where those that were counted last ended: same SSRC, and one of the next `gap` sequence numbers.
     pub fn continues(&self, seen: &Seen, gap: u16) -> bool {
-        let track = &self.tracks[usize::from(self.recent)];
+        let Some(track) = self.tracks.get(usize::from(self.recent)) else { return false };
         let step = seen.sequence_number.wrapping_sub(track.highest as u16);
         track.used && track.ssrc == seen.ssrc && (1..=gap).contains(&step)
     }
@@ -112,7 +121,7 @@ impl SsrcTable {
 
     /// Goes on where somebody else has got to who received packets meanwhile; those are counted, too. Returns by how much the losses
     /// have changed, as far as these can fall.
-    pub fn went_on(&mut self, track: &Track, growth: Growth, shared: &[SsrcShared]) -> i64 {
+    pub fn went_on(&mut self, track: &Track, growth: Growth, shared: &SsrcSlots) -> i64 {
         let slot = self.slot(track.ssrc, shared);
         let (Some(own), Some(shared)) = (self.tracks.get_mut(slot), shared.get(slot)) else { return 0 };
         *own = Private::import(track);
@@ -129,7 +138,7 @@ impl SsrcTable {
     }
 
     /// Counts packets that somebody else has sent meanwhile.
-    pub fn were_sent(&mut self, last: Seen, packets: u64, octets: u64, shared: &[SsrcShared]) {
+    pub fn were_sent(&mut self, last: Seen, packets: u64, octets: u64, shared: &SsrcSlots) {
         if packets == 0 {
             return;
         }
@@ -152,7 +161,7 @@ impl SsrcTable {
         &mut self,
         seen: Seen,
         arrival_us: u64,
-        shared: &[SsrcShared],
+        shared: &SsrcSlots,
         clock_rate: impl FnOnce(u8) -> u32,
     ) -> Arrival {
         let slot = self.slot(seen.ssrc, shared);
@@ -185,7 +194,7 @@ impl SsrcTable {
     }
 
     /// Counts a sent packet.
-    pub fn sent(&mut self, seen: Seen, shared: &[SsrcShared]) {
+    pub fn sent(&mut self, seen: Seen, shared: &SsrcSlots) {
         let slot = self.slot(seen.ssrc, shared);
         let (track, Some(shared)) = (&mut self.tracks[slot], shared.get(slot)) else { return };
         if !track.used {
@@ -316,8 +325,8 @@ impl SsrcShared {
 mod tests {
     use super::*;
 
-    fn feed(packets: &[(u32, u16)]) -> [SsrcShared; SSRC_SLOTS] {
-        let shared: [SsrcShared; SSRC_SLOTS] = Default::default();
+    fn feed(packets: &[(u32, u16)]) -> SsrcSlots {
+        let shared = SsrcSlots::default();
         let mut table = SsrcTable::default();
         for (index, (ssrc, sequence_number)) in packets.iter().enumerate() {
             let seen = Seen {
@@ -347,15 +356,17 @@ mod tests {
         for (name, sequence, lost, duplicates) in CASES {
             let packets: Vec<_> = sequence.iter().map(|s| (9, *s)).collect();
             let shared = feed(&packets);
-            assert_eq!((shared[0].lost.get(), shared[0].duplicates.get()), (*lost, *duplicates), "{name}");
-            assert_eq!(shared[0].packets.get(), sequence.len() as u64, "{name}");
+            let shared = shared.get(0).expect("the first");
+            assert_eq!((shared.lost.get(), shared.duplicates.get()), (*lost, *duplicates), "{name}");
+            assert_eq!(shared.packets.get(), sequence.len() as u64, "{name}");
         }
     }
 
     #[test]
     fn steady_stream_has_no_jitter_and_an_early_packet_has() {
-        assert_eq!(feed(&[(1, 1), (1, 2), (1, 3)])[0].jitter_us.get(), 0);
-        let shared: [SsrcShared; SSRC_SLOTS] = Default::default();
+        let jitter = |shared: &SsrcSlots| shared.get(0).map(|first| first.jitter_us.get());
+        assert_eq!(jitter(&feed(&[(1, 1), (1, 2), (1, 3)])), Some(0));
+        let shared = SsrcSlots::default();
         let mut table = SsrcTable::default();
         for (index, arrival) in [0u64, 20_000, 48_000].into_iter().enumerate() {
             let seen = Seen {
@@ -368,14 +379,23 @@ mod tests {
             };
             table.received(seen, arrival, &shared, |_| 8000);
         }
-        assert_eq!(shared[0].jitter_us.get(), 500);
+        assert_eq!(jitter(&shared), Some(500));
     }
 
     #[test]
-    fn fifth_ssrc_replaces_the_first() {
-        let shared = feed(&[(1, 1), (2, 1), (3, 1), (4, 1), (5, 7), (2, 2)]);
-        let ssrcs: Vec<_> = shared.iter().map(|s| s.ssrc.load(Relaxed)).collect();
-        assert_eq!(ssrcs, [5, 2, 3, 4]);
-        assert_eq!((shared[0].packets.get(), shared[1].packets.get()), (1, 2));
+    fn one_ssrc_more_than_there_are_slots_replaces_the_first() {
+        let last = SSRC_SLOTS as u32 + 1;
+        let mut packets: Vec<(u32, u16)> = (1..=last).map(|ssrc| (ssrc, 1)).collect();
+        packets.push((2, 2));
+        let counts: Vec<_> = feed(&packets).iter().map(|s| (s.ssrc.load(Relaxed), s.packets.get())).collect();
+        assert_eq!(counts[..3], [(last, 1), (2, 2), (3, 1)]);
+        assert_eq!(counts.len(), SSRC_SLOTS);
+    }
+
+    #[test]
+    fn a_single_ssrc_takes_no_more_than_its_place() {
+        let shared = feed(&[(1, 1), (1, 2)]);
+        assert_eq!(shared.iter().count(), 1);
+        assert!(shared.get(1).is_none());
     }
 }

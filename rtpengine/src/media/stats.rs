@@ -150,16 +150,40 @@ impl StreamShared {
     }
 }
 
-impl StreamShared {
-    /// Of a stream that carries RTP.
-    pub fn for_rtp() -> Self {
-        let slots = || (0..SSRC_SLOTS).map(|_| SsrcShared::default()).collect();
-        Self { ingress_ssrc: slots(), egress_ssrc: slots(), ..Self::default() }
-    }
+/// SSRCs remembered per direction; more replace the oldest. Three layers of simulcast with RTX and FEC are nine, twice that are those of
+/// both sides of a change of source.
+pub const SSRC_SLOTS: usize = 18;
+
+/// The SSRCs of one direction. The place of the first is at hand; those of the others are made when a second one appears.
+#[derive(Debug, Default)]
+pub struct SsrcSlots {
+    first: SsrcShared,
+    others: OnceLock<Box<[SsrcShared; SSRC_SLOTS - 1]>>,
 }
 
-/// SSRCs remembered per direction; more replace the oldest.
-pub const SSRC_SLOTS: usize = 4;
+impl SsrcSlots {
+    /// `None` for a slot that was never made.
+    pub fn get(&self, slot: usize) -> Option<&SsrcShared> {
+        match slot.checked_sub(1) {
+            None => Some(&self.first),
+            Some(other) => self.others.get()?.get(other),
+        }
+    }
+
+    /// The same, and makes it; `None` beyond [`SSRC_SLOTS`].
+    pub(super) fn make(&self, slot: usize) -> Option<&SsrcShared> {
+        match slot.checked_sub(1) {
+            None => Some(&self.first),
+            Some(other) => self.others.get_or_init(Box::default).get(other),
+        }
+    }
+
+    /// All that were made, used or not.
+    pub fn iter(&self) -> impl Iterator<Item = &SsrcShared> {
+        let others = self.others.get().map_or(&[][..], |others| &others[..]);
+        std::iter::once(&self.first).chain(others)
+    }
+}
 
 /// Everything published about one stream. What a forwarded packet touches lies in front, in one cache line per
 /// direction: a packet on a socket of its own is a cache miss per line.
@@ -192,9 +216,9 @@ pub struct StreamShared {
     pub last_kernel_packet_us: Counter,
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
-    /// [`SSRC_SLOTS`]; none on streams that carry no RTP.
-    pub ingress_ssrc: Box<[SsrcShared]>,
-    pub egress_ssrc: Box<[SsrcShared]>,
+    /// Unused on streams that carry no RTP.
+    pub ingress_ssrc: SsrcSlots,
+    pub egress_ssrc: SsrcSlots,
     /// What receivers report; nothing before somebody does.
     quality: OnceLock<Box<StreamQuality>>,
 }

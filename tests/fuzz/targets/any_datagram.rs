@@ -247,6 +247,8 @@ impl Bench {
     fn run(&mut self, input: &[u8]) {
         let Some((&choice, mut rest)) = input.split_first() else { return };
         self.calls += 1;
+        // Another one than that of the last call, whom the daemon may still be sending what it got late.
+        self.stranger = socket("127.0.0.66:0");
         let mut plan = self.plan(choice);
         self.worker.install(plan.clone());
         let keys = SrtpKeys { receive: key(3), send: key(4) };
@@ -314,7 +316,7 @@ impl Bench {
                 returned += datagram.len();
                 media |= datagram.first().is_some_and(|first| *first >= 64);
             });
-            assert!(lenient || !media && returned <= sent, "the stranger is sent something");
+            assert!(lenient || !media && returned <= sent, "the stranger is sent something: media {media}, {returned} octets for {sent}");
         }
         self.parties.iter().for_each(|party| drain(party, |_| ()));
         self.worker.remove(plan.key);

@@ -305,8 +305,7 @@ fn streams(whole: &Fields<'_>, counts: &Counts) -> Result<Vec<RestoredStream>, R
     let mut streams = Vec::with_capacity(counts.streams);
     for number in 0..counts.streams {
         let own = whole.dict(&format!("stream-{number}"), "'streams' incomplete")?;
-        let is_rtp = own.text("component") == Some("1");
-        let shared = if is_rtp { StreamShared::for_rtp() } else { StreamShared::default() };
+        let shared = StreamShared::default();
         // Nobody else knows it yet.
         shared.ingress.packets.set(own.get("stats-packets").unwrap_or_default());
         shared.ingress.octets.set(own.get("stats-bytes").unwrap_or_default());

@@ -21,6 +21,11 @@ pub trait Backend: Send {
     /// The kernel refused; nothing is forwarded.
     fn add(&mut self, target: &Target, tracks: &[Track]) -> Result<Handle, BackendError>;
 
+    /// SSRCs that a target may have.
+    fn most_tracks(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether targets are taken whose packets are protected.
     fn takes_secured(&self) -> bool {
         false

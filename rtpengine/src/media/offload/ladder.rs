@@ -387,6 +387,9 @@ impl Worker {
         if tracks.is_empty() && matches!(target.carries, Carries::Rtp(_)) {
             return Err(Reason::NoPackets);
         }
+        if tracks.len() > ladder.backend.most_tracks() {
+            return Err(Reason::Sources);
+        }
         let outputs = stream.edges.iter().filter_map(|edge| {
             let slot = edge.rtp_to?;
             let sink = self.streams.get(slot)?;

@@ -92,6 +92,8 @@ reasons! {
     Gateway: "a fax gateway takes it",
     /// More than a rung remembers.
     PayloadTypes: "it has more payload types than can be off-loaded",
+    /// The same of SSRCs.
+    Sources: "it has more sources than can be off-loaded",
     /// IPv4 on one side, IPv6 on the other.
     Families: "IPv4 and IPv6 are connected",
     /// The rung does not see the packets: they come from a way that it is not attached to, or would have to turn around inside the host.
@@ -111,6 +113,7 @@ impl Reason {
                 | Self::NotConfirmed
                 | Self::SinkNotConfirmed
                 | Self::NoPackets
+                | Self::Sources
                 | Self::NoOutput
                 | Self::Player
                 | Self::Recorded

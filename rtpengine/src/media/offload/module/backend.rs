@@ -58,6 +58,10 @@ impl Backend for ModuleBackend {
         Rung::Module
     }
 
+    fn most_tracks(&self) -> usize {
+        abi::MAX_TRACKS
+    }
+
     fn takes_secured(&self) -> bool {
         true
     }
@@ -105,7 +109,6 @@ impl Backend for ModuleBackend {
         tracks: &[Track],
         indices: &[Indices],
     ) -> Result<Handle, BackendError> {
-        let tracks = tracks.get(..tracks.len().min(abi::MAX_TRACKS)).unwrap_or_default();
         let stream = match target.tap {
             None => None,
             Some(tap) => {
