@@ -2,6 +2,7 @@
 //! own debugging protocol.
 
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -36,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// A browser with one page. Killed when dropped.
 #[derive(Debug)]
 pub struct Chromium {
-    _process: Process,
+    process: Process,
     _folder: tempfile::TempDir,
     socket: WebSocket<TcpStream>,
     session: String,
@@ -52,7 +53,7 @@ impl Chromium {
         let program = PROGRAMS.iter().map(PathBuf::from).find(|path| path.exists())?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(program);
-        command.args(ARGUMENTS).env("HOME", folder.path());
+        command.args(ARGUMENTS).process_group(0).env("HOME", folder.path());
         command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
         command.arg("about:blank");
         let process = Process::start(command, &folder.path().join("log")).expect("the browser starts");
@@ -67,7 +68,7 @@ impl Chromium {
         stream.set_read_timeout(Some(ANSWER)).expect("a time-out");
         let socket = WebSocket::open(stream, &format!("/{path}"), None).expect("a debugging connection");
         let session = String::new();
-        let mut browser = Self { _process: process, _folder: folder, socket, session, last: 0 };
+        let mut browser = Self { process, _folder: folder, socket, session, last: 0 };
         let target = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = browser.call("Target.attachToTarget", &attach);
@@ -108,5 +109,14 @@ impl Chromium {
                 return reply["result"].take();
             }
         }
+    }
+}
+
+impl Drop for Chromium {
+    /// What is installed may be a script that starts the browser, and the browser starts many processes: all of them end.
+    fn drop(&mut self) {
+        let group = i32::try_from(self.process.id()).expect("a process number");
+        // SAFETY: no memory is passed; the group is that of a child that was not waited for yet.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
     }
 }
