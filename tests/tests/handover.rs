@@ -161,9 +161,6 @@ fn a_next_instance_that_dies_takes_no_call_with_it() {
         let before = failures(&relay);
         drop(dying);
         assert!(wait_for(LIMIT, || (failures(&relay) > before).then_some(())).is_some());
-        // The socket is there again a moment later.
-        let is_there = || std::os::unix::net::UnixStream::connect(relay.path("next")).ok();
-        assert!(wait_for(LIMIT, is_there).is_some(), "nobody else can ask");
     }
     let new = replace(&mut relay, &[]);
     assert_eq!(new.ng.ok(json!({"command": "list"}))["calls"].as_array().map(Vec::len), Some(calls.len()));

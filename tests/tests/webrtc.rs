@@ -319,6 +319,52 @@ fn ice_is_restarted_towards_a_browser_in_mid_call() {
     restarted_in_mid_call(Caller::Phone);
 }
 
+/// The browser's events have the clock of Opus, the phone's that of PCMU.
+#[test]
+fn digits_of_a_browser_are_those_that_the_phone_gets() {
+    const DIGITS: &str = "1*0#D";
+    let relay = Relay::start(&[]);
+    let Some(mut browser) = Browser::start(Kind::Chromium) else { return };
+    browser.tell(&json!({"op": "new", "codec": "opus", "digits": true}));
+    let phone = Party::new("127.0.0.1");
+    let mut call =
+        Call { relay: &relay, browser, phone, caller: Caller::Browser, codec: "opus", established: false };
+    let offer = call.tell("offer", "");
+    assert!(offer.contains("telephone-event/48000"), "{offer}");
+    let keys = json!({"ICE": "remove", "rtcp-mux": ["demux"], "transport-protocol": "RTP/AVP", "codec": call.codecs()});
+    let offered = call.request("offer", &offer, &keys);
+    let events = sdp::media(&offered).format("telephone-event").clone();
+    assert_eq!(events.clock_rate, 8000, "{offered}");
+    let lines = ["0 PCMU/8000".to_owned(), format!("{} telephone-event/8000 0-15", events.payload_type)];
+    let own = sdp::audio(call.phone.local(), &lines.each_ref().map(String::as_str), &["ptime:20"]);
+    let answered = call.request("answer", &own, &json!({}));
+    call.tell("remote", &answered);
+    call.connected();
+    call.browser.tell(&json!({"op": "press", "digits": DIGITS}));
+    let mut heard = Vec::new();
+    let pressed = wait_for(LIMIT, || {
+        heard.extend(std::iter::from_fn(|| call.phone.receive(Duration::from_millis(5))));
+        let ends = heard.iter().filter(|received| received.packet.payload_type == events.payload_type);
+        let mut digits: Vec<(u32, u8, u16)> = Vec::new();
+        for received in ends {
+            let [event, flags, high, low] = received.packet.payload[..] else { panic!("{received:?}") };
+            let timestamp = received.packet.timestamp;
+            if flags & 0x80 != 0 && digits.iter().all(|(at, ..)| *at != timestamp) {
+                digits.push((timestamp, event, u16::from_be_bytes([high, low])));
+            }
+        }
+        (digits.len() == DIGITS.len()).then_some(digits)
+    });
+    let types: std::collections::BTreeSet<_> = heard.iter().map(|h| h.packet.payload_type).collect();
+    let pressed =
+        pressed.unwrap_or_else(|| panic!("{} packets of {types:?}; {offer}{offered}{answered}", heard.len()));
+    let events: Vec<u8> = pressed.iter().map(|(_, event, _)| *event).collect();
+    assert_eq!(events, [1, 10, 0, 11, 15]);
+    // 100 ms, and what the browser adds until its next packet.
+    assert!(pressed.iter().all(|(.., duration)| (800..=1120).contains(duration)), "{pressed:?}");
+    call.delete();
+}
+
 /// Every scenario with a party of every kind.
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {

@@ -23,7 +23,8 @@ async function described({trickle}) {
 
 function prefer() {
     const known = RTCRtpReceiver.getCapabilities("audio").codecs;
-    const wanted = known.filter((codec) => codec.mimeType.toLowerCase() === "audio/" + party.codec.toLowerCase());
+    const names = ["audio/" + party.codec.toLowerCase(), party.digits ? "audio/telephone-event" : ""];
+    const wanted = known.filter((codec) => names.includes(codec.mimeType.toLowerCase()));
     for (const transceiver of party.connection.getTransceivers()) transceiver.setCodecPreferences(wanted);
 }
 
@@ -40,7 +41,7 @@ function share(samples, hz, rate) {
 }
 
 const operations = {
-    async new({codec}) {
+    async new({codec, digits}) {
         audio ||= new AudioContext({sampleRate: 48000});
         await audio.resume();
         const connection = new RTCPeerConnection({iceServers: []});
@@ -49,7 +50,7 @@ const operations = {
         tone.frequency.value = 880;
         tone.connect(microphone);
         tone.start();
-        party = {connection, codec, tone, analyser, begin: 0};
+        party = {connection, codec, digits, tone, analyser, begin: 0};
         connection.addTrack(microphone.stream.getAudioTracks()[0], microphone.stream);
         connection.ontrack = ({track}) => {
             const stream = new MediaStream([track]);
@@ -97,6 +98,11 @@ const operations = {
             return best >= wanted;
         }, () => `share ${best} of ${hz} Hz`);
         return {share: best};
+    },
+    async press({digits}) {
+        const {dtmf} = party.connection.getSenders()[0];
+        await until(() => dtmf.canInsertDTMF, () => "digits cannot be sent");
+        dtmf.insertDTMF(digits, 100, 50);
     },
     // The address pair in use, the cipher, and what was received and lost.
     async state() {

@@ -25,7 +25,7 @@ use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -163,6 +163,8 @@ fn write_frame(stream: &mut UnixStream, call: &HandedCall) -> io::Result<()> {
 pub struct Giver {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and number of the file at `path` while it is ours.
+    file: (u64, u64),
 }
 
 impl Giver {
@@ -171,7 +173,8 @@ impl Giver {
     /// # Errors
     /// What the system says.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        Ok(Self { listener: listen(path)?, path: path.into() })
+        let (listener, file) = listen(path)?;
+        Ok(Self { listener, path: path.into(), file })
     }
 
     /// Waits for a next instance that takes all calls; `close_doors` is called before the first one goes. Returns when this instance
@@ -199,9 +202,12 @@ impl Giver {
             }
             let Err(error) = given.give(&mut stream, engine, runtime) else { return };
             tracing::error!(%error, "the next instance has failed: waiting for another one, with all calls and without doors");
-            // It may have put a socket of its own there.
+            // Who has asked meanwhile is waiting at the socket, unless the next instance has put its own there.
+            if file_at(&self.path).is_ok_and(|file| file == self.file) {
+                continue;
+            }
             match listen(&self.path) {
-                Ok(listener) => self.listener = listener,
+                Ok((listener, file)) => (self.listener, self.file) = (listener, file),
                 Err(error) => {
                     tracing::error!(%error, path = %self.path.display(), "nobody can take the calls over: they end");
                     return;
@@ -216,14 +222,19 @@ impl Giver {
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    Ok((listener, file_at(path)?))
 }
 
 fn greet(mut stream: UnixStream) -> io::Result<UnixStream> {

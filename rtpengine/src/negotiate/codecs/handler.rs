@@ -113,11 +113,18 @@ impl CodecState {
         let ordinary = |sent: &&MediaFormat| (!is_supplemental(sent)).then(|| ordinary(sent));
         let mut handlers: Vec<Option<Handler>> = sends.iter().map(ordinary).collect();
         join_comfort_noise(&mut handlers, sends, sink, registry);
-        let transcoding = handlers.iter().any(|handler| matches!(handler, Some(Handler::Transcode(_))));
-        let companion = |sent: &MediaFormat| match find_same(sink, &sent.format, registry) {
-            Some(same) => pass(&sent.format, &same.format),
-            None if transcoding => Handler::Drop,
-            None => Handler::Pass { payload_type: None },
+        let made = handlers.iter().find_map(|handler| match handler {
+            Some(Handler::Transcode(plan)) => Some(plan.sink.clock_rate),
+            _ => None,
+        });
+        let companion = |sent: &MediaFormat| {
+            let same = find_same(sink, &sent.format, registry);
+            let Some(clock_rate) = made else {
+                return same
+                    .map_or(Handler::Pass { payload_type: None }, |same| pass(&sent.format, &same.format));
+            };
+            let events = || find_events(sink, &sent.format, clock_rate, registry);
+            same.or_else(events).map_or(Handler::Drop, |taken| pass(&sent.format, &taken.format))
         };
         let with_type = |(sent, handler): (&&MediaFormat, Option<Handler>)| PayloadHandler {
             payload_type: sent.format.payload_type,
@@ -208,6 +215,19 @@ fn find_same<'s>(
     let fits = |f: &&MediaFormat| compatible(&f.format, sent, registry);
     let same_number = sink.iter().find(|f| fits(f) && f.format.payload_type == sent.payload_type);
     same_number.or_else(|| sink.iter().find(fits))
+}
+
+/// The sink's entry for named events, which the transcoder gives another clock (RFC 4733 §2.1): best that of the audio beside it.
+fn find_events<'s>(
+    sink: &'s [MediaFormat],
+    sent: &PayloadFormat,
+    clock_rate: u32,
+    registry: &Registry,
+) -> Option<&'s MediaFormat> {
+    let is_events = |format: &PayloadFormat| registry.kind(format) == Kind::TelephoneEvent;
+    let mut events = sink.iter().filter(|f| is_events(sent) && is_events(&f.format));
+    let first = events.clone().next();
+    events.find(|f| f.format.clock_rate == clock_rate).or(first)
 }
 
 fn pass(sent: &PayloadFormat, accepted: &PayloadFormat) -> Handler {

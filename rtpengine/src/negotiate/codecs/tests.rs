@@ -83,6 +83,13 @@ fn handlers_follow_the_answer_in_both_directions() {
             &["96 to 0"],
         ),
         (
+            "96:opus/48000/2 110:telephone-event/48000 126:telephone-event/8000",
+            &CodecOptions { mask: specs(&["opus"]), transcode: specs(&["PCMU"]), ..CodecOptions::default() },
+            "0 126:telephone-event/8000",
+            &["96 to 0", "110 pass as 126", "126 pass"],
+            &["0 to 96", "126 pass as 110"],
+        ),
+        (
             "0 101:telephone-event/8000",
             &always,
             "0 101:telephone-event/8000",
