@@ -8,7 +8,7 @@ use e2e::call::extend;
 use e2e::chromium::Chromium;
 use e2e::daemon::{Relay, wait_for};
 use e2e::party::Party;
-use e2e::{python, rtp, sdp, signal, speech};
+use e2e::{python, rtp, sdp, signal, speech, wav};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(15);
@@ -62,6 +62,8 @@ struct Call<'r> {
     phone: Party,
     caller: Caller,
     codec: &'static str,
+    /// Of the media, as the phone says.
+    direction: &'static str,
     established: bool,
 }
 
@@ -70,7 +72,8 @@ impl<'r> Call<'r> {
     fn new(relay: &'r Relay, kind: Kind, caller: Caller, codec: &'static str) -> Option<Self> {
         let mut browser = Browser::start(kind)?;
         browser.tell(&json!({"op": "new", "codec": codec}));
-        Some(Self { relay, browser, phone: Party::new("127.0.0.1"), caller, codec, established: false })
+        let phone = Party::new("127.0.0.1");
+        Some(Self { relay, browser, phone, caller, codec, direction: "sendrecv", established: false })
     }
 
     /// A request about the call; the SDP in the reply, if there is one.
@@ -105,7 +108,7 @@ impl<'r> Call<'r> {
 
     /// Offer and answer.
     fn negotiate(&mut self, more: &Value) {
-        let phone = sdp::audio(self.phone.local(), &["0 PCMU/8000"], &["ptime:20"]);
+        let phone = sdp::audio(self.phone.local(), &["0 PCMU/8000"], &["ptime:20", self.direction]);
         let mut keys = json!({"codec": self.codecs()});
         let to_phone = match self.caller {
             Caller::Browser => {
@@ -326,9 +329,16 @@ fn digits_of_a_browser_are_those_that_the_phone_gets() {
     let relay = Relay::start(&[]);
     let Some(mut browser) = Browser::start(Kind::Chromium) else { return };
     browser.tell(&json!({"op": "new", "codec": "opus", "digits": true}));
-    let phone = Party::new("127.0.0.1");
-    let mut call =
-        Call { relay: &relay, browser, phone, caller: Caller::Browser, codec: "opus", established: false };
+    let (phone, caller) = (Party::new("127.0.0.1"), Caller::Browser);
+    let mut call = Call {
+        relay: &relay,
+        browser,
+        phone,
+        caller,
+        codec: "opus",
+        direction: "sendrecv",
+        established: false,
+    };
     let offer = call.tell("offer", "");
     assert!(offer.contains("telephone-event/48000"), "{offer}");
     let keys = json!({"ICE": "remove", "rtcp-mux": ["demux"], "transport-protocol": "RTP/AVP", "codec": call.codecs()});
@@ -362,6 +372,103 @@ fn digits_of_a_browser_are_those_that_the_phone_gets() {
     assert_eq!(events, [1, 10, 0, 11, 15]);
     // 100 ms, and what the browser adds until its next packet.
     assert!(pressed.iter().all(|(.., duration)| (800..=1120).contains(duration)), "{pressed:?}");
+    call.delete();
+}
+
+#[test]
+fn a_browser_hears_an_announcement_and_then_the_phone_again() {
+    const ANNOUNCEMENT_HZ: f64 = 660.0;
+    let relay = Relay::start(&[]);
+    let file = relay.path("announcement.wav");
+    let tone = signal::tone(ANNOUNCEMENT_HZ, 16_000, 1000, 8000.0);
+    std::fs::write(&file, wav::encode(&tone, 16_000, 1)).expect("written");
+    let Some(mut call) = Call::new(&relay, Kind::Chromium, Caller::Phone, "opus") else { return };
+    call.negotiate(&json!({}));
+    call.connected();
+    let play = json!({"command": "play media", "call-id": "webrtc", "from-tag": "b", "file": file, "repeat-times": 60});
+    relay.ng.ok(play);
+    call.browser.tell(&json!({"op": "hear", "hz": ANNOUNCEMENT_HZ, "share": SHARE}));
+    relay.ng.ok(json!({"command": "stop media", "call-id": "webrtc", "from-tag": "b"}));
+    call.talk();
+    call.delete();
+}
+
+#[test]
+fn a_browser_that_was_held_talks_again() {
+    let relay = Relay::start(&[]);
+    let Some(mut call) = Call::new(&relay, Kind::Chromium, Caller::Phone, "opus") else { return };
+    call.negotiate(&json!({}));
+    call.connected();
+    call.talk();
+    for (direction, of_browser) in [
+        ("inactive", "inactive"),
+        ("sendrecv", "sendrecv"),
+        ("sendonly", "recvonly"),
+        ("sendrecv", "sendrecv"),
+    ] {
+        call.direction = direction;
+        call.negotiate(&json!({}));
+        assert_eq!(call.browser.tell(&json!({"op": "directions"}))["all"], json!([of_browser]));
+        if direction == "sendrecv" {
+            call.talk();
+        }
+    }
+    call.delete();
+}
+
+#[test]
+fn video_that_the_phone_rejects_leaves_the_audio_alone() {
+    let relay = Relay::start(&[]);
+    let Some(mut call) = Call::new(&relay, Kind::Chromium, Caller::Browser, "opus") else { return };
+    call.negotiate(&json!({}));
+    call.connected();
+    call.talk();
+    call.browser.tell(&json!({"op": "video"}));
+    let offer = call.tell("offer", "");
+    let keys = json!({"ICE": "remove", "rtcp-mux": ["demux"], "transport-protocol": "RTP/AVP", "codec": call.codecs()});
+    let offered = call.request("offer", &offer, &keys);
+    let video = offered.lines().find(|line| line.starts_with("m=video ")).expect("a section");
+    assert!(!video.starts_with("m=video 0 "), "{offered}");
+    let formats = video.splitn(4, ' ').nth(3).expect("payload types");
+    let audio = sdp::audio(call.phone.local(), &["0 PCMU/8000"], &["ptime:20"]);
+    let answered = call.request("answer", &format!("{audio}m=video 0 RTP/AVP {formats}\r\n"), &json!({}));
+    assert!(answered.contains("m=video 0 "), "{answered}");
+    call.tell("remote", &answered);
+    call.talk();
+    let directions = call.browser.tell(&json!({"op": "directions"}));
+    assert_eq!(directions["all"], json!(["sendrecv"]), "{answered}");
+    call.delete();
+}
+
+/// A recorder by SIPREC (RFC 7866) that knows neither ICE nor DTLS nor Opus.
+#[test]
+fn a_browser_is_heard_by_a_plain_subscriber() {
+    let relay = Relay::start(&[]);
+    let Some(mut call) = Call::new(&relay, Kind::Chromium, Caller::Phone, "opus") else { return };
+    call.negotiate(&json!({}));
+    call.connected();
+    call.talk();
+    let request = json!({"command": "subscribe request", "call-id": "webrtc", "from-tag": "b", "flags": ["SIPREC"],
+        "ICE": "remove", "rtcp-mux": ["demux"], "transport-protocol": "RTP/AVP",
+        "codec": {"strip": ["all"], "transcode": ["PCMA"]}});
+    let reply = relay.ng.ok(request);
+    let offered = sdp::media(reply["sdp"].as_str().expect("sdp"));
+    assert!(!reply["sdp"].to_string().contains("fingerprint"), "{reply}");
+    let recorder = Party::new("127.0.0.1");
+    let own = sdp::audio(recorder.local(), &["8 PCMA/8000"], &["recvonly"]);
+    let tag = &reply["to-tag"];
+    relay.ng.ok(json!({"command": "subscribe answer", "call-id": "webrtc", "to-tag": tag, "sdp": own,
+        "flags": ["allow-transcoding"]}));
+    assert_eq!(offered.formats[0].name, "PCMA");
+    let mut heard = Vec::new();
+    let tone = wait_for(LIMIT, || {
+        heard.extend(std::iter::from_fn(|| recorder.receive(Duration::from_millis(5))));
+        let (audio, rate) = rtp::decode(&heard, &sdp::format("8 PCMA/8000"));
+        let mut windows = audio.chunks(rate as usize / 5);
+        windows.any(|window| signal::tone_share(window, rate, BROWSER_HZ) > SHARE).then_some(())
+    });
+    assert!(tone.is_some(), "in {} packets", heard.len());
+    call.talk();
     call.delete();
 }
 

@@ -25,7 +25,8 @@ function prefer() {
     const known = RTCRtpReceiver.getCapabilities("audio").codecs;
     const names = ["audio/" + party.codec.toLowerCase(), party.digits ? "audio/telephone-event" : ""];
     const wanted = known.filter((codec) => names.includes(codec.mimeType.toLowerCase()));
-    for (const transceiver of party.connection.getTransceivers()) transceiver.setCodecPreferences(wanted);
+    const transceivers = party.connection.getTransceivers().filter(({receiver}) => receiver.track.kind === "audio");
+    for (const transceiver of transceivers) transceiver.setCodecPreferences(wanted);
 }
 
 // The share of one frequency in the power of all (Goertzel).
@@ -53,6 +54,7 @@ const operations = {
         party = {connection, codec, digits, tone, analyser, begin: 0};
         connection.addTrack(microphone.stream.getAudioTracks()[0], microphone.stream);
         connection.ontrack = ({track}) => {
+            if (track.kind !== "audio") return;
             const stream = new MediaStream([track]);
             // Web Audio hears nothing of what no element plays.
             party.element = Object.assign(new Audio(), {srcObject: stream, muted: true});
@@ -98,6 +100,15 @@ const operations = {
             return best >= wanted;
         }, () => `share ${best} of ${hz} Hz`);
         return {share: best};
+    },
+    // A picture to be sent besides.
+    async video() {
+        const canvas = Object.assign(document.createElement("canvas"), {width: 320, height: 240});
+        canvas.getContext("2d").fillRect(0, 0, 100, 100);
+        party.connection.addTrack(canvas.captureStream(10).getVideoTracks()[0]);
+    },
+    async directions() {
+        return {all: party.connection.getTransceivers().map((transceiver) => transceiver.currentDirection)};
     },
     async press({digits}) {
         const {dtmf} = party.connection.getSenders()[0];
