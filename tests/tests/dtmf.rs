@@ -189,3 +189,61 @@ fn audio_goes_on_beside_digits_when_that_is_wanted() {
     let audio = packets.iter().filter(|received| received.packet.payload_type == 0).count();
     assert_eq!(audio, 40, "all of it");
 }
+
+/// Eight packets of one event of 120 ms in a clock of 16 or 8 kHz, with audio around it; what the other party gets of it.
+fn press(
+    from: &mut e2e::party::Party,
+    to: &e2e::party::Party,
+    audio: (u8, &[u8]),
+    event: u8,
+    clock: u32,
+) -> Vec<Packet> {
+    let ticks = clock / 50;
+    let listener = to.listen();
+    from.send_paced(audio.0, vec![audio.1.to_vec(); 5], ticks, PTIME).join().expect("sent");
+    let timestamp = from.timestamp;
+    for step in 1..=8u16 {
+        let duration = (step.min(6) * ticks as u16).to_be_bytes();
+        let flags = if step >= 6 { 0x8a } else { 0x0a };
+        let mut packet = from.next_packet(event, &[5, flags, duration[0], duration[1]], 0);
+        (packet.marker, packet.timestamp) = (step == 1, timestamp);
+        from.send(&packet);
+        std::thread::sleep(PTIME);
+    }
+    from.timestamp = timestamp.wrapping_add(6 * ticks);
+    from.send_paced(audio.0, vec![audio.1.to_vec(); 5], ticks, PTIME).join().expect("sent");
+    std::thread::sleep(Duration::from_millis(150));
+    listener.stop().into_iter().map(|received| received.packet).collect()
+}
+
+#[test]
+fn events_are_rescaled_between_parties_with_different_clocks() {
+    let relay = Relay::start(&[]);
+    let offer = json!({"codec": {"mask": ["L16"], "transcode": ["PCMU"]}});
+    let a = &["100 L16/16000", "110 telephone-event/16000 0-15"];
+    let b = &["0 PCMU/8000", "96 telephone-event/8000 0-15"];
+    let mut call = Call::establish(&relay, "clocks", Setup { a, b, offer, ..Setup::default() });
+    let wide = ((100, &[0; 640][..]), 110, 16_000);
+    let narrow = ((0, &SILENCE[..]), 96, 8000);
+    for from_a in [true, false] {
+        let ((audio, event, clock), (to_audio, to_event, to_clock)) =
+            if from_a { (wide, narrow) } else { (narrow, wide) };
+        let (from, to) = if from_a { (&mut call.a, &call.b) } else { (&mut call.b, &call.a) };
+        let packets = press(from, to, audio, event, clock);
+        let (events, audio): (Vec<&Packet>, Vec<&Packet>) =
+            packets.iter().partition(|p| p.payload_type == to_event);
+        assert!(audio.iter().all(|packet| packet.payload_type == to_audio.0), "{packets:?}");
+        let durations: Vec<u32> =
+            events.iter().map(|p| u32::from(u16::from_be_bytes([p.payload[2], p.payload[3]]))).collect();
+        let step = to_clock / 50;
+        assert_eq!(durations, [1, 2, 3, 4, 5, 6, 6, 6].map(|steps| steps * step), "to {to_clock}");
+        assert!(
+            events.iter().all(|packet| packet.timestamp == events[0].timestamp && packet.payload[0] == 5)
+        );
+        // Before and after it audio, in one sequence and on one time line.
+        assert!(packets.windows(2).all(|pair| pair[0].sequence.wrapping_add(1) == pair[1].sequence));
+        let (before, after) = (audio[4], audio[5]);
+        assert_eq!(events[0].timestamp.wrapping_sub(before.timestamp), step);
+        assert_eq!(after.timestamp.wrapping_sub(events[0].timestamp), 6 * step);
+    }
+}
