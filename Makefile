@@ -76,10 +76,8 @@ quality: release ## how transcoded speech sounds beside the reference, with and 
 load: release    ## 200 recorded calls for 60 s, recorder killed in the middle
 	target/release/load
 
-load-recorder:   ## 500 recorded calls for ten minutes into the recording daemon alone (LOAD_CALLS=…, LOAD_SECONDS=…)
-	$(CARGO) build --release -p recording-daemon
-	RECORDER=$(CURDIR)/target/release/rtpengine-recording LOAD_CALLS=$${LOAD_CALLS:-500} LOAD_SECONDS=$${LOAD_SECONDS:-600} \
-	    $(CARGO) test -p recording-daemon --test load -- --ignored --nocapture --test-threads=1 constant_threads
+load-recorder: release ## 500 recorded calls for ten minutes (LOAD_CALLS=…, LOAD_SECONDS=…), cost beside Debian's; 15 GB of files meanwhile
+	target/release/record_load --calls $${LOAD_CALLS:-500} --seconds $${LOAD_SECONDS:-600} --reference-seconds $${REFERENCE_SECONDS:-60}
 
 failover: release ## 500 calls of all kinds, the daemon killed, another one goes on (FAILOVER_CALLS=…)
 	RTPENGINE_BIN=$(CURDIR)/target/release/rtpengine $(CARGO) test -p e2e --test failover_load -- --ignored --nocapture --test-threads=1

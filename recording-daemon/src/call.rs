@@ -156,6 +156,11 @@ impl Call {
         &self.info
     }
 
+    /// When the recording ended, as the media proxy says, if it has said so by `now`.
+    pub fn ended_at(&self, now: Instant) -> Option<Instant> {
+        self.info.ended_us.map(|at| self.clock.arrival(at, now).min(now))
+    }
+
     /// Notes why something is missing.
     pub fn add_fault(&mut self, fault: &str) {
         self.recording.add_fault(fault.to_owned());

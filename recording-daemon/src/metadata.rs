@@ -98,6 +98,8 @@ pub struct CallInfo {
     pub names: OutputNames,
     /// The call-level information is complete.
     pub started: bool,
+    /// When the recording ended, microseconds since the epoch; told when it has.
+    pub ended_us: Option<u64>,
     /// Participants by number.
     pub tags: BTreeMap<u32, Tag>,
     /// Streams by number.
@@ -132,6 +134,10 @@ impl CallInfo {
                 self.started = true;
                 return Change::Started;
             }
+            ["ENDED"] => match text().parse() {
+                Ok(at) => self.ended_us = Some(at),
+                Err(_) => return Change::Invalid,
+            },
             ["TAG", number] => return self.with_tag(number, |tag| tag.name = text()),
             ["LABEL", number] => return self.with_tag(number, |tag| tag.label = text()),
             ["METADATA-TAG", number] => return self.with_tag(number, |tag| tag.metadata = text()),

@@ -39,6 +39,8 @@ const EXPOSURE_MEMORY: Duration = Duration::from_secs(10);
 const ORDERLY_END: Duration = Duration::from_secs(3);
 /// When nobody removes it and nobody writes packets any more.
 const ABANDONED: Duration = Duration::from_secs(30);
+/// The same while another media proxy works on the spool, which may still take the call over.
+const ABANDONED_BESIDE_OTHERS: Duration = Duration::from_secs(300);
 /// The wake-up descriptor among the keys.
 const WAKE: u64 = 0;
 
@@ -223,18 +225,31 @@ impl Worker {
         }
         let now = Instant::now();
         let Some(Slot { call, metafile, streams, .. }) = self.calls.get_mut(prefix) else { return };
+        let mut again = Vec::new();
         let result = metafile.read_new(|chunk| {
             if let Change::Interface(stream) = call.apply(chunk) {
                 let slot = streams.entry(stream).or_insert(StreamSlot::Closed);
-                if matches!(slot, StreamSlot::Closed) {
-                    *slot = StreamSlot::Waiting { next_try: now, wait: FIRST_RETRY };
+                match slot {
+                    StreamSlot::Closed => *slot = StreamSlot::Waiting { next_try: now, wait: FIRST_RETRY },
+                    StreamSlot::Open { .. } => again.push(stream),
+                    StreamSlot::Waiting { .. } => {}
                 }
             }
         });
         if let Err(error) = result {
             tracing::error!("Reading the metadata file of '{prefix}' failed: {error}");
         }
+        again.into_iter().for_each(|stream| self.reopen_stream(prefix, stream, now));
         self.open_streams(prefix, now);
+    }
+
+    /// Another media proxy goes on with a stream: what the former one left comes first.
+    fn reopen_stream(&mut self, prefix: &str, number: u32, now: Instant) {
+        let Some(slot) = self.calls.get_mut(prefix) else { return };
+        let Some(&StreamSlot::Open { key, .. }) = slot.streams.get(&number) else { return };
+        slot.read(number, usize::MAX, &mut self.buf);
+        slot.streams.insert(number, StreamSlot::Waiting { next_try: now, wait: FIRST_RETRY });
+        self.keys.remove(&key);
     }
 
     fn without_metafile(&self, path: &Path, error: &io::Error, interrupted: Option<SavedState>) {
@@ -330,12 +345,19 @@ impl Worker {
         let mut retry = Vec::new();
         let mut over = Vec::new();
         let mut abandoned = Vec::new();
+        let mut is_held = None;
         for (prefix, slot) in &mut self.calls {
             slot.call.tick(now);
-            let is_abandoned = slot.silent_since.is_some_and(|since| now - since > ABANDONED);
+            if slot.is_drained() {
+                slot.silent_since.get_or_insert(now);
+            }
+            let silence = slot.silent_since.map_or(Duration::ZERO, |since| now - since);
+            let mut is_held = || *is_held.get_or_insert_with(|| hold::is_held(&self.settings.spool_dir));
+            let is_abandoned = silence > ABANDONED
+                && (!is_held() || silence > ABANDONED_BESIDE_OTHERS && !slot.streams.is_empty());
             if slot.give_up_at.is_some_and(|deadline| deadline <= now) {
                 over.push(Rc::clone(prefix));
-            } else if is_abandoned && !hold::is_held(&self.settings.spool_dir) {
+            } else if is_abandoned {
                 abandoned.push(Rc::clone(prefix));
             } else if slot.streams.values().any(|stream| matches!(stream, StreamSlot::Waiting { .. })) {
                 retry.push(Rc::clone(prefix));
@@ -351,6 +373,19 @@ impl Worker {
         for prefix in abandoned {
             tracing::warn!("The media proxy of '{prefix}' is gone, finishing its recording");
             self.finish(&prefix, Outputs::Keep);
+            self.clear(&prefix);
+        }
+    }
+
+    /// Removes what a dead media proxy left of a call, or it would be recorded again after the next start.
+    fn clear(&self, prefix: &str) {
+        if names::random_tag(prefix).is_none() || !is_file_name(prefix) {
+            return;
+        }
+        let _ = std::fs::remove_dir_all(names::exposure_dir(&self.settings.spool_dir, prefix));
+        let path = names::metafile_path(&self.settings.spool_dir, prefix);
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!("Cannot remove the metadata file '{}': {error}", path.display());
         }
     }
 
@@ -397,12 +432,14 @@ impl Slot {
     /// The recording is over. One whose streams had ended long before ended then: its relay daemon died.
     fn close(mut self, outputs: Outputs) {
         let now = Instant::now();
-        let died = self.silent_since.filter(|since| now.duration_since(*since) > ORDERLY_END);
+        let ended = self.call.ended_at(now);
+        let died =
+            self.silent_since.filter(|since| ended.is_none() && now.duration_since(*since) > ORDERLY_END);
         if died.is_some() {
             self.call.add_fault("the media proxy died during the call");
         }
         match outputs {
-            Outputs::Keep => self.call.finish(died.unwrap_or(now)),
+            Outputs::Keep => self.call.finish(died.or(ended).unwrap_or(now)),
             Outputs::Discard => self.call.discard(),
         }
     }

@@ -77,6 +77,7 @@ fn a_recorder_killed_and_restarted_loses_less_than_a_second() {
         method: RecordingMethod::Proc,
         format: PcapFormat::Raw,
         direction: RecordDirection::Ingress,
+        spill_octets: 64 << 20,
     };
     let relay = Recorder::start(&config, vec![consumer]).expect("relay");
     let mut recorder = Some(bench.start(&[]));

@@ -231,6 +231,7 @@ impl Services {
                 Some(persistence)
             }
         };
+        engine.finish_left_recordings();
         let operations = Operations::new(engine.clone(), Some(log));
         let operations = Arc::new(match persistence.clone() {
             Some(persistence) => operations.with_persistence(persistence),

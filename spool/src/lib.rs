@@ -4,6 +4,7 @@
 //! * [`names`] – prefixes, stream names and where exposed packets are found.
 //! * [`framing`] – one packet = synthetic IP header + UDP header + payload.
 //! * [`exposure`] – the user-space stand-in for `/proc/rtpengine/<table>/calls/…`: sequenced-packet sockets.
+//! * [`spill`] – packets that wait on disk for a reader that is away.
 //!
 //! Described for people in `docs/recording.md`.
 #![warn(missing_docs)]
@@ -13,3 +14,4 @@ pub mod framing;
 pub mod hold;
 pub mod metafile;
 pub mod names;
+pub mod spill;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use e2e::call::{Call, Setup};
 use e2e::daemon::{Recorder, Relay, files_below, wait_for};
+use e2e::party::Party;
 use e2e::speech::{self, Speaker};
+use e2e::srtp::{Endpoint, Key};
 use e2e::{pcap, signal, wav};
 use serde_json::json;
 
@@ -199,4 +201,67 @@ fn a_discarded_recording_leaves_nothing_behind() {
         (left == 0).then_some(())
     });
     assert!(empty.is_some(), "{:?}", files_below(&recorder.output, ""));
+}
+
+/// The caller's side is secured (SDES), the callee's is not.
+#[test]
+fn a_secured_call_is_recorded_in_clear() {
+    let relay = Relay::start(PROC);
+    let recorder = Recorder::start(&relay, &["--output-mixed", "--output-single"]);
+    let (mut a, mut b) = (Party::new("127.0.0.1"), Party::new("127.0.0.1"));
+    let key = Key::random("AES_CM_128_HMAC_SHA1_80");
+    let crypto = format!("crypto:{}", key.to_line(1));
+    let offer =
+        e2e::sdp::audio(a.local(), &["0 PCMU/8000"], &["ptime:20", &crypto]).replace("RTP/AVP", "RTP/SAVP");
+    let offered = relay.ng.ok(json!({
+        "command": "offer", "call-id": "secured", "from-tag": "a", "sdp": offer, "record-call": "yes",
+        "transport-protocol": "RTP/AVP",
+    }));
+    let answer = e2e::sdp::audio(b.local(), &["0 PCMU/8000"], &["ptime:20"]);
+    let answered = relay.ng.ok(json!({
+        "command": "answer", "call-id": "secured", "from-tag": "a", "to-tag": "b", "sdp": answer,
+    }));
+    let text = |reply: &serde_json::Value| e2e::sdp::media(reply["sdp"].as_str().expect("an SDP"));
+    let (offered, answered) = (text(&offered), text(&answered));
+    let line = answered.attributes.iter().find_map(|line| line.strip_prefix("crypto:")).expect("a key");
+    let mut security = Endpoint::new(key, Key::parse(line));
+    b.remote = Some(offered.rtp);
+    let (caller, callee) = (speech::speak(Speaker::Caller, 8000), speech::speak(Speaker::Callee, 8000));
+    let (caller, callee) = (&caller[..24_000], &callee[..24_000]);
+    let format = e2e::sdp::format("0 PCMU/8000");
+    let (a_says, ticks) = speech::encode(caller, 8000, &format);
+    let (b_says, _) = speech::encode(callee, 8000, &format);
+    let heard = b.listen();
+    let other = b.send_paced(0, b_says, ticks, Duration::from_millis(20));
+    let start = Instant::now();
+    for (number, payload) in (0..).zip(&a_says) {
+        let due = start + Duration::from_millis(20) * number;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let clear = a.next_packet(0, payload, ticks).to_octets();
+        let secured = security.protect(&clear);
+        assert_ne!(secured[12..60], clear[12..60], "the payload is encrypted");
+        a.rtp.send_to(&secured, answered.rtp).expect("loopback");
+    }
+    other.join().expect("sent");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(heard.stop().len(), a_says.len());
+    relay.ng.ok(json!({"command": "delete", "call-id": "secured", "delete-delay": 0}));
+
+    let files = recorder.await_files(".wav", 3, Duration::from_secs(10));
+    let named = |part: &str| {
+        let found = files.iter().find(|file| file.to_string_lossy().contains(part));
+        wav::read(found.unwrap_or_else(|| panic!("{part} among {files:?}"))).expect("a WAV file")
+    };
+    let mix = named("-mix").mono();
+    for (ssrc, said, name) in [(a.ssrc, caller, "caller"), (b.ssrc, callee, "callee")] {
+        let single = named(&format!("{ssrc:08x}"));
+        assert_eq!((single.frames(), single.rate), (24_000, 8000), "{name}");
+        let found = signal::find(&said[1000..23_000], &single.samples, 8000);
+        assert!(found.correlation > 0.99 && (found.seconds - 0.125).abs() < 0.002, "{name}: {found:?}");
+        let found = signal::find(&said[1000..9000], &mix, 8000);
+        assert!(
+            found.correlation > 0.5 && (found.seconds - 0.125).abs() < 0.06,
+            "{name} in the mix: {found:?}"
+        );
+    }
 }

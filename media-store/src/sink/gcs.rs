@@ -1,4 +1,5 @@
-//! Google storage: one POST for each object, as a service account or with an API key.
+//! Google storage: one POST for each object, as a service account or with an API key. As a service account, objects can also be stored in
+//! parts ([`super::multipart`]) by the bucket's XML interface, whose address follows from that of the bucket.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,8 +13,8 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::http::{self, Body, HttpError, HttpMethod, Outgoing, Verification};
-use super::s3::encode_path;
+use super::http::{self, Body, HttpError, HttpMethod, Outgoing, Reply, Verification};
+use super::s3::{encode_path, encode_query};
 
 /// How long a token is asked for, and how long before its end it is not used any more.
 const TOKEN_LIFE: u64 = 3600;
@@ -37,6 +38,9 @@ pub enum GcsError {
     /// A server's answer makes no sense.
     #[error("the answer of the token server is not valid")]
     Token,
+    /// This bucket's address does not tell where its XML interface is, or there is no service account.
+    #[error("objects cannot be stored in parts there")]
+    NoParts,
 }
 
 /// Who we are.
@@ -116,13 +120,67 @@ impl GcsStore {
         if matches!(&sent, Err(HttpError::Status(status)) if *status == 401) {
             *self.token.lock().await = None;
         }
-        let answer: serde_json::Value = serde_json::from_slice(&sent?).unwrap_or_default();
+        Ok(self.told_address(name, &sent?))
+    }
+
+    /// Whether objects can be stored in parts: there is a service account, and the bucket's address is of the form
+    /// `https://…/upload/storage/v1/b/<bucket>/o`.
+    pub fn takes_parts(&self) -> bool {
+        matches!(self.identity, Identity::Account(_)) && self.bucket().is_some()
+    }
+
+    /// Server and bucket.
+    fn bucket(&self) -> Option<(&str, &str)> {
+        let (server, rest) = self.uri.split_once("/upload/storage/v1/b/")?;
+        let bucket = rest.strip_suffix("/o").filter(|bucket| !bucket.is_empty() && !bucket.contains('/'))?;
+        Some((server, bucket))
+    }
+
+    /// A request about an object in the XML interface.
+    pub(super) async fn send_xml(
+        &self,
+        method: HttpMethod,
+        name: &str,
+        query: &[(&str, &str)],
+        body: Body,
+    ) -> Result<Reply, GcsError> {
+        let (server, bucket) = self.bucket().ok_or(GcsError::NoParts)?;
+        let uri = format!("{server}/{bucket}/{}?{}", encode_path(name), encode_query(query));
+        self.send_authorized(method, uri, body).await
+    }
+
+    /// What the store says where an object is.
+    pub(super) async fn stored_address(&self, name: &str) -> Result<String, GcsError> {
+        let (server, bucket) = self.bucket().ok_or(GcsError::NoParts)?;
+        let encoded = encode_path(name).replace('/', "%2F");
+        let uri = format!("{server}/storage/v1/b/{bucket}/o/{encoded}");
+        let reply = self.send_authorized(HttpMethod::GET, uri, Body::default()).await?;
+        Ok(self.told_address(name, &reply.body))
+    }
+
+    async fn send_authorized(&self, method: HttpMethod, uri: String, body: Body) -> Result<Reply, GcsError> {
+        let Identity::Account(path) = &self.identity else { return Err(GcsError::NoParts) };
+        let token = self.token(path).await?;
+        let headers = vec![
+            ("content-type".to_owned(), "application/data".to_owned()),
+            ("authorization".to_owned(), format!("Bearer {token}")),
+        ];
+        let verification = self.verification;
+        let sent = http::exchange(Outgoing { method, uri, headers, body, verification }).await;
+        if matches!(&sent, Err(HttpError::Status(status)) if *status == 401) {
+            *self.token.lock().await = None;
+        }
+        Ok(sent?)
+    }
+
+    fn told_address(&self, name: &str, answer: &[u8]) -> String {
+        let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
         let link = match self.link {
             Link::Own => "selfLink",
             Link::Media => "mediaLink",
         };
         let told = answer.get(link).and_then(serde_json::Value::as_str);
-        Ok(told.map_or_else(|| format!("{}/{name}", self.uri), str::to_owned))
+        told.map_or_else(|| format!("{}/{name}", self.uri), str::to_owned)
     }
 
     async fn token(&self, path: &PathBuf) -> Result<String, GcsError> {

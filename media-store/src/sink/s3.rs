@@ -1,12 +1,13 @@
-//! S3-compatible object stores: one signed PUT (AWS signature version 4).
+//! S3-compatible object stores: signed requests (AWS signature version 4). An object is stored with one PUT, or in parts
+//! ([`super::multipart`]).
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::hmac;
 
-use super::http::{self, Body, HttpError, HttpMethod, Outgoing, Verification};
+use super::http::{self, Body, HttpError, HttpMethod, Outgoing, Reply, Verification};
 
 /// A store, and who we are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +34,33 @@ impl S3Store {
     /// # Errors
     /// When the store cannot be reached or refuses.
     pub async fn put(&self, name: &str, body: Body, sha256: &str) -> Result<String, HttpError> {
-        let path = format!("{}{}", self.path, encode_path(name));
+        self.send(HttpMethod::PUT, name, &[], body, sha256).await?;
+        Ok(self.address(name))
+    }
+
+    /// The address of an object.
+    pub fn address(&self, name: &str) -> String {
         let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
-        let uri = format!("https://{}{port}{path}", self.host);
+        format!("https://{}{port}{}{}", self.host, self.path, encode_path(name))
+    }
+
+    /// A request about an object; `query` in ascending order of names.
+    pub(super) async fn send(
+        &self,
+        method: HttpMethod,
+        name: &str,
+        query: &[(&str, &str)],
+        body: Body,
+        sha256: &str,
+    ) -> Result<Reply, HttpError> {
+        let path = format!("{}{}", self.path, encode_path(name));
+        let query = encode_query(query);
+        let mut uri = self.address(name);
+        if !query.is_empty() {
+            uri = format!("{uri}?{query}");
+        }
         let time = BasicTime::from_system(SystemTime::now());
-        let authorization = self.authorization(&path, sha256, &time);
+        let authorization = self.authorization(&method, &path, &query, sha256, &time);
         let headers = vec![
             ("host".into(), self.host.clone()),
             ("x-amz-content-sha256".into(), sha256.to_owned()),
@@ -46,15 +69,20 @@ impl S3Store {
             ("content-type".into(), "application/data".into()),
         ];
         let verification = self.verification;
-        http::send(Outgoing { method: HttpMethod::PUT, uri: uri.clone(), headers, body, verification })
-            .await?;
-        Ok(uri)
+        http::exchange(Outgoing { method, uri, headers, body, verification }).await
     }
 
-    fn authorization(&self, path: &str, sha256: &str, time: &BasicTime) -> String {
+    fn authorization(
+        &self,
+        method: &HttpMethod,
+        path: &str,
+        query: &str,
+        sha256: &str,
+        time: &BasicTime,
+    ) -> String {
         let signed = "host;x-amz-content-sha256;x-amz-date";
         let canonical = format!(
-            "PUT\n{path}\n\nhost:{}\nx-amz-content-sha256:{sha256}\nx-amz-date:{}\n\n{signed}\n{sha256}",
+            "{method}\n{path}\n{query}\nhost:{}\nx-amz-content-sha256:{sha256}\nx-amz-date:{}\n\n{signed}\n{sha256}",
             self.host, time.date_time
         );
         let scope = format!("{}/{}/s3/aws4_request", time.date, self.region);
@@ -78,6 +106,41 @@ pub fn hex(octets: &[u8]) -> String {
         let _ = write!(text, "{octet:02x}");
         text
     })
+}
+
+/// SHA-256 of octets in hexadecimal.
+pub fn sha256(octets: &[u8]) -> String {
+    hex(digest(&SHA256, octets).as_ref())
+}
+
+/// The same of octets that come piece by piece.
+#[derive(Clone)]
+pub struct Sha256(Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Sha256 {
+    /// Takes the next octets.
+    pub fn update(&mut self, octets: &[u8]) {
+        self.0.update(octets);
+    }
+
+    /// The checksum in hexadecimal.
+    pub fn finish(self) -> String {
+        hex(self.0.finish().as_ref())
+    }
+}
+
+/// `name=value&…`, encoded as signatures want it.
+pub(super) fn encode_query(query: &[(&str, &str)]) -> String {
+    let encode = |text: &str| encode_path(text).replace('/', "%2F");
+    let pairs: Vec<String> =
+        query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
 }
 
 /// Percent-encodes all but unreserved characters and slashes.
@@ -152,7 +215,7 @@ mod tests {
         };
         let time = BasicTime { date: "20130524".into(), date_time: "20130524T000000Z".into() };
         let sha256 = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
-        let authorization = store.authorization("/test%24file.text", sha256, &time);
+        let authorization = store.authorization(&HttpMethod::PUT, "/test%24file.text", "", sha256, &time);
         assert!(authorization.starts_with(
             "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,\
              SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature="
@@ -161,6 +224,15 @@ mod tests {
             authorization.ends_with("1e15d288c066d54cc20d8f664ade3fa96e6744b2861304671f6eb633045a2d4a"),
             "{authorization}"
         );
+    }
+
+    #[test]
+    fn queries_are_encoded_as_they_are_signed() {
+        assert_eq!(
+            encode_query(&[("partNumber", "1"), ("uploadId", "a/b+c=")]),
+            "partNumber=1&uploadId=a%2Fb%2Bc%3D"
+        );
+        assert_eq!(encode_query(&[("uploads", "")]), "uploads=");
     }
 
     #[test]

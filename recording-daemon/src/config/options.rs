@@ -129,6 +129,13 @@ const OBJECTS: &[OptionSpec] = &[
     O::text("s3-secret-key", "STRING", "S3 secret key"),
     O::text("s3-region", "STRING", "S3 region"),
     O::flag("s3-no-verify", "Do not verify certificates of S3"),
+    O::int(
+        "upload-part-size",
+        "Parts in which files are uploaded while the call goes on; 0 for none, else at least 5",
+    )
+    .arg("MB")
+    .default("5")
+    .range(0, 1024),
     O::text("gcs-uri", "STRING", "Google storage address"),
     O::text("gcs-key", "STRING", "Google storage API key"),
     O::file("gcs-service-account", "Google service account file"),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use media_store::sink::multipart::MIN_PART;
 use service::options::{OptionError, Settings};
 
 /// What `output-storage` and its legacy relatives name.
@@ -140,6 +141,8 @@ pub struct Targets {
     pub database: Option<DatabaseConfig>,
     /// Notifications and jobs.
     pub notify: NotifyConfig,
+    /// Octets of the parts in which outputs are uploaded while they grow; 0 = they are uploaded when they are complete.
+    pub part_octets: u64,
     /// When `s3` is among the storages.
     pub s3: Option<S3Config>,
     /// When `gcs` is among the storages.
@@ -237,6 +240,7 @@ impl Targets {
             storages,
             database,
             notify,
+            part_octets: part_octets(settings)?,
             s3: if storages.s3 { Some(s3(settings)?) } else { None },
             gcs: if storages.gcs { Some(gcs(settings)?) } else { None },
             pcm,
@@ -318,6 +322,17 @@ fn notify(settings: &Settings) -> Result<NotifyConfig, OptionError> {
         retries: u32::try_from(settings.int("notify-retries")).unwrap_or(0),
         retry_delay: Duration::from_millis(settings.positive_int("notify-retry-delay").into()),
     })
+}
+
+fn part_octets(settings: &Settings) -> Result<u64, OptionError> {
+    match u64::try_from(settings.int("upload-part-size")).unwrap_or(0) << 20 {
+        octets @ 1..MIN_PART => Err(OptionError::invalid(format!(
+            "--upload-part-size={} is too small: object stores want parts of {} MB at least (0 = no parts)",
+            octets >> 20,
+            MIN_PART >> 20
+        ))),
+        octets => Ok(octets),
+    }
 }
 
 fn s3(settings: &Settings) -> Result<S3Config, OptionError> {

@@ -15,7 +15,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     mysql-port mysql-user mysql-pass mysql-db forward-to tcp-send-to tls-send-to tcp-resample tls-resample tcp-mixed \
     tls-mixed notify-uri notify-post notify-no-verify notify-concurrency notify-retries notify-command \
     output-mixed-per-media opus-bitrate output-memory-limit output-sidecar report-file notify-retry-delay notify-record notify-purge flush-packets s3-host s3-port s3-path s3-access-key \
-    sqlite-db s3-secret-key s3-region s3-no-verify gcs-uri gcs-key gcs-service-account gcs-scope gcs-no-verify gcs-media-link";
+    sqlite-db s3-secret-key s3-region s3-no-verify gcs-uri gcs-key gcs-service-account gcs-scope gcs-no-verify gcs-media-link upload-part-size";
 
 fn startup(words: &[OsString]) -> Result<Startup, String> {
     match load(words).map_err(|error| error.to_string())? {

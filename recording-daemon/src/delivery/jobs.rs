@@ -38,7 +38,7 @@ impl Origin<'_> {
     fn pieces(&self) -> std::io::Result<Vec<Piece>> {
         Ok(vec![match self {
             Origin::File(path) => {
-                Piece::File { path: (*path).to_owned(), octets: std::fs::metadata(path)?.len() }
+                Piece::File { path: (*path).to_owned(), offset: 0, octets: std::fs::metadata(path)?.len() }
             }
             Origin::Memory(octets) => Piece::Memory((*octets).clone()),
         }])
@@ -146,7 +146,7 @@ impl Content {
     }
 }
 
-fn object_name(output: &Output) -> String {
+pub(super) fn object_name(output: &Output) -> String {
     output.name.trim_start_matches('/').to_owned()
 }
 

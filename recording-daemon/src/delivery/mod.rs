@@ -17,6 +17,7 @@ mod report;
 mod rows;
 mod sidecar;
 mod task;
+mod uploads;
 
 use std::collections::HashSet;
 use std::io;
@@ -29,17 +30,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use media_store::sink::gcs::{GcsStore, Identity, Link};
 use media_store::sink::http::Verification;
+use media_store::sink::multipart::PartStore;
 use media_store::sink::s3::S3Store;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::{GcsIdentity, NotifyConfig, Storages, Verify};
 use crate::output::{Finished, OutputFile};
-use crate::recording::Recording;
+use crate::recording::{Recording, Target};
 use crate::resume;
 use crate::settings::Settings;
 
 pub use rows::Origin;
+use uploads::Uploads;
 
 /// Threads for reading files and the like.
 const BLOCKING_THREADS: usize = 4;
@@ -96,6 +99,8 @@ struct Delivery {
     gcs: Option<GcsStore>,
     sidecar: bool,
     report_file: Option<PathBuf>,
+    /// Octets of the parts in which outputs are uploaded while they grow.
+    part_octets: u64,
     /// Jobs at once.
     permits: Semaphore,
     rows: Option<rows::RowsHandle>,
@@ -144,6 +149,7 @@ pub fn start(settings: &Settings) -> io::Result<(Hub, DeliveryThread)> {
             let link = if gcs.media_link { Link::Media } else { Link::Own };
             GcsStore::new(gcs.uri, identity, gcs.scope, verification(gcs.verify), link)
         }),
+        part_octets: targets.part_octets,
         sidecar: settings.sidecar,
         report_file: settings.report_file.clone(),
         permits: Semaphore::new(targets.notify.concurrency.max(1)),
@@ -254,7 +260,8 @@ impl Delivery {
         runtime.spawn(async move {
             let snapshot = Snapshot { recording: Arc::new(recording), contents: Contents::default() };
             let origin = Origin::Interrupted;
-            task::deliver(&self, snapshot, rows::RowIds::new(origin), origin.into()).await;
+            let uploads = Uploads::open(&self, &snapshot.recording.id);
+            task::deliver(&self, snapshot, uploads, rows::RowIds::new(origin), origin.into()).await;
         });
     }
 
@@ -272,6 +279,14 @@ impl Delivery {
             }
             Arc::clone(self).resume(&Handle::current(), state.recording);
         }
+    }
+
+    /// Stores that take outputs while they grow.
+    fn part_stores(&self) -> impl Iterator<Item = (Target, PartStore<'_>)> {
+        let s3 = self.s3.as_ref().filter(|_| self.storages.s3).map(|s3| (Target::S3, PartStore::S3(s3)));
+        let gcs = self.gcs.as_ref().filter(|gcs| self.storages.gcs && gcs.takes_parts());
+        let gcs = gcs.map(|gcs| (Target::Gcs, PartStore::Gcs(gcs)));
+        s3.into_iter().chain(gcs).filter(|_| self.part_octets > 0)
     }
 
     /// `false` when somebody else is responsible already.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::jobs::{Origin, Outcome};
 use super::report::{self, Earlier};
 use super::rows::{self, RowIds};
+use super::uploads::Uploads;
 use super::{Content, Delivery, Snapshot, sidecar};
 use crate::recording::{Output, OutputMedium, OutputState, Recording, Target};
 use crate::resume::{self, SavedState};
@@ -30,10 +31,14 @@ pub(super) async fn follow(
 ) {
     let mut rows = RowIds::new(origin);
     let mut wait = FIRST_WAIT;
+    let uploads = Uploads::open(&delivery, &newest.borrow().recording.id);
+    if let Some(uploads) = &uploads {
+        tokio::spawn(Arc::clone(uploads).follow(newest.clone()));
+    }
     loop {
         let snapshot = newest.borrow_and_update().clone();
         if snapshot.recording.ending.is_some() {
-            return deliver(&delivery, snapshot, rows, origin.into()).await;
+            return deliver(&delivery, snapshot, uploads, rows, origin.into()).await;
         }
         let id = snapshot.recording.id.clone();
         let changed = if delivery.sync_rows(&snapshot, &mut rows).await.is_ok() {
@@ -59,12 +64,14 @@ pub(super) async fn follow(
 pub(super) async fn deliver(
     delivery: &Arc<Delivery>,
     snapshot: Snapshot,
+    uploads: Option<Arc<Uploads>>,
     mut rows: RowIds,
     earlier: Earlier,
 ) {
     let id = snapshot.recording.id.clone();
     delivery.delivering.fetch_add(1, Relaxed);
-    let mut work = Work { delivery, recording: (*snapshot.recording).clone(), contents: snapshot.contents };
+    let recording = (*snapshot.recording).clone();
+    let mut work = Work { delivery, recording, contents: snapshot.contents, uploads };
     if work.run(&mut rows).await == Progress::Parked || work.end(earlier) == Progress::Parked {
         delivery.has_left.store(true, Relaxed);
     }
@@ -82,6 +89,7 @@ struct Work<'a> {
     delivery: &'a Arc<Delivery>,
     recording: Recording,
     contents: super::Contents,
+    uploads: Option<Arc<Uploads>>,
 }
 
 impl Delivery {
@@ -115,6 +123,11 @@ impl Work<'_> {
         if self.jobs(rows).await == Progress::Parked {
             return Progress::Parked;
         }
+        if let Some(uploads) = &self.uploads
+            && uploads.abort(&self.recording.outputs).await == Outcome::Parked
+        {
+            return Progress::Parked;
+        }
         self.take_away();
         // Once more for the addresses of uploads and for files that are gone.
         if self.rows(rows).await == Progress::Parked {
@@ -135,6 +148,9 @@ impl Work<'_> {
                 self.recording.id
             );
             return Progress::Parked;
+        }
+        if let Some(uploads) = &self.uploads {
+            uploads.forget();
         }
         let _ = std::fs::remove_file(resume::path(&delivery.output_dir, &self.recording.id));
         Progress::Finished
@@ -222,8 +238,10 @@ impl Work<'_> {
                     contents.iter().find(|(of, _)| *of == index).and_then(|(_, content)| content.octets());
                 let ids = (rows.call, rows.stream(index));
                 let (delivery, recording) = (Arc::clone(self.delivery), Arc::clone(&recording));
+                let uploads = self.uploads.clone();
                 jobs.push(Box::pin(async move {
-                    let outcome = job(&delivery, &recording, index, target, ids, memory).await;
+                    let job = Job { recording: &recording, index, target, rows: ids, memory, uploads };
+                    let outcome = job.run(&delivery).await;
                     (index, target, outcome)
                 }));
             }
@@ -355,26 +373,37 @@ impl Work<'_> {
     }
 }
 
-async fn job(
-    delivery: &Delivery,
-    recording: &Recording,
+/// What one target is to get.
+struct Job<'a> {
+    recording: &'a Recording,
     index: usize,
     target: Target,
     rows: (Option<i64>, Option<i64>),
-    memory: Option<&Bytes>,
-) -> Outcome {
-    let Some(output) = recording.outputs.get(index) else { return Outcome::Parked };
-    let origin = memory.map_or(Origin::File(&output.path), Origin::Memory);
-    let attempt = || async {
-        match target {
-            Target::Notify => delivery.notify(recording, output, rows, &origin).await,
-            Target::S3 => delivery.upload_to_s3(output, &origin).await,
-            Target::Gcs => delivery.upload_to_gcs(output, &origin).await,
-            Target::Command => delivery.command(output, rows.1),
-            Target::File | Target::Database => Ok(String::new()),
-        }
-    };
-    delivery.with_retries(target, &output.name, attempt).await
+    memory: Option<&'a Bytes>,
+    uploads: Option<Arc<Uploads>>,
+}
+
+impl Job<'_> {
+    async fn run(&self, delivery: &Delivery) -> Outcome {
+        let Some(output) = self.recording.outputs.get(self.index) else { return Outcome::Parked };
+        let origin = self.memory.map_or(Origin::File(&output.path), Origin::Memory);
+        let origin = &origin;
+        let attempt = || async move {
+            if let Some(uploads) = &self.uploads
+                && let Some(address) = uploads.complete(self.index, self.target, output).await?
+            {
+                return Ok(address);
+            }
+            match self.target {
+                Target::Notify => delivery.notify(self.recording, output, self.rows, origin).await,
+                Target::S3 => delivery.upload_to_s3(output, origin).await,
+                Target::Gcs => delivery.upload_to_gcs(output, origin).await,
+                Target::Command => delivery.command(output, self.rows.1),
+                Target::File | Target::Database => Ok(String::new()),
+            }
+        };
+        delivery.with_retries(self.target, &output.name, attempt).await
+    }
 }
 
 /// In front of the names of backups.

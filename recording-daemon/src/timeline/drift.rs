@@ -1,4 +1,4 @@
-//! How a sender's clock runs against the call, and what is done about it: a control loop on the least delay of each second.
+//! How a sender's clock runs against the call, and what is done about it: a control loop on the least delay of each window.
 //!
 //! The difference between that delay and the place of the frames is removed in small steps, and teaches the rate. Delays of
 //! jitter are positive and different for each packet, so the least one hardly moves – the third, to be exact: a packet or
@@ -19,8 +19,12 @@ const TOLERANCE: i64 = 3 * MILLISECOND / 2;
 const STALL: i64 = 15 * MILLISECOND;
 /// After so many windows in a row it is the way of the packets that has become longer.
 const MAX_STALLED: u32 = 5;
-/// Windows until the loop is settled.
-const ACQUISITION: u32 = 30;
+/// How fast the loop is: up to so many windows of that length, the parts of the error that are removed, and that teach the rate, in
+/// hundredths. When a clock has shown to be wrong, little is known of its rate, which takes the legs apart by milliseconds each second.
+const PHASES: [(u32, i64, i64, i64); 4] =
+    [(6, ACQUISITION, 60, 30), (12, ACQUISITION, 50, 15), (40, WINDOW, 40, 8), (u32::MAX, WINDOW, 15, 1)];
+/// See [`PHASES`].
+const ACQUISITION: i64 = 400 * MILLISECOND;
 /// Correction for each frame at most.
 const MAX_STEP: i64 = MILLISECOND / 4;
 /// Clocks are not worse than this, in parts per thousand million.
@@ -82,7 +86,8 @@ impl Drift {
 
     /// A packet came so long after its place.
     pub fn observe(&mut self, delay: i64, arrival: i64) {
-        let end = *self.window_end.get_or_insert(arrival.saturating_add(WINDOW));
+        let window = self.window();
+        let end = *self.window_end.get_or_insert(arrival.saturating_add(window));
         let mut delay = delay;
         for least in &mut self.least {
             if delay < *least {
@@ -90,15 +95,28 @@ impl Drift {
             }
         }
         self.packets += 1;
-        if arrival < end {
+        // Long packets are few: their window is longer, within bounds.
+        let is_short = self.packets < MIN_PACKETS && arrival < end.saturating_add(WINDOW);
+        if arrival < end || is_short {
             return;
         }
         let ([.., least], packets) =
             (std::mem::replace(&mut self.least, NONE), std::mem::take(&mut self.packets));
-        self.window_end = Some(arrival.saturating_add(WINDOW));
         if packets >= MIN_PACKETS {
             self.correct(least);
         }
+        self.window_end = Some(arrival.saturating_add(self.window()));
+    }
+
+    /// Jitter that comes in waves must not make a right clock look wrong.
+    fn window(&self) -> i64 {
+        if self.is_active { self.phase().1 } else { WINDOW }
+    }
+
+    /// The first phase that is not over.
+    fn phase(&self) -> (u32, i64, i64, i64) {
+        let [first, second, third, last] = PHASES;
+        [first, second, third].into_iter().find(|phase| self.windows < phase.0).unwrap_or(last)
     }
 
     fn correct(&mut self, error: i64) {
@@ -118,7 +136,7 @@ impl Drift {
         self.is_active = true;
         self.windows = self.windows.saturating_add(1);
         // Proportional and integral parts; nanoseconds in a second are parts per thousand million.
-        let (proportional, integral) = if self.windows < ACQUISITION { (40, 8) } else { (15, 1) };
+        let (.., proportional, integral) = self.phase();
         self.slew = error * proportional / 100;
         self.ppb = (self.ppb + error * integral / 100).clamp(-MAX_PPB, MAX_PPB);
     }

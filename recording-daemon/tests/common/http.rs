@@ -31,7 +31,14 @@ pub enum Answer {
     BreakInBody,
     /// Reads the body slowly, then answers 200.
     Slow,
+    /// What the server's handler says to the whole request.
+    Handle,
+    /// The same after reading the body slowly.
+    HandleSlowly,
 }
+
+/// Gives the answer, from its first line on.
+pub type Handler = Arc<dyn Fn(&Request) -> Vec<u8> + Send + Sync>;
 
 /// A running server; ends with the test.
 pub struct Server {
@@ -43,12 +50,28 @@ pub struct Server {
 impl Server {
     /// Plain HTTP. `script` gets the number of the request, from 0, and its head.
     pub fn start(script: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Self {
-        Self::with_tls(None, script)
+        Self::with_tls(None, no_handler(), script)
+    }
+
+    /// Plain HTTP with a handler.
+    pub fn start_with(
+        handler: Handler,
+        script: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_tls(None, handler, script)
+    }
+
+    /// HTTPS with a handler.
+    pub fn start_tls_with(
+        handler: Handler,
+        script: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_tls(Some(tls_config()), handler, script)
     }
 
     /// HTTPS with a certificate that nobody signed.
     pub fn start_tls(script: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Self {
-        Self::with_tls(Some(tls_config()), script)
+        Self::with_tls(Some(tls_config()), no_handler(), script)
     }
 
     /// Those that were answered with success.
@@ -58,6 +81,7 @@ impl Server {
 
     fn with_tls(
         tls: Option<Arc<rustls::ServerConfig>>,
+        handler: Handler,
         script: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -74,15 +98,16 @@ impl Server {
                 let Ok(stream) = stream else { return };
                 let (script, received, tls, count) =
                     (Arc::clone(&script), Arc::clone(&received), tls.clone(), Arc::clone(&count));
+                let handler = Arc::clone(&handler);
                 std::thread::spawn(move || {
                     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("timeout");
                     let _ = match tls {
                         Some(config) => {
                             let connection = rustls::ServerConnection::new(config).expect("TLS");
                             let stream = rustls::StreamOwned::new(connection, stream);
-                            serve(stream, |request| script(next(&count), request), &received)
+                            serve(stream, |request| script(next(&count), request), &handler, &received)
                         }
-                        None => serve(stream, |request| script(next(&count), request), &received),
+                        None => serve(stream, |request| script(next(&count), request), &handler, &received),
                     };
                 });
             }
@@ -98,6 +123,10 @@ impl Drop for Server {
     }
 }
 
+fn no_handler() -> Handler {
+    Arc::new(|_| b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n".to_vec())
+}
+
 fn next(count: &std::sync::atomic::AtomicUsize) -> usize {
     count.fetch_add(1, Ordering::Relaxed)
 }
@@ -105,6 +134,7 @@ fn next(count: &std::sync::atomic::AtomicUsize) -> usize {
 fn serve(
     stream: impl Read + Write,
     script: impl Fn(&Request) -> Answer,
+    handler: &Handler,
     received: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
@@ -128,6 +158,21 @@ fn serve(
             let some = length.min(10_000);
             stream.read_exact(&mut request.body[..some])?;
             return Ok(());
+        }
+        Answer::Handle => {
+            stream.read_exact(&mut request.body)?;
+            let answer = handler(&request);
+            stream.get_mut().write_all(&answer)?;
+            return stream.get_mut().flush();
+        }
+        Answer::HandleSlowly => {
+            for part in request.body.chunks_mut(200_000) {
+                stream.read_exact(part)?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let answer = handler(&request);
+            stream.get_mut().write_all(&answer)?;
+            return stream.get_mut().flush();
         }
         Answer::Slow => {
             for part in request.body.chunks_mut(4000) {

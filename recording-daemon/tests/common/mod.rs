@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 
 pub mod http;
+pub mod objects;
 pub mod relay;
 pub mod signal;
 pub mod wav;

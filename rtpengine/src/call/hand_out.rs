@@ -1,5 +1,6 @@
 //! Calls that leave for the next instance, with their sockets.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +53,15 @@ impl Engine {
         call.ended = true;
         let hosted_db = call.keyspace.unwrap_or(-1);
         let stored = Writer { interfaces: &self.interfaces, hosted_db }.write(&call, &progress);
-        call.recording.leave();
+        call.recording.hand_out();
         Some(HandedCall { id: call.id.clone(), stored, sockets: sockets(&call) })
+    }
+
+    /// Recordings of an earlier process end, but for those of calls that are known here.
+    pub fn finish_left_recordings(&self) {
+        let mut going_on = HashSet::new();
+        self.for_each_call(|handle| going_on.extend(lock(handle).recording.prefix().map(str::to_owned)));
+        self.recorder.finish_leftovers(going_on);
     }
 
     /// What has been recorded is in the files afterwards, and nothing more follows. No recording is finished.

@@ -228,7 +228,11 @@ impl Engine {
         delete::close_all(call);
         call.away.get_mut().clear();
         self.plane.remove(call.worker, call.key);
-        recording::end(call, RecordingEnd::Keep);
+        if reason == EndReason::Shutdown && self.changes.is_some() {
+            call.recording.leave();
+        } else {
+            recording::end(call, RecordingEnd::Keep);
+        }
         // Whoever starts next goes on with what is left when a daemon stops.
         if !call.foreign && reason != EndReason::Shutdown {
             self.forget(&call.id);

@@ -146,6 +146,10 @@ impl Engine {
             self.foreign.fetch_add(1, Relaxed);
             call.grace_since_us = None;
             call.foreign_since_us = Some(unix_us(SystemTime::now()));
+            if call.recording.is_active() {
+                call.recording.leave();
+                self.install(call);
+            }
         }
     }
 

@@ -182,10 +182,18 @@ impl CallRecording {
         self.active.is_some()
     }
 
-    /// Leaves the recording as it is, for another instance to go on with.
-    pub fn leave(&mut self) {
+    /// Leaves the recording as it is, for another instance to go on with, once [`Recorder::suspend`] has been called.
+    pub fn hand_out(&mut self) {
         // Dropping it would finish it.
         std::mem::forget(self.active.take());
+    }
+
+    /// Leaves the recording to another instance.
+    pub fn leave(&mut self) {
+        if let Some(active) = self.active.take() {
+            self.interrupted = Some(active.prefix().to_owned());
+            active.leave();
+        }
     }
 }
 

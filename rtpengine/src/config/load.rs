@@ -315,6 +315,7 @@ fn recording(settings: &Settings, notices: &mut Vec<String>) -> RecordingConfig 
             (false, true) => RecordDirection::Egress,
             (false, false) => RecordDirection::Ingress,
         },
+        spill_octets: u64::try_from(settings.int("recording-spill-size")).unwrap_or(0) << 20,
     }
 }
 

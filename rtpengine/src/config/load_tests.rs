@@ -26,7 +26,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     dtmf-log-dest dtmf-log-ng-tcp dtmf-no-suppress dtmf-digit-delay dtmf-no-log-injects log-format xmlrpc-format \
     num-threads media-num-threads kernel-num-threads codec-num-threads kernel-slots delete-delay sip-source \
     dtls-passive max-sessions max-load max-cpu max-bandwidth homer homer-protocol homer-id homer-disable-rtcp-stats \
-    homer-enable-ng homer-ng-capture-proto recording-dir recording-method recording-format record-egress record-both \
+    homer-enable-ng homer-ng-capture-proto recording-dir recording-method recording-format recording-spill-size record-egress record-both \
     iptables-chain codecs codecs-json check-config scheduling priority idle-scheduling idle-priority log-srtp-keys mysql-host mysql-port \
     mysql-user mysql-pass mysql-query endpoint-learning jitter-buffer jb-clock-drift jb-adaptive jb-adaptive-min \
     jb-adaptive-max debug-srtp reject-invalid-sdp ignore-transport-words dtls-rsa-key-size dtls-cert-cipher dtls-mtu dtls-ciphers \
@@ -209,6 +209,7 @@ fn options_arrive_in_their_fields() {
         "--recording-dir=/tmp/x",
         "--recording-method=all",
         "--recording-format=eth",
+        "--recording-spill-size=5",
         "--record-egress",
         "--record-both",
     ])
@@ -227,6 +228,7 @@ fn options_arrive_in_their_fields() {
         method: RecordingMethod::All,
         format: PcapFormat::Ethernet,
         direction: RecordDirection::Both,
+        spill_octets: 5 << 20,
     };
     assert_eq!(config.recording, expected);
 }

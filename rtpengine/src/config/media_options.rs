@@ -101,6 +101,10 @@ pub(super) const RECORDING: &[OptionSpec] = &[
     O::file("recording-dir", "Spool directory of recordings; recording is off without it"),
     O::text("recording-method", "pcap|proc|all", "How calls are recorded").default("pcap"),
     O::text("recording-format", "raw|eth", "Link type of pcap files").default("raw").words(&["raw", "eth"]),
+    O::int("recording-spill-size", "Disk space for packets whose recording daemon is away; 0 for none")
+        .arg("MB")
+        .default("1024")
+        .at_least(0),
     O::flag("record-egress", "Record packets as they are sent"),
     O::flag("record-both", "Record packets as received and as sent"),
 ];

@@ -204,6 +204,8 @@ pub struct RecordingConfig {
     pub format: PcapFormat,
     /// `record-egress`/`record-both`
     pub direction: RecordDirection,
+    /// `recording-spill-size` in octets
+    pub spill_octets: u64,
 }
 
 /// How calls are recorded.
@@ -399,6 +401,7 @@ impl Config {
                 method: RecordingMethod::Pcap,
                 format: PcapFormat::Raw,
                 direction: RecordDirection::Ingress,
+                spill_octets: 1024 << 20,
             },
             music_on_hold: MusicOnHoldConfig::default(),
             audio_player: AudioPlayerConfig::default(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use spool::{exposure, framing};
 
 use super::queue::{PacketQueue, Waiting};
+use super::spill::Spill;
 use super::stats::Shared;
 use super::sys::{self, Poller};
 use crate::media::tap::TapRecord;
@@ -38,17 +39,17 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 impl ExposedStream {
     /// Starts to listen. `key` is what the poller reports when a reader connects.
-    pub fn listen(directory: &Path, name: String, poller: &Poller, key: u64) -> io::Result<Self> {
+    pub fn listen(
+        directory: &Path,
+        name: String,
+        poller: &Poller,
+        key: u64,
+        shared: &Shared,
+    ) -> io::Result<Self> {
         let listener = exposure::listen(directory, &name)?;
         poller.watch(&listener, key)?;
-        Ok(Self {
-            name,
-            listener,
-            reader: None,
-            queue: PacketQueue::default(),
-            in_flight: VecDeque::new(),
-            retry_at: None,
-        })
+        let queue = PacketQueue::with_spill(Spill::path(directory, &name), shared);
+        Ok(Self { name, listener, reader: None, queue, in_flight: VecDeque::new(), retry_at: None })
     }
 
     /// Queues a packet for the reader.
@@ -96,7 +97,7 @@ impl ExposedStream {
         let mut keep = sys::unreceived(reader) / MIN_ACCOUNTED;
         let mut sent = 0;
         let result = loop {
-            let Some(packet) = self.queue.front() else { break Ok(()) };
+            let Some(packet) = self.queue.front(shared) else { break Ok(()) };
             match exposure::send(reader, [&packet.octets, &[]]) {
                 Ok(()) => {
                     while self.in_flight.len() > keep.min(MAX_IN_FLIGHT) {
@@ -129,6 +130,18 @@ impl ExposedStream {
 
     pub fn is_drained(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Lets what waits in memory wait on disk; `false` when that is not possible.
+    pub fn move_to_disk(&mut self, now: Instant, shared: &Shared) -> bool {
+        self.queue.move_all_to_disk(now, shared)
+    }
+
+    /// End of file for the reader, who finds the rest when another process listens. Returns the packets that had no place.
+    pub fn leave(mut self, now: Instant, shared: &Shared) -> u64 {
+        self.accept(shared);
+        self.pump(now, shared);
+        self.queue.leave(shared)
     }
 
     /// End of file for the reader. Returns the packets that never found one.
@@ -170,8 +183,10 @@ mod tests {
         fn new() -> Self {
             let directory = tempfile::tempdir().expect("temporary directory");
             let poller = Poller::new().expect("epoll");
-            let stream = ExposedStream::listen(directory.path(), "s".into(), &poller, 1).expect("listen");
-            Self { directory, shared: Shared::default(), stream, now: Instant::now(), sent: 0 }
+            let shared = Shared::default();
+            let stream =
+                ExposedStream::listen(directory.path(), "s".into(), &poller, 1, &shared).expect("listen");
+            Self { directory, shared, stream, now: Instant::now(), sent: 0 }
         }
 
         fn connect(&mut self) -> OwnedFd {

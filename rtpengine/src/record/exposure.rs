@@ -54,7 +54,7 @@ impl Exposure {
     }
 
     /// Exposes a stream; `false` if it was exposed before.
-    pub fn open(&mut self, stream: &RecordedStream, poller: &Poller) -> io::Result<bool> {
+    pub fn open(&mut self, stream: &RecordedStream, poller: &Poller, shared: &Shared) -> io::Result<bool> {
         let index = stream.number as usize;
         if index > MAX_NUMBER {
             return Ok(false);
@@ -73,7 +73,7 @@ impl Exposure {
             Some(Err(_)) | None => {
                 make_directory(&self.directory)?;
                 let key = poll_key(self.recording, stream.number);
-                Exposed::Socket(Box::new(ExposedStream::listen(&self.directory, name, poller, key)?))
+                Exposed::Socket(Box::new(ExposedStream::listen(&self.directory, name, poller, key, shared)?))
             }
         };
         self.streams.resize_with(self.streams.len().max(index + 1), || None);
@@ -132,6 +132,34 @@ impl Exposure {
             Exposed::Socket(stream) => stream.is_drained(),
             Exposed::Kernel(number) => self.kernel.as_ref().is_none_or(|kernel| kernel.is_drained(*number)),
         })
+    }
+
+    /// Lets what waits in memory wait on disk; `false` when that is not possible, or nothing waits there.
+    pub fn move_to_disk(&mut self, now: Instant, shared: &Shared) -> bool {
+        let mut moved = false;
+        for exposed in self.streams.iter_mut().flatten() {
+            if let Exposed::Socket(stream) = exposed
+                && !stream.is_drained()
+            {
+                if !stream.move_to_disk(now, shared) {
+                    return false;
+                }
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// End of file for the readers; everything else stays for another process. Returns the packets that had no place.
+    pub fn leave(&mut self, now: Instant, shared: &Shared) -> u64 {
+        let mut lost = 0;
+        for exposed in self.streams.drain(..).flatten() {
+            if let Exposed::Socket(stream) = exposed {
+                lost += stream.leave(now, shared);
+            }
+        }
+        shared.exposed_lost.fetch_add(lost, Relaxed);
+        lost
     }
 
     /// End of file for the readers. Returns the packets that never found one.

@@ -1,11 +1,14 @@
 //! Which chunks the metafile gets when, apart from writing them.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::path::Path;
+use std::time::SystemTime;
 
-use spool::metafile::append;
+use spool::metafile::{Parsed, append, parse};
 use spool::names;
 
-use super::{CallDescription, RecordedSdp, RecordedStream, RecordingDetails, RecordingFlags};
+use super::{CallDescription, RecordedSdp, RecordedStream, RecordingDetails, RecordingFlags, sys};
 
 /// The chunks about the call as a whole that a recording begins with.
 pub(super) fn begin(
@@ -21,6 +24,25 @@ pub(super) fn begin(
     switches(out, flags);
     texts(out, details);
     append(out, "STARTED", b"");
+}
+
+/// Makes a metafile that another process wrote end with its last whole chunk. `false` when there is nothing to go on with.
+pub(super) fn mend(path: &Path) -> bool {
+    let Ok(octets) = std::fs::read(path) else { return false };
+    let mut whole = 0;
+    while let Parsed::Chunk(_, length) = parse(octets.get(whole..).unwrap_or_default()) {
+        whole += length;
+    }
+    if whole == octets.len() {
+        return whole > 0;
+    }
+    let cut = File::options().write(true).open(path).and_then(|file| file.set_len(whole as u64));
+    whole > 0 && cut.is_ok()
+}
+
+/// When the recording ended, for a reader that learns of it later.
+pub(super) fn ended(out: &mut Vec<u8>, at: SystemTime) {
+    append(out, "ENDED", sys::unix_micros(at).to_string().as_bytes());
 }
 
 /// The call's switches, without those of the streams.
@@ -251,6 +273,25 @@ mod tests {
              STREAM 1 details\n83:\nTAG 1 MEDIA 2 COMPONENT 1 FLAGS 3 MEDIA-SDP-ID 1 \
              MEDIA-REC-SLOT 1 MEDIA-REC-SLOTS 1\n\n"
         );
+    }
+
+    #[test]
+    fn a_file_of_another_process_is_cut_behind_its_last_whole_chunk() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("x.meta");
+        assert!(!mend(&path));
+        for (octets, left) in [
+            ("", None),
+            ("CALL-ID\n1", None),
+            ("CALL-ID\n1:\na\n\n", Some("CALL-ID\n1:\na\n\n")),
+            ("CALL-ID\n1:\na\n\nTAG 0\n5:\nx", Some("CALL-ID\n1:\na\n\n")),
+        ] {
+            std::fs::write(&path, octets).expect("file");
+            assert_eq!(mend(&path), left.is_some(), "{octets}");
+            if let Some(left) = left {
+                assert_eq!(std::fs::read_to_string(&path).expect("file"), left);
+            }
+        }
     }
 
     #[test]

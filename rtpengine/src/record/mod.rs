@@ -18,13 +18,14 @@ mod metafile;
 mod pcap;
 mod queue;
 mod session;
+mod spill;
 mod stats;
 mod sys;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -263,6 +264,14 @@ impl Recorder {
         Some(recording)
     }
 
+    /// Finishes recordings that an earlier process left, but for those of the names `going_on`. Call when all calls of that process that
+    /// go on here are known.
+    pub fn finish_leftovers(&self, going_on: HashSet<String>) {
+        if let Some(messages) = &self.inner.messages {
+            let _ = messages.send(Message::FinishLeftovers(going_on));
+        }
+    }
+
     /// What has been counted so far.
     pub fn stats(&self) -> RecorderStats {
         self.inner.shared.snapshot()
@@ -296,6 +305,7 @@ impl Recorder {
         kernel: Option<KernelStreams>,
     ) -> Result<Self, RecordError> {
         let shared = Arc::new(Shared::default());
+        shared.spill_limit.store(config.spill_octets, Relaxed);
         let (mut messages, mut thread) = (None, None);
         if let Some(dir) = &config.dir {
             let (sender, receiver) = mpsc::channel();
@@ -368,6 +378,12 @@ impl Recording {
         self.finished = true;
         let call_end = CallEnd { first_party_ended, at: SystemTime::now() };
         self.send(Message::Finish(self.id, end, call_end));
+    }
+
+    /// Leaves it to another process, which goes on with it under the same name.
+    pub fn leave(mut self) {
+        self.finished = true;
+        self.send(Message::Leave(self.id, SystemTime::now()));
     }
 
     /// Bounds what waits for a writer thread that is stuck. Descriptions and SDPs may be left out (a later description

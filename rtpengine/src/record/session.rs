@@ -72,11 +72,16 @@ struct ExposureSide {
 /// A recording that has ended, but whose readers have not taken everything yet.
 pub(super) struct Closing {
     exposure: ExposureSide,
+    /// Until when packets wait in memory.
     deadline: Instant,
+    /// Until when they wait on disk.
+    last_deadline: Instant,
 }
 
-/// How long the end of a recording waits for its readers.
+/// How long the end of a recording waits for its readers while its packets are in memory.
 const GRACE: Duration = queue::MAX_AGE;
+/// The same once they are on disk.
+const GRACE_ON_DISK: Duration = Duration::from_secs(600);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Octets of chunks or text that wait while the disk cannot be written; beyond, the oldest are given up.
 const MAX_PENDING: usize = 4 << 20;
@@ -99,16 +104,26 @@ impl Session {
         let kernel = env.kernel.filter(|_| pcap.is_none());
         let exposure = opening.exposed.then(|| {
             let path = names::metafile_path(env.root, &opening.prefix);
-            super::remove_file(&path);
+            // Its reader follows the file that it has open.
+            let goes_on = opening.restored && metafile::mend(&path);
+            let previous = if goes_on { Previous::Continue } else { Previous::Replace };
+            if !goes_on {
+                super::remove_file(&path);
+            }
             let mut metafile =
-                Appender::new(path, 0o666, Handle::ClosedEachTime, Previous::Replace, env.now, env.shared);
-            metafile::begin(
-                metafile.pending(),
-                &opening.call_id,
-                &opening.prefix,
-                opening.flags,
-                &opening.details,
-            );
+                Appender::new(path, 0o666, Handle::ClosedEachTime, previous, env.now, env.shared);
+            if goes_on {
+                metafile::switches(metafile.pending(), opening.flags);
+                metafile::texts(metafile.pending(), &opening.details);
+            } else {
+                metafile::begin(
+                    metafile.pending(),
+                    &opening.call_id,
+                    &opening.prefix,
+                    opening.flags,
+                    &opening.details,
+                );
+            }
             metafile.flush(env.now, env.shared);
             ExposureSide {
                 id,
@@ -236,6 +251,20 @@ impl Session {
         }
     }
 
+    /// Leaves the recording as it is to another process: what has come so far is written, files and names stay.
+    pub fn leave(mut self, env: &Env<'_>) {
+        self.flush(env);
+        let Some(mut side) = self.exposure else { return };
+        let lost = side.streams.leave(env.now, env.shared);
+        if lost > 0 {
+            tracing::warn!(
+                recording = side.prefix,
+                packets = lost,
+                "packets of a recording are not left to the next instance"
+            );
+        }
+    }
+
     /// Ends the recording. What still has to be given to readers is returned.
     pub fn finish(self, end: RecordingEnd, call_end: &CallEnd, env: &Env<'_>) -> Option<Closing> {
         if let Some(side) = self.pcap {
@@ -248,8 +277,9 @@ impl Session {
                 None
             }
             RecordingEnd::Keep => {
+                metafile::ended(exposure.metafile.pending(), call_end.at);
                 exposure.metafile.flush_now(env.now, env.shared);
-                Some(Closing { exposure, deadline: env.now + GRACE })
+                Some(Closing { exposure, deadline: env.now + GRACE, last_deadline: env.now + GRACE_ON_DISK })
             }
         }
     }
@@ -300,7 +330,7 @@ impl ExposureSide {
     fn listen(&mut self, flags: RecordingFlags, env: &Env<'_>) {
         self.retry_at = None;
         for stream in &self.described.streams {
-            match self.streams.open(stream, env.poller) {
+            match self.streams.open(stream, env.poller, env.shared) {
                 Ok(false) => {}
                 Ok(true) => {
                     metafile::stream_interface(self.metafile.pending(), stream);
@@ -378,6 +408,12 @@ impl ExposureSide {
 impl Closing {
     pub fn shorten(&mut self, deadline: Instant) {
         self.deadline = self.deadline.min(deadline);
+        self.last_deadline = self.last_deadline.min(deadline);
+    }
+
+    /// Its reader has been away for long.
+    pub fn is_on_disk(&self) -> bool {
+        self.deadline == self.last_deadline
     }
 
     pub fn accept(&mut self, stream: usize, env: &Env<'_>) {
@@ -391,8 +427,13 @@ impl Closing {
     /// Goes on delivering; gives the recording back until everything is delivered or given up.
     pub fn tick(mut self, env: &Env<'_>) -> Option<Self> {
         self.exposure.pump(env);
-        let drained = self.exposure.streams.is_drained();
-        if drained || env.now >= self.deadline {
+        if !self.exposure.streams.is_drained() && env.now >= self.deadline {
+            let may_wait = env.now < self.last_deadline;
+            if may_wait && self.exposure.streams.move_to_disk(env.now, env.shared) {
+                self.deadline = self.last_deadline;
+            }
+        }
+        if self.exposure.streams.is_drained() || env.now >= self.deadline {
             self.exposure.close(env);
             return None;
         }

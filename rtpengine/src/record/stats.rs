@@ -21,8 +21,12 @@ pub struct RecorderStats {
     pub exposed_packets: u64,
     /// Packets dropped because no reader took them in time.
     pub exposed_lost: u64,
-    /// Octets that wait for readers (current).
+    /// Octets that wait for readers in memory (current).
     pub exposed_queued_octets: u64,
+    /// Packets that had to wait for readers on disk.
+    pub spilled_packets: u64,
+    /// Octets of the files in which packets wait for readers (current).
+    pub spilled_octets: u64,
     /// Packets of recordings or streams that the recorder does not know (any more).
     pub unclaimed_packets: u64,
     /// Signalling messages left out because the writer thread was stuck.
@@ -45,6 +49,10 @@ pub(super) struct Shared {
     pub exposed_packets: AtomicU64,
     pub exposed_lost: AtomicU64,
     pub exposed_queued_octets: AtomicU64,
+    pub spilled_packets: AtomicU64,
+    pub spilled_octets: AtomicU64,
+    /// Most that `spilled_octets` may become; 0 = nothing waits on disk.
+    pub spill_limit: AtomicU64,
     pub unclaimed_packets: AtomicU64,
     pub signalling_lost: AtomicU64,
     pub signalling_queued_octets: AtomicU64,
@@ -52,6 +60,8 @@ pub(super) struct Shared {
     failures: AtomicU64,
     /// Guards the rate of the overflow warning: when it was last given, and the count at that time.
     overflow_warned: Mutex<Option<(Instant, u64)>>,
+    /// Guards the rate of the notice that packets wait on disk.
+    spill_noticed: Mutex<Option<Instant>>,
 }
 
 const OVERFLOW_WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -66,6 +76,8 @@ impl Shared {
             exposed_packets: self.exposed_packets.load(Relaxed),
             exposed_lost: self.exposed_lost.load(Relaxed),
             exposed_queued_octets: self.exposed_queued_octets.load(Relaxed),
+            spilled_packets: self.spilled_packets.load(Relaxed),
+            spilled_octets: self.spilled_octets.load(Relaxed),
             unclaimed_packets: self.unclaimed_packets.load(Relaxed),
             signalling_lost: self.signalling_lost.load(Relaxed),
             signalling_queued_octets: self.signalling_queued_octets.load(Relaxed),
@@ -97,6 +109,19 @@ impl Shared {
                 "recording is no longer degraded"
             );
         }
+    }
+
+    /// Packets went to disk; a notice now and then.
+    pub fn spilled(&self, now: Instant) {
+        let Ok(mut noticed) = self.spill_noticed.lock() else { return };
+        if noticed.is_some_and(|at| now.duration_since(at) < OVERFLOW_WARNING_INTERVAL) {
+            return;
+        }
+        *noticed = Some(now);
+        tracing::warn!(
+            octets = self.spilled_octets.load(Relaxed),
+            "no reader takes recorded packets (is rtpengine-recording running?); they wait on disk"
+        );
     }
 
     /// Queues of readers are overflowing; a warning now and then.

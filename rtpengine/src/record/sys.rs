@@ -1,8 +1,11 @@
 //! System calls of the recorder that the standard library does not have.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// Microseconds since the Unix epoch; 0 for times before it.
@@ -43,6 +46,26 @@ pub(super) fn millis(time: SystemTime) -> String {
 pub(super) fn try_lock(file: &File) -> bool {
     // SAFETY: flock has no memory preconditions.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
+/// Turns a lock of [`try_lock`] into one that others may share, or takes such a one; `false` when somebody has it alone.
+pub(super) fn try_share(file: &File) -> bool {
+    // SAFETY: flock has no memory preconditions.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) == 0 }
+}
+
+/// Octets that are free for us on the file system of a directory, and its size.
+pub(super) fn disk_space(directory: &Path) -> io::Result<(u64, u64)> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: an all-zero statvfs is valid, the path ends in NUL, and statvfs writes only to its second argument.
+    let space = unsafe {
+        let mut space: libc::statvfs = std::mem::zeroed();
+        if libc::statvfs(path.as_ptr(), &raw mut space) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        space
+    };
+    Ok((space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize))
 }
 
 /// Memory that the kernel holds for what the other end of a socket has not yet received.
@@ -129,7 +152,10 @@ mod tests {
         let first = File::open(directory.path()).expect("open");
         let second = File::open(directory.path()).expect("open");
         assert!(try_lock(&first));
-        assert!(!try_lock(&second));
+        assert!(!try_lock(&second) && !try_share(&second));
+        assert!(try_share(&first) && try_share(&second));
+        assert!(!try_lock(&second), "somebody shares it");
+        assert!(try_share(&second));
         drop(first);
         assert!(try_lock(&second));
     }

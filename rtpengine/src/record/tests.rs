@@ -59,6 +59,7 @@ impl Fixture {
             method,
             format: PcapFormat::Raw,
             direction: RecordDirection::Ingress,
+            spill_octets: 1 << 30,
         };
         let tap = FakeTap::default();
         let recorder = Recorder::start_with(&config, vec![Box::new(tap.clone())], None).expect("recorder");
@@ -375,6 +376,7 @@ fn without_a_directory_nothing_is_recorded() {
         method: RecordingMethod::Pcap,
         format: PcapFormat::Raw,
         direction: RecordDirection::Ingress,
+        spill_octets: 0,
     };
     let recorder = Recorder::start_with(&config, Vec::new(), None).expect("recorder");
     let start = RecordingStart {

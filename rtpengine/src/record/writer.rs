@@ -1,6 +1,6 @@
 //! The writer thread: drains the taps, does what control asks for, feeds readers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -24,6 +24,10 @@ pub(super) enum Message {
     Signalled(u64, RecordedSdp),
     Update(u64, RecordingFlags, RecordingDetails, SystemTime),
     Finish(u64, RecordingEnd, CallEnd),
+    /// Leave the recording to another process.
+    Leave(u64, SystemTime),
+    /// End what an earlier process left, but for the recordings of these names.
+    FinishLeftovers(HashSet<String>),
     /// Write what has come, and leave all recordings to somebody else.
     Suspend(std::sync::mpsc::SyncSender<()>),
     Shutdown,
@@ -61,6 +65,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// How long the end of a recording waits for what its workers still have in their sockets: they learn of the end of the call at
 /// the same time as we do.
 const LAST_PACKETS: Duration = Duration::from_millis(20);
+/// Recordings that have ended and wait on disk for a reader; each still has its sockets.
+const MAX_ON_DISK: usize = 1000;
 /// How long the daemon's own end waits for readers.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -175,9 +181,12 @@ impl Writer {
     /// `true` = stop.
     fn handle_deferred(&mut self) -> bool {
         while let Some(message) = self.deferred.pop_front() {
-            if let Message::Finish(_, _, end) = &message
-                && end.at.elapsed().is_ok_and(|elapsed| elapsed < LAST_PACKETS)
-            {
+            let ended_at = match &message {
+                Message::Finish(_, _, end) => Some(end.at),
+                Message::Leave(_, at) => Some(*at),
+                _ => None,
+            };
+            if ended_at.and_then(|at| at.elapsed().ok()).is_some_and(|elapsed| elapsed < LAST_PACKETS) {
                 self.deferred.push_front(message);
                 break;
             }
@@ -211,13 +220,18 @@ impl Writer {
                     closing.extend(session.finish(end, &call_end, &env));
                 }
             }
+            Message::Leave(id, _) => {
+                if let Some(session) = sessions.remove(&id) {
+                    session.leave(&env);
+                }
+            }
+            Message::FinishLeftovers(going_on) => directories.finish_leftovers(&going_on),
             Message::Suspend(done) => {
                 self.drain_taps();
                 let Self { sessions, poller, directories, shared, kernel, .. } = self;
                 let kernel = kernel.as_ref();
                 let env = Env { root: &directories.root, now: Instant::now(), poller, shared, kernel };
-                sessions.values_mut().for_each(|session| session.flush(&env));
-                sessions.clear();
+                sessions.drain().for_each(|(_, session)| session.leave(&env));
                 // Whoever waits may have given up.
                 let _ = done.send(());
             }
@@ -240,6 +254,11 @@ impl Writer {
         }
         for session in sessions.values_mut() {
             session.tick(&env);
+        }
+        let excess =
+            closing.iter().filter(|closing| closing.is_on_disk()).count().saturating_sub(MAX_ON_DISK);
+        for oldest in closing.iter_mut().filter(|closing| closing.is_on_disk()).take(excess) {
+            oldest.shorten(env.now);
         }
         *closing = std::mem::take(closing).into_iter().filter_map(|closing| closing.tick(&env)).collect();
         self.publish_counts();

@@ -19,10 +19,12 @@ const STEP: usize = 256 * 1024;
 pub enum Piece {
     /// In memory.
     Memory(Bytes),
-    /// So many octets from the beginning of a file.
+    /// A part of a file.
     File {
         /// Which.
         path: PathBuf,
+        /// Where it begins.
+        offset: u64,
         /// How many.
         octets: u64,
     },
@@ -116,9 +118,9 @@ impl hyper::body::Body for Stream {
                     return Poll::Ready(Some(Ok(Frame::data(octets))));
                 }
                 Some(Piece::File { octets: 0, .. }) => {}
-                Some(Piece::File { path, octets }) => {
+                Some(Piece::File { path, offset, octets }) => {
                     self.reading = Some(tokio::task::spawn_blocking(move || {
-                        OpenPiece { file: File::open(path)?, offset: 0, end: octets }.read()
+                        OpenPiece { file: File::open(path)?, offset, end: offset + octets }.read()
                     }));
                 }
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::header::{CONTENT_LENGTH, HOST, LOCATION};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -98,22 +98,44 @@ pub async fn send(request: Outgoing) -> Result<Bytes, HttpError> {
     send_within(request, Reception::default()).await
 }
 
+/// A successful answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Header fields.
+    pub headers: HeaderMap,
+    /// Content.
+    pub body: Bytes,
+}
+
+/// Sends a request; gives the whole of a successful (2xx) answer.
+///
+/// # Errors
+/// With anything else.
+pub async fn exchange(request: Outgoing) -> Result<Reply, HttpError> {
+    exchange_within(request, Reception::default()).await
+}
+
 /// The same with bounds of its own for the answer.
 ///
 /// # Errors
 /// With anything but a successful answer within them.
 pub async fn send_within(request: Outgoing, reception: Reception<'_>) -> Result<Bytes, HttpError> {
+    Ok(exchange_within(request, reception).await?.body)
+}
+
+async fn exchange_within(request: Outgoing, reception: Reception<'_>) -> Result<Reply, HttpError> {
     let mut uri: Uri = request.uri.parse().map_err(|_| HttpError::Address(request.uri.clone()))?;
     for _ in 0..=reception.redirects {
         let slow = Duration::from_secs(request.body.octets() / SLOWEST);
         let answered = timeout(PATIENCE * 2 + slow, send_once(&request, &uri, reception.largest)).await;
-        let (status, location, body) = answered.map_err(|_| HttpError::Timeout)??;
+        let (status, reply) = answered.map_err(|_| HttpError::Timeout)??;
         if status.is_success() {
-            return Ok(body);
+            return Ok(reply);
         }
+        let location = reply.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
             Some(location) => {
-                uri = redirected(&uri, &location)?;
+                uri = redirected(&uri, location)?;
                 if !(reception.may_lead_to)(&uri) {
                     return Err(HttpError::Redirect);
                 }
@@ -124,11 +146,7 @@ pub async fn send_within(request: Outgoing, reception: Reception<'_>) -> Result<
     Err(HttpError::Status(StatusCode::LOOP_DETECTED))
 }
 
-async fn send_once(
-    request: &Outgoing,
-    uri: &Uri,
-    largest: usize,
-) -> Result<(StatusCode, Option<String>, Bytes), HttpError> {
+async fn send_once(request: &Outgoing, uri: &Uri, largest: usize) -> Result<(StatusCode, Reply), HttpError> {
     let address = || HttpError::Address(uri.to_string());
     let host = uri.host().ok_or_else(address)?;
     let is_tls = match uri.scheme_str() {
@@ -157,17 +175,17 @@ async fn send_once(
     if is_tls {
         let tls = tls::connect(bare_host, tcp, request.verification);
         let stream = timeout(PATIENCE, tls).await.map_err(|_| HttpError::Timeout)??;
-        exchange(TokioIo::new(stream), message, largest).await
+        talk(TokioIo::new(stream), message, largest).await
     } else {
-        exchange(TokioIo::new(tcp), message, largest).await
+        talk(TokioIo::new(tcp), message, largest).await
     }
 }
 
-async fn exchange<S>(
+async fn talk<S>(
     stream: S,
     message: Request<body::Stream>,
     largest: usize,
-) -> Result<(StatusCode, Option<String>, Bytes), HttpError>
+) -> Result<(StatusCode, Reply), HttpError>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -175,11 +193,10 @@ where
     let talk = async {
         let answer = sender.send_request(message).await?;
         let status = answer.status();
-        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-        let location = location.map(str::to_owned);
+        let headers = answer.headers().clone();
         let body = Limited::new(answer.into_body(), largest).collect().await;
         let body = body.map_err(|error| HttpError::Answer(error.to_string()))?.to_bytes();
-        Ok((status, location, body))
+        Ok((status, Reply { headers, body }))
     };
     tokio::pin!(connection);
     tokio::pin!(talk);

@@ -63,7 +63,7 @@ fn a_body_of_pieces_arrives_whole_also_after_a_redirect() {
         let body = Body {
             pieces: vec![
                 Piece::Memory("<".into()),
-                Piece::File { path: file.path().into(), octets: 700_000 },
+                Piece::File { path: file.path().into(), offset: 0, octets: 700_000 },
                 Piece::Memory(">".into()),
             ],
         };
