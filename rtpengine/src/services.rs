@@ -12,6 +12,7 @@ use media_store::library::{Library, LibraryError};
 use service::log::LogHandle;
 use service::process::notify;
 use service::process::scheduling::{self, Role, enter};
+use service::process::threads;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -134,6 +135,7 @@ impl Services {
         let config = Arc::new(config);
         let [worker, background] = config.scheduling;
         scheduling::set_policies(worker, background);
+        threads::set_stack(config.thread_stack);
         if let Some((rules, _)) = netfilter_rules(&config) {
             // What a daemon that was killed has left keeps its table from being made anew; a failure shows when rules are made.
             let _ = rules.stop();
@@ -186,6 +188,7 @@ impl Services {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(listeners.clamp(1, MAX_CONTROL_THREADS))
             .thread_name("control")
+            .thread_stack_size(threads::stack_octets())
             .on_thread_start(|| enter(Role::Background))
             .enable_all()
             .build()
@@ -314,7 +317,7 @@ impl Services {
                         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
                 }
             };
-            config.thread_stack.spawn("hand-over", give).map_err(ServiceError::Runtime)?;
+            threads::builder("hand-over").spawn(give).map_err(ServiceError::Runtime)?;
         }
         Ok(Self { runtime, engine, plane, recorder, doors, background, persistence, hand_over, ground })
     }

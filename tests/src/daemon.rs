@@ -201,6 +201,14 @@ impl Relay {
     }
 }
 
+/// Whether a daemon may load eBPF programs here: CAP_NET_ADMIN (12) and CAP_BPF (39) are effective.
+pub fn may_load_ebpf() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    set >> 12 & set >> 39 & 1 == 1
+}
+
 /// Waits until a daemon answers `ping`, which it does when everything else is up.
 pub fn await_ping(ng: &NgClient, process: &mut Process, limit: Duration) -> Result<(), String> {
     let deadline = Instant::now() + limit;

@@ -11,7 +11,7 @@ use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslOptions, SslStream, SslVerifyMode};
 use openssl::x509::{X509, X509NameBuilder};
 
@@ -52,6 +52,14 @@ pub struct Association {
     pub sent: usize,
     /// Octets received before the handshake was done.
     pub received: usize,
+    /// The largest datagram among them.
+    pub largest: usize,
+    /// Type and size of the key in the daemon's certificate.
+    pub key: String,
+    /// How that certificate is signed.
+    pub signature: String,
+    /// OpenSSL's name of the cipher; unknown by the second implementation.
+    pub cipher: String,
     stream: Stream,
 }
 
@@ -77,6 +85,7 @@ struct Wire {
     to: SocketAddr,
     sent: usize,
     received: usize,
+    largest: usize,
 }
 
 impl Read for Wire {
@@ -87,6 +96,7 @@ impl Read for Wire {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.received += length;
+        self.largest = self.largest.max(length);
         Ok(length)
     }
 }
@@ -167,8 +177,13 @@ impl Identity {
         let wait = |time| own.set_read_timeout(time).map_err(|error| error.to_string());
         // OpenSSL repeats its flights when it is asked again.
         wait(Some(Duration::from_millis(20)))?;
-        let wire =
-            Wire { socket: socket.try_clone().map_err(|error| error.to_string())?, to, sent: 0, received: 0 };
+        let wire = Wire {
+            socket: socket.try_clone().map_err(|error| error.to_string())?,
+            to,
+            sent: 0,
+            received: 0,
+            largest: 0,
+        };
         let mut stream = SslStream::new(ssl, wire).map_err(text)?;
         let end = Instant::now() + limit;
         let done = loop {
@@ -187,17 +202,24 @@ impl Identity {
         let suite = PROFILES.iter().find(|(name, _)| *name == selected).map(|(_, suite)| *suite);
         let suite = suite.ok_or_else(|| format!("profile {selected}"))?;
         let shown = stream.ssl().peer_certificate().ok_or("no certificate")?;
+        let (key_of, signature) = (key_of(&shown), signature_of(&shown));
+        let cipher =
+            stream.ssl().current_cipher().map_or_else(String::new, |cipher| cipher.name().to_owned());
         let shown = hexadecimal(&shown.digest(MessageDigest::sha256()).map_err(text)?);
         let (key, salt) = lengths(suite);
         let mut octets = vec![0; 2 * (key + salt)];
         stream.ssl().export_keying_material(&mut octets, "EXTRACTOR-dtls_srtp", None).map_err(text)?;
         let srtp = endpoint(suite, &octets, role);
-        let (sent, received) = (stream.get_ref().sent, stream.get_ref().received);
+        let Wire { sent, received, largest, .. } = *stream.get_ref();
         Ok(Association {
             srtp,
             shown: format!("sha-256 {shown}"),
             sent,
             received,
+            largest,
+            key: key_of,
+            signature,
+            cipher,
             stream: Stream::OpenSsl(Box::new(stream)),
         })
     }
@@ -230,7 +252,8 @@ impl Identity {
         wait(Some(Duration::from_millis(10)))?;
         let (mut out, mut datagram) = (vec![0; 4096], vec![0; 2048]);
         let (mut shown, mut srtp, mut connected) = (None, None, false);
-        let (mut sent, mut received) = (0, 0);
+        let (mut sent, mut received, mut largest) = (0, 0, 0);
+        let (mut key_type, mut signature) = (String::new(), String::new());
         let end = Instant::now() + limit;
         while srtp.is_none() || shown.is_none() || !connected {
             if Instant::now() > end {
@@ -248,6 +271,7 @@ impl Identity {
                     Output::Connected => connected = true,
                     Output::PeerCert(der) => {
                         let certificate = X509::from_der(der).map_err(|error| error.to_string())?;
+                        (key_type, signature) = (key_of(&certificate), signature_of(&certificate));
                         let digest = certificate.digest(MessageDigest::sha256());
                         shown = Some(hexadecimal(&digest.map_err(|error| error.to_string())?));
                     }
@@ -267,6 +291,7 @@ impl Identity {
                 && matches!(datagram[0], 20..=63)
             {
                 received += length;
+                largest = largest.max(length);
                 dtls.handle_packet(&datagram[..length]).map_err(|error| error.to_string())?;
             }
         }
@@ -277,7 +302,17 @@ impl Identity {
         wait(before)?;
         let (shown, srtp) = (shown.ok_or("no certificate")?, srtp.ok_or("no keys")?);
         let stream = Stream::Dimpl(Box::new(dtls));
-        Ok(Association { srtp, shown: format!("sha-256 {shown}"), sent, received, stream })
+        Ok(Association {
+            srtp,
+            shown: format!("sha-256 {shown}"),
+            sent,
+            received,
+            largest,
+            key: key_type,
+            signature,
+            cipher: String::new(),
+            stream,
+        })
     }
 }
 
@@ -331,6 +366,21 @@ fn endpoint(suite: &str, octets: &[u8], role: Role) -> Endpoint {
         Role::Client => Endpoint::new(of(0), of(1)),
         Role::Server => Endpoint::new(of(1), of(0)),
     }
+}
+
+fn key_of(certificate: &X509) -> String {
+    let key = certificate.public_key().expect("a key");
+    let kind = match key.id() {
+        Id::EC => "EC",
+        Id::RSA => "RSA",
+        _ => "another",
+    };
+    format!("{kind} {}", key.bits())
+}
+
+fn signature_of(certificate: &X509) -> String {
+    let name = certificate.signature_algorithm().object().nid().short_name();
+    name.expect("a known algorithm").to_owned()
 }
 
 fn hexadecimal(octets: &[u8]) -> String {

@@ -11,6 +11,7 @@ pub mod call;
 pub mod chromium;
 pub mod conformance;
 pub mod daemon;
+pub mod descriptors;
 pub mod differential;
 pub mod dtls;
 pub mod failover;

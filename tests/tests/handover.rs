@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::call::{Call, Setup};
-use e2e::daemon::{Relay, wait_for};
+use e2e::daemon::{Relay, may_load_ebpf, wait_for};
 use e2e::failover::{Kind, LiveCall};
 use e2e::ng::NgClient;
 use serde_json::json;
@@ -141,6 +141,54 @@ fn calls_of_all_kinds_go_on_and_once_more() {
     }
     let pcaps = e2e::daemon::files_below(spool.path(), ".pcap");
     assert_eq!(pcaps.len(), 1, "one recording, gone on with: {pcaps:?}");
+}
+
+/// Sends both ways until both streams are forwarded by the kernel; returns how many packets each party has sent.
+fn move_down(call: &mut Call<'_>) -> u64 {
+    let mut sent = 0;
+    let moved = wait_for(LIMIT, || {
+        call.learn();
+        sent += 1;
+        let tags = call.query()["tags"].clone();
+        let streams = ["a", "b"].map(|tag| tags[tag]["medias"][0]["streams"][0]["flags"].to_string());
+        streams.iter().all(|flags| flags.contains("kernelized")).then_some(())
+    });
+    assert!(moved.is_some(), "{}", call.query());
+    sent
+}
+
+#[test]
+fn off_loaded_calls_go_on_and_their_packets_are_counted_on() {
+    if !may_load_ebpf() {
+        return;
+    }
+    let ebpf = ["--offload=ebpf", "--offload-delay=0", "--no-fallback"];
+    let mut relay = Relay::start(&[&["--handover-socket={DIR}/next"][..], &ebpf].concat());
+    let mut call = Call::establish(&relay, "below", Setup::default());
+    let mut sent = move_down(&mut call);
+    let Call { mut a, mut b, offered, answered, .. } = call;
+    for _ in 0..3 {
+        // These are forwarded and counted below.
+        for _ in 0..20 {
+            let packets = [a.next_packet(0, &[0x55; 160], 160), b.next_packet(0, &[0x55; 160], 160)];
+            a.send(&packets[0]);
+            b.send(&packets[1]);
+            assert!(a.receive(LIMIT).is_some() && b.receive(LIMIT).is_some());
+        }
+        sent += 20;
+        let mut former = relay;
+        relay = replace(&mut former, &ebpf);
+        let mut call = Call::between(&relay, "below", [a, b], [offered.clone(), answered.clone()]);
+        call.learn();
+        sent += 1 + move_down(&mut call);
+        let streams = call.query()["tags"].clone();
+        for tag in ["a", "b"] {
+            let stats = &streams[tag]["medias"][0]["streams"][0]["stats"];
+            assert_eq!((&stats["packets"], &stats["errors"]), (&json!(sent), &json!(0)), "{tag}");
+        }
+        (a, b) = (call.a, call.b);
+        relay.replaces(former);
+    }
 }
 
 #[test]

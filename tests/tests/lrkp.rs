@@ -143,6 +143,16 @@ fn a_session_relays_on_the_ports_that_the_proxy_chose() {
 }
 
 #[test]
+fn the_proxy_is_told_which_addresses_are_inside_and_outside() {
+    let interfaces = ["--interface=in/127.0.0.5", "--interface=out/127.0.0.6"];
+    let choice = ["--lrkp-internal=in", "--lrkp-external=out"];
+    let proxy = Proxy::start(&[interfaces, choice].concat());
+    let configuration = proxy.ask("G");
+    let text = |at: usize| configuration[at..].split(|octet| *octet == 0).next().expect("a text");
+    assert_eq!((text(14), text(34)), (&b"127.0.0.5"[..], &b"127.0.0.6"[..]));
+}
+
+#[test]
 fn a_party_may_send_from_another_port_and_a_session_may_change() {
     let proxy = Proxy::start(&[]);
     let (a, b, behind) = (Party::new("127.0.0.11"), Party::new("127.0.0.12"), Party::new("127.0.0.11"));

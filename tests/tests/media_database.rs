@@ -133,6 +133,37 @@ fn media_are_fetched_kept_read_again_and_expire() {
 }
 
 #[test]
+fn media_are_read_again_and_dropped_by_the_clock() {
+    let Some(server) = server() else { return };
+    server.store(5, &tone(500.0));
+    server.store(7, &tone(700.0));
+    // `cache-media-reload` is what the manual calls `db-cache-reload`.
+    for copies in ["--db-cache-reload=1", "--cache-media-reload=1"] {
+        let relay = relay(
+            &server,
+            &[
+                "--preload-db-media=5",
+                "--preload-db-cache=7",
+                "--db-media-cache={DIR}/cache",
+                "--db-media-reload=1",
+                copies,
+            ],
+        );
+        let call = Call::establish(&relay, "clock", Setup::default());
+        assert!(hears(&call, 5, 500.0) && hears(&call, 7, 700.0));
+        server.store(5, &tone(900.0));
+        server.store(7, &tone(1100.0));
+        assert!(wait_for(LIMIT, || hears(&call, 5, 900.0).then_some(())).is_some(), "medium");
+        assert!(wait_for(LIMIT, || hears(&call, 7, 1100.0).then_some(())).is_some(), "{copies}");
+        server.store(5, &tone(500.0));
+        server.store(7, &tone(700.0));
+    }
+    let relay = relay(&server, &["--preload-db-media=5", "--db-media-expire=1", "--expiry-timer=1"]);
+    let expired = wait_for(LIMIT, || cli(&relay, "media list dbs").is_empty().then_some(()));
+    assert!(expired.is_some(), "{}", cli(&relay, "media list dbs"));
+}
+
+#[test]
 fn a_server_that_goes_away_costs_the_announcement_and_nothing_else() {
     let Some(mut server) = server() else { return };
     server.store(5, &tone(500.0));

@@ -98,6 +98,7 @@ fn each_section_has_a_message_with_rates_in_scope_media() {
     message(&subscriber, |message| message["totalstatistics"]["relayedpackets"] == 50);
 }
 
+/// `mqtt-cafile`, `mqtt-certfile` and `mqtt-keyfile`
 #[test]
 fn the_broker_is_authenticated_by_its_certificate_and_we_by_ours() {
     let name = || vec!["localhost".to_owned()];

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use e2e::call::{Call, Setup};
-use e2e::daemon::{Relay, files_below, wait_for};
+use e2e::daemon::{Relay, files_below, may_load_ebpf, wait_for};
 use e2e::lan::{self, Lan};
 use e2e::party::Party;
 use e2e::{pcap, sdp};
@@ -15,19 +15,11 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// A relay with eBPF; `None`, with a message, where that cannot be.
 fn relay(interfaces: &[&str], arguments: &[&str]) -> Option<Relay> {
-    if !may_load() {
+    if !may_load_ebpf() {
         eprintln!("SKIPPED: eBPF needs CAP_BPF and CAP_NET_ADMIN");
         return None;
     }
     Some(Relay::start_on(interfaces, &[EBPF, arguments].concat()))
-}
-
-/// CAP_NET_ADMIN (12) and CAP_BPF (39) are effective.
-fn may_load() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
-    set >> 12 & set >> 39 & 1 == 1
 }
 
 /// The RTP stream of a party in a `query`.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use smol_str::SmolStr;
 
@@ -13,6 +13,7 @@ use super::store::{CallHandle, lock};
 use super::timers::EndReason;
 use crate::config::{Config, Live};
 use crate::media::MediaPlane;
+use crate::media::hold::MAX_DELAY;
 use crate::media::port_pool::PortPool;
 use crate::play::Sources;
 use crate::statistics::{EndClass, EndedCall, MediaActivity, Statistics};
@@ -161,6 +162,20 @@ impl Engine {
         let reason = if call.deleted_at.is_some() { EndReason::Deleted } else { EndReason::Forced };
         self.end(&mut call, handle, reason);
         true
+    }
+
+    /// Delays the audio that a party sends, bounded, from now on; how long then, or `None` when there is no such party.
+    pub fn delay_audio(&self, call_id: &str, tag: &str, delay: Duration) -> Option<Duration> {
+        let handle = self.store.get(call_id)?;
+        let mut call = lock(&handle);
+        let party = call.by_tag(tag)?;
+        let delay = delay.min(MAX_DELAY);
+        call.party_mut(party).media.iter_mut().for_each(|media| media.hold.delay = delay);
+        if !call.ended {
+            self.install(&call);
+            self.changed(&call);
+        }
+        Some(delay)
     }
 
     /// Takes all calls over from another instance.

@@ -1,6 +1,7 @@
 //! Options about media, DTLS and recording.
 
 use service::options::OptionSpec;
+use service::options::common::NO_EVS;
 
 type O = OptionSpec;
 
@@ -15,7 +16,7 @@ pub(super) const MEDIA: &[OptionSpec] = &[
     O::text("evs-dtx", "native|CN", "DTX of EVS")
         .default("native")
         .words_any_case(&["native", "CN"])
-        .not_yet(),
+        .without(NO_EVS),
     O::float("silence-detect", "Audio level in percent below which is silence"),
     O::list("cn-payload", "INT INT INT ...", "Comfort noise parameters for silence")
         .default("32")

@@ -109,6 +109,9 @@ const PROCESS: &[OptionSpec] = &[
         .unsupported(),
 ];
 
+const NO_RINGS: &str =
+    "the kernel module has no ring buffers, packets that it does not forward come through sockets";
+const NO_KERNEL_PLAYER: &str = "announcements are sent from user space; player-cache spares their encoding";
 const CHOICE_ARG: &str = "auto|module|ebpf|none";
 
 const KERNEL: &[OptionSpec] = &[
@@ -127,8 +130,10 @@ const KERNEL: &[OptionSpec] = &[
     O::int("offload-delay", "How long a stream stays in user space after a change, in ms")
         .default("3000")
         .range(0, 60_000),
-    O::int("kernel-slots", "Slots of the ring buffers shared with the kernel").default("0").not_yet(),
-    O::int("kernel-num-threads", "Kernel threads that send from the ring buffers").default("-1").not_yet(),
+    O::int("kernel-slots", "Slots of the ring buffers shared with the kernel").default("0").without(NO_RINGS),
+    O::int("kernel-num-threads", "Kernel threads that send from the ring buffers")
+        .default("-1")
+        .without(NO_RINGS),
     O::text("nftables-chain", "STR", "Netfilter chain to manage; empty for none")
         .default_note("rtpengine_TABLE"),
     O::text(
@@ -145,8 +150,10 @@ const KERNEL: &[OptionSpec] = &[
     O::flag("nftables-stop", "Remove netfilter rules and exit"),
     O::flag("nftables-status", "Check netfilter rules and exit"),
     O::text("iptables-chain", "STRING", "Netfilter chain for one rule per open port"),
-    O::int("kernel-player", "Most media players in the kernel").default("0").not_yet(),
-    O::int("kernel-player-media", "Most media streams stored in the kernel").default("128").not_yet(),
+    O::int("kernel-player", "Most media players in the kernel").default("0").without(NO_KERNEL_PLAYER),
+    O::int("kernel-player-media", "Most media streams stored in the kernel")
+        .default("128")
+        .without(NO_KERNEL_PLAYER),
 ];
 
 const MEDIA_SOCKETS: &[OptionSpec] = &[

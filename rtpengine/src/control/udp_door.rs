@@ -69,10 +69,11 @@ impl UdpListeners {
                 tos: Arc::clone(tos),
                 closing: Arc::clone(&door.closing),
             };
-            let thread = thread::Builder::new().name(format!("{}-udp", self.name)).spawn(move || {
-                enter(Role::Worker);
-                listener.serve();
-            })?;
+            let thread =
+                service::process::threads::builder(format!("{}-udp", self.name)).spawn(move || {
+                    enter(Role::Worker);
+                    listener.serve();
+                })?;
             door.listeners.push((socket, Some(thread)));
         }
         Ok(door)

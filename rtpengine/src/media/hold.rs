@@ -44,8 +44,8 @@ pub struct Holding {
     plan: HoldPlan,
     jitter: JitterBuffer,
     waiting: u32,
-    /// When the last one goes on: a delay that becomes shorter lets nothing overtake.
-    last: Option<Instant>,
+    /// When the last one in sequence goes on: a delay that becomes shorter lets nothing overtake. What is late goes to its place.
+    last: Option<(Instant, u16)>,
 }
 
 impl Holding {
@@ -73,8 +73,17 @@ impl Holding {
             Hold::Pass => now,
             Hold::Until(at) => at,
         } + self.plan.delay;
-        let at = self.last.map_or(at, |last| if self.waiting > 0 { last.max(at) } else { at });
+        let last = self.last.filter(|(_, number)| self.waiting > 0 && is_ahead(packet, *number));
+        let at = last.map_or(at, |(last, _)| last.max(at));
         (at > now).then_some(at)
+    }
+
+    /// A packet waits.
+    fn holds(&mut self, packet: &Packet, at: Instant) {
+        if self.waiting == 0 || self.last.is_none_or(|(_, number)| is_ahead(packet, number)) {
+            self.last = Some((at, packet.sequence_number));
+        }
+        self.waiting += 1;
     }
 }
 
@@ -102,12 +111,15 @@ pub fn hold(
         };
         let Some(at) = holding.until(now, &packet) else { continue };
         if output.schedule.held(at, token, section_code(seen), octets) {
-            holding.waiting += 1;
-            holding.last = Some(at);
+            holding.holds(&packet, at);
             *accepted = Accepted::Refused;
         }
     }
     stream.holding = Some(holding);
+}
+
+fn is_ahead(packet: &Packet, number: u16) -> bool {
+    packet.sequence_number.wrapping_sub(number) as i16 > 0
 }
 
 /// A section as the schedule keeps it.
@@ -165,10 +177,29 @@ mod tests {
         let mut holding = Holding::follow(None, of(100)).unwrap();
         let first = holding.until(now, &packet(1));
         assert_eq!(first, Some(now + Duration::from_millis(100)));
-        (holding.waiting, holding.last) = (1, first);
+        holding.holds(&packet(1), now + Duration::from_millis(100));
         let mut holding = Holding::follow(Some(holding), HoldPlan::default()).unwrap();
         assert_eq!(holding.until(now + Duration::from_millis(20), &packet(2)), first);
         holding.waiting = 0;
         assert_eq!(holding.until(now + Duration::from_millis(120), &packet(3)), None);
+    }
+
+    #[test]
+    fn what_is_late_goes_to_its_place() {
+        let jitter = JitterSettings { most_packets: 10, ..JitterSettings::default() };
+        let mut holding = Holding::follow(None, HoldPlan { jitter, ..HoldPlan::default() }).unwrap();
+        let start = Instant::now();
+        let order: Vec<u16> = (0..35).chain([36, 37, 35]).chain(38..45).chain([46, 47, 45]).collect();
+        let mut leaves: Vec<(Instant, u16)> = Vec::new();
+        for (slot, number) in order.into_iter().enumerate() {
+            let now = start + Duration::from_millis(slot as u64 * 20);
+            holding.waiting = leaves.iter().filter(|(at, _)| *at > now).count() as u32;
+            let packet = packet(number);
+            let at = holding.until(now, &packet).inspect(|at| holding.holds(&packet, *at));
+            leaves.push((at.unwrap_or(now), number));
+        }
+        leaves.sort_by_key(|(at, _)| *at);
+        let last: Vec<u16> = leaves[40..].iter().map(|(_, number)| *number).collect();
+        assert_eq!(last, (40..48).collect::<Vec<u16>>());
     }
 }

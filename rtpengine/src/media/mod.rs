@@ -170,7 +170,7 @@ impl MediaPlane {
                 config,
             )?
             .above(ladders.next());
-            let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
+            let thread = service::process::threads::builder(format!("media-{index}")).spawn(move || {
                 counters.thread.store(poll::thread_id(), Relaxed);
                 enter(Role::Worker);
                 // Transcoders take what the cores have left.

@@ -52,9 +52,9 @@ impl ReceiveBatch {
         Self { datagrams, names, _vectors: vectors, headers, filled: 0 }
     }
 
-    /// Takes up to [`BATCH`] datagrams without waiting; 0 when there are none. Fewer than [`BATCH`] means that
+    /// Takes up to `most` datagrams, never more than [`BATCH`], without waiting; 0 when there are none. Fewer than that means that
     /// the socket was empty. One system call.
-    pub fn receive(&mut self, fd: RawFd) -> io::Result<usize> {
+    pub fn receive(&mut self, fd: RawFd, most: usize) -> io::Result<usize> {
         for header in &mut self.headers[..self.filled] {
             header.msg_hdr.msg_namelen = NAME_LEN;
         }
@@ -64,7 +64,7 @@ impl ReceiveBatch {
             libc::recvmmsg(
                 fd,
                 self.headers.as_mut_ptr(),
-                BATCH as u32,
+                most.min(BATCH) as u32,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )

@@ -248,7 +248,8 @@ impl Worker {
             self.streams.get_mut(slot).and_then(|stream| stream.read_from(position_of(token)))
         {
             // An error belongs to a packet sent earlier; reading it has consumed it, packets may follow.
-            let Ok(count) = self.batch.receive(fd) else {
+            let asked = BATCH.min(self.max_packets - total);
+            let Ok(count) = self.batch.receive(fd, asked) else {
                 self.unfinished.push(token);
                 break;
             };
@@ -267,7 +268,7 @@ impl Worker {
                 self.ice_news();
             }
             total += count;
-            if count < BATCH {
+            if count < asked {
                 break;
             }
             if total >= self.max_packets {

@@ -50,7 +50,7 @@ impl PortRules {
     pub fn start(chain: &str) -> io::Result<Self> {
         let (changes, receiver) = mpsc::channel();
         let chain = chain.to_owned();
-        std::thread::Builder::new().name("iptables".into()).spawn(move || {
+        service::process::threads::builder("iptables").spawn(move || {
             for program in ["iptables", "ip6tables"] {
                 report(&format!("{program} -F {chain}"), run(program, &["-w", "-F", &chain], ""));
             }

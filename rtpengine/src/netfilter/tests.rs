@@ -57,6 +57,7 @@ fn rules_are_made_once_however_often_and_removed_without_a_trace() {
     });
 }
 
+/// `nftables-append`
 #[test]
 fn the_rule_stands_where_it_was_asked_for() {
     apart(|| {
@@ -78,6 +79,7 @@ fn the_rule_stands_where_it_was_asked_for() {
     });
 }
 
+/// `nftables-base-chain`
 #[test]
 fn a_chain_of_its_own_or_none_at_all_can_lead_to_it() {
     apart(|| {
@@ -120,6 +122,7 @@ fn rules_that_forward_are_recognised() {
     }
 }
 
+/// `iptables-chain`
 #[test]
 fn each_open_port_has_a_rule_until_it_is_closed() {
     apart(|| {

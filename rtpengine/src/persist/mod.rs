@@ -41,6 +41,7 @@ pub struct Persistence {
     runtime: tokio::runtime::Handle,
     /// Databases that are followed.
     pub keyspaces: Keyspaces,
+    marks: notify::Marks,
 }
 
 impl Persistence {
@@ -72,7 +73,17 @@ impl Persistence {
         let keyspaces = Keyspaces::new(config.keyspaces.clone());
         let write_disabled = AtomicBool::new(false);
         let runtime = tokio::runtime::Handle::current();
-        Ok(Arc::new(Self { config, engine, read, write, notify, write_disabled, runtime, keyspaces }))
+        Ok(Arc::new(Self {
+            config,
+            engine,
+            read,
+            write,
+            notify,
+            write_disabled,
+            runtime,
+            keyspaces,
+            marks: notify::Marks::default(),
+        }))
     }
 
     /// Reads what is stored: the calls of other instances from their databases, then ours.
@@ -94,6 +105,13 @@ impl Persistence {
         // Counters of SRTP have gone on since each call was written.
         self.engine.all_changed();
         writer::drain(self, patience).await;
+    }
+
+    /// Waits until everything is done that other instances had written by now and that this one is told of; gives up after `patience`.
+    pub fn catch_up(self: &Arc<Self>, patience: std::time::Duration) {
+        if let Some(server) = &self.notify {
+            notify::catch_up(self, server, patience);
+        }
     }
 
     /// Where calls are written at present.

@@ -1,7 +1,8 @@
 //! Follows what other instances write.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
@@ -12,6 +13,72 @@ use crate::call::Owner;
 
 /// Between attempts to reach the server.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a mark in the flow of notifications says; other instances take no notice of it.
+const MARK: &[u8] = b"rtpengine-mark";
+
+/// Marks that are on their way: the channel of each and who waits for it.
+#[derive(Default)]
+pub struct Marks(Mutex<Vec<(String, Sender<()>)>>);
+
+impl Marks {
+    fn forget(&self, fits: impl Fn(&str) -> bool) {
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, waiting) in marks.extract_if(.., |(channel, _)| fits(channel)) {
+            // Nobody waits any more when it is too late.
+            let _ = waiting.send(());
+        }
+    }
+}
+
+/// Sends a mark on the way that notifications take, and waits until it is here: all before it have been handled then.
+pub fn catch_up(persistence: &Arc<Persistence>, server: &Arc<Server>, patience: Duration) {
+    let number: u64 = rand::random();
+    let name = format!("__:rtpengine-mark-{number:016x}");
+    let keyspaces = persistence.keyspaces.list();
+    let channels: Vec<String> =
+        keyspaces.iter().map(|keyspace| format!("__keyspace@{keyspace}{name}")).collect();
+    let (reached, waiting) = channel();
+    {
+        let mut marks = persistence.marks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.extend(channels.iter().map(|channel| (channel.clone(), reached.clone())));
+    }
+    drop(reached);
+    let (sender, server, sent) = (Arc::clone(persistence), Arc::clone(server), channels.clone());
+    persistence.runtime.spawn(async move {
+        if let Ok(mut connection) = server.connection().await {
+            for channel in &sent {
+                let mut publish = redis::cmd("PUBLISH");
+                publish.arg(channel).arg(MARK);
+                let receivers = publish.query_async::<i64>(&mut connection).await;
+                if receivers.is_ok_and(|receivers| receivers > 0) {
+                    continue;
+                }
+                sender.marks.forget(|other| other == channel);
+            }
+        } else {
+            sender.marks.forget(|channel| sent.iter().any(|other| other == channel));
+        }
+    });
+    let deadline = Instant::now() + patience;
+    let wait = || {
+        for _ in &channels {
+            if waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                tracing::warn!(
+                    "Redis-Notifier: notifications are late, some calls may be taken over as they were"
+                );
+                return;
+            }
+        }
+    };
+    // The task that handles notifications may have been on this very thread.
+    if tokio::runtime::Handle::try_current().is_ok() {
+        tokio::task::block_in_place(wait)
+    } else {
+        wait()
+    }
+    persistence.marks.forget(|channel| channel.ends_with(&name));
+}
 
 /// Until the task is aborted.
 pub async fn run(persistence: Arc<Persistence>, server: Arc<Server>) {
@@ -66,6 +133,10 @@ async fn follow(
             event = events.next() => {
                 let event = event.ok_or(NotifyError::Closed)?;
                 let Some((keyspace, key)) = split(event.get_channel_name()) else { continue };
+                if event.get_payload_bytes() == MARK {
+                    persistence.marks.forget(|channel| channel == event.get_channel_name());
+                    continue;
+                }
                 if !subscribed.contains(&keyspace) {
                     continue;
                 }

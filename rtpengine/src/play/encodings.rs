@@ -203,7 +203,7 @@ impl Encodings {
                     }
                 }
             };
-            let spawned = thread::Builder::new().name("player-cache".into()).spawn(run);
+            let spawned = service::process::threads::builder("player-cache").spawn(run);
             spawned.inspect_err(|error| tracing::error!(%error, "no thread for the player cache")).ok()?;
             Some(sender)
         });

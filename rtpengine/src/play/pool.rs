@@ -173,7 +173,7 @@ impl Pool {
         let mut threads = Vec::new();
         for index in 0..count {
             let (sender, receiver) = mpsc::channel();
-            thread::Builder::new().name(format!("player-{index}")).spawn(move || {
+            service::process::threads::builder(format!("player-{index}")).spawn(move || {
                 enter(Role::Background);
                 run(&receiver);
             })?;

@@ -321,7 +321,7 @@ impl Recorder {
                 closing: Vec::new(),
                 deferred: VecDeque::new(),
             };
-            thread = Some(std::thread::Builder::new().name("recorder".into()).spawn(|| {
+            thread = Some(service::process::threads::builder("recorder").spawn(|| {
                 enter(Role::Background);
                 writer.run();
             })?);

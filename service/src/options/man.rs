@@ -59,6 +59,9 @@ fn option(text: &mut String, spec: &OptionSpec) {
     if spec.status == Status::NotYet {
         text.push_str("\n(Accepted and checked; not implemented yet.)");
     }
+    if let Status::Without(reason) = spec.status {
+        text.push_str(&format!("\n(Accepted and checked; without effect: {}.)", escape(reason)));
+    }
     text.push('\n');
 }
 

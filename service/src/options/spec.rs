@@ -75,6 +75,8 @@ pub enum Status {
     Active,
     /// Accepted and checked; has no effect yet, which is logged.
     NotYet,
+    /// Accepted and checked; has no effect here for this reason, which is logged.
+    Without(&'static str),
     /// Accepted; the feature is not part of this product, which is logged. Not in `--help`.
     Unsupported,
     /// Accepted for old configurations; its feature no longer exists. Not in `--help`.
@@ -177,6 +179,12 @@ impl OptionSpec {
         self
     }
 
+    /// Which has no effect here, and why.
+    pub const fn without(mut self, reason: &'static str) -> Self {
+        self.status = Status::Without(reason);
+        self
+    }
+
     /// Whose feature this product does not have.
     pub const fn unsupported(mut self) -> Self {
         self.status = Status::Unsupported;
@@ -226,7 +234,7 @@ impl OptionSpec {
 
     /// Whether `--help` and the manual page mention it.
     pub fn is_listed(&self) -> bool {
-        matches!(self.status, Status::Active | Status::NotYet)
+        matches!(self.status, Status::Active | Status::NotYet | Status::Without(_))
     }
 }
 

@@ -10,7 +10,7 @@ pub mod notify;
 pub mod scheduling;
 mod signals;
 mod terminal;
-mod threads;
+pub mod threads;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,25 @@
 //! Threads with a name and the configured stack.
 
 use std::io;
+use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
+
+static STACK: OnceLock<ThreadStack> = OnceLock::new();
+
+/// Says what stack threads of [`builder`] have that begin from now on; the first word counts.
+pub fn set_stack(stack: ThreadStack) {
+    let _ = STACK.set(stack);
+}
+
+/// Size of the stack that was set, for pools of threads that are not made with [`builder`].
+pub fn stack_octets() -> usize {
+    STACK.get().copied().and_then(ThreadStack::octets).unwrap_or(DEFAULT)
+}
+
+/// For a thread of this name with the stack that was set.
+pub fn builder(name: impl Into<String>) -> Builder {
+    Builder::new().name(name.into()).stack_size(stack_octets())
+}
 
 /// Stack size of new threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +63,9 @@ impl ThreadStack {
 }
 
 /// Room for a few frames of decoders with large tables on the stack.
-const SMALLEST: usize = 64 * 1024;
+const SMALLEST: usize = 256 * 1024;
+/// Where nothing was set.
+const DEFAULT: usize = 2 << 20;
 
 /// The soft stack limit, which the C library uses for new threads (Rust would use 2 MiB).
 fn system_default() -> Option<usize> {
@@ -66,7 +86,7 @@ mod tests {
 
     #[test]
     fn threads_have_their_name_and_run() {
-        for stack in [ThreadStack::System, ThreadStack::Octets(256 << 10)] {
+        for stack in [ThreadStack::System, ThreadStack::Octets(512 << 10)] {
             let name = || std::fs::read_to_string("/proc/thread-self/comm");
             let name = stack.spawn("worker-1", name).expect("spawn").join().expect("join").expect("comm");
             assert_eq!(name.trim_end(), "worker-1");

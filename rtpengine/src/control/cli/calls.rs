@@ -1,8 +1,13 @@
 //! Commands on calls: `terminate`, `active`, `standby`, `debug`, `call …`.
 
+use std::time::Duration;
+
 use super::tree::{Level, Node, Run, command};
 use super::{Cli, MORE, Words, dump, not_supported};
 use crate::call::{Ownership, PartyDump, Position};
+
+/// How long `active` waits for what other instances have written by then: nobody is to be silent for a second.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// After `call <callid>`.
 pub const CALL: Level = &[
@@ -15,9 +20,7 @@ pub const CALL: Level = &[
 /// After `tag <tag>`.
 const PARTY: Level = &[
     command("info", "", "everything about the party", party_info),
-    command("delay", "<uint>", "delay the party's audio by milliseconds", |_, words| {
-        later(words, "delay buffer")
-    }),
+    command("delay", "<uint>", "delay the party's audio by milliseconds", delay),
     command("detect-dtmf", "0 | 1", "look for DTMF tones in the party's audio", detect_dtmf),
 ];
 
@@ -41,6 +44,9 @@ pub fn terminate(cli: &Cli, words: &mut Words<'_>) -> String {
 }
 
 pub fn active(cli: &Cli, _: &mut Words<'_>) -> String {
+    if let Some(persistence) = &cli.persistence {
+        persistence.catch_up(PATIENCE);
+    }
     cli.engine.take_over();
     "Ok, all calls set to 'owned (active)'\n".into()
 }
@@ -140,6 +146,12 @@ fn detect_dtmf(cli: &Cli, words: &mut Words<'_>) -> String {
     }
 }
 
-fn later(words: &mut Words<'_>, what: &str) -> String {
-    if words.next().is_none() { MORE.into() } else { not_supported(what) }
+fn delay(cli: &Cli, words: &mut Words<'_>) -> String {
+    let Some(text) = words.next() else { return MORE.into() };
+    let delay = text.parse::<i64>().ok().and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    let Some(delay) = delay else { return format!("Invalid delay {text}\n") };
+    match cli.engine.delay_audio(words.call, words.tag, delay) {
+        Some(delay) => format!("Setting delay to {}\n", delay.as_millis()),
+        None => format!("No such tag '{}'\n", words.tag),
+    }
 }

@@ -36,6 +36,7 @@ impl HttpDoor {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.map_or(threads, NonZeroUsize::get))
             .thread_name("http")
+            .thread_stack_size(service::process::threads::stack_octets())
             .enable_all()
             .build()
             .map_err(HttpError::Threads)?;

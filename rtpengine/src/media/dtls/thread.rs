@@ -53,7 +53,7 @@ impl HandshakeThread {
             timers: BinaryHeap::new(),
             drops,
         };
-        let thread = std::thread::Builder::new().name("dtls".into()).spawn(move || {
+        let thread = service::process::threads::builder("dtls").spawn(move || {
             enter(Role::Worker);
             shaker.run();
         })?;

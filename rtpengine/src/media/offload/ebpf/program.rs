@@ -134,8 +134,7 @@ impl Program {
             shared.attach(ifindex)?;
         }
         let (watched, changes) = (Arc::clone(&shared), Changes::open()?);
-        let watcher =
-            std::thread::Builder::new().name("offload".into()).spawn(move || watched.watch(&changes))?;
+        let watcher = service::process::threads::builder("offload").spawn(move || watched.watch(&changes))?;
         Ok(Self { shared, watcher: Some(watcher) })
     }
 

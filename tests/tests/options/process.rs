@@ -1,0 +1,224 @@
+//! Threads, their priorities and stacks, and how they poll.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use e2e::call::{Call, Setup};
+use e2e::daemon::{Process, Relay, wait_for};
+use e2e::{signal, wav};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Name and `stat` (from the state on) of each thread.
+fn threads(process: &Process) -> Vec<(String, Vec<String>)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).expect("tasks").flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    stats
+        .filter_map(|stat| {
+            let (head, rest) = stat.rsplit_once(')')?;
+            let name = head.split_once('(')?.1.to_owned();
+            Some((name, rest.split_whitespace().map(str::to_owned).collect()))
+        })
+        .collect()
+}
+
+/// A field of the first thread of that name, counted from the state.
+fn field(process: &Process, name: &str, index: usize) -> i32 {
+    let threads = threads(process);
+    let thread = threads.iter().find(|(known, _)| known == name);
+    let (_, fields) = thread.unwrap_or_else(|| panic!("no thread {name} among {threads:?}"));
+    fields[index].parse().expect("a number")
+}
+
+fn nice(process: &Process, name: &str) -> i32 {
+    field(process, name, 16)
+}
+
+fn policy(process: &Process, name: &str) -> i32 {
+    field(process, name, 38)
+}
+
+fn count(process: &Process, prefix: &str) -> usize {
+    threads(process).iter().filter(|(name, _)| name.starts_with(prefix)).count()
+}
+
+#[test]
+fn workers_and_background_threads_have_priorities_of_their_own() {
+    let relay = Relay::start(&["--priority=5", "--idle-priority=9", "--num-threads=1"]);
+    let nice = || ["media-0", "ng-udp", "control"].map(|name| nice(&relay.process, name));
+    // Each thread sets its own.
+    assert!(wait_for(SOON, || (nice() == [5, 5, 9]).then_some(())).is_some(), "{:?}", nice());
+    // SAFETY: plain system call about ourselves.
+    let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    assert_eq!(field(&relay.process, "rtpengine", 16), own, "the main thread stays as it was started");
+}
+
+#[test]
+fn workers_and_background_threads_have_policies_of_their_own() {
+    let relay = Relay::start(&["--scheduling=batch", "--idle-scheduling=idle"]);
+    let policies = || ["media-0", "control", "rtpengine"].map(|name| policy(&relay.process, name));
+    let expected = [libc::SCHED_BATCH, libc::SCHED_IDLE, libc::SCHED_OTHER];
+    assert!(wait_for(SOON, || (policies() == expected).then_some(())).is_some(), "{:?}", policies());
+}
+
+#[test]
+fn a_policy_that_is_not_allowed_is_told_and_the_daemon_starts() {
+    let relay = Relay::start(&["--scheduling=fifo", "--priority=1000"]);
+    assert!(relay.process.log().contains("a thread keeps its scheduling"), "{}", relay.process.log());
+}
+
+fn play(call: &Call<'_>, relay: &Relay) -> serde_json::Value {
+    let file = relay.path("tone.wav");
+    fs::write(&file, wav::encode(&signal::tone(500.0, 8000, 1000, 8000.0), 8000, 1)).expect("written");
+    relay.ng.request(
+        &json!({"command": "play media", "call-id": call.id, "from-tag": "a", "file": file, "repeat-times": 9}),
+    )
+}
+
+#[test]
+fn there_are_as_many_threads_of_each_kind_as_configured() {
+    let relay = Relay::start(&[
+        "--num-threads=2",
+        "--codec-num-threads=3",
+        "--media-num-threads=2",
+        &format!("--listen-http={}", crate::free()),
+        "--http-threads=4",
+    ]);
+    assert_eq!(count(&relay.process, "media-"), 2 + 3, "workers for packets, workers for codecs");
+    assert_eq!(count(&relay.process, "http"), 4);
+    // Players begin with the first announcement.
+    for number in 0..4 {
+        let call = Call::establish(&relay, &format!("play-{number}"), Setup::default());
+        assert_eq!(play(&call, &relay)["result"], "ok");
+    }
+    assert!(wait_for(SOON, || (count(&relay.process, "player-") == 2).then_some(())).is_some());
+}
+
+#[test]
+fn without_threads_for_media_nothing_is_played() {
+    let relay = Relay::start(&["--media-num-threads=0"]);
+    let call = Call::establish(&relay, "mute", Setup::default());
+    assert_eq!(play(&call, &relay)["result"], "error");
+}
+
+/// Writable memory of the process, in kB.
+fn data(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("a status");
+    let line = status.lines().find(|line| line.starts_with("VmData:")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("a number")
+}
+
+#[test]
+fn threads_have_the_stack_that_is_configured() {
+    let [small, large] = ["--thread-stack=1024", "--thread-stack=33792"].map(|option| {
+        let relay = Relay::start(&[option, "--num-threads=8"]);
+        data(&relay.process)
+    });
+    // Eight workers and some more, of whose stacks each is 32 MB larger.
+    assert!(large > small + 8 * 32_000, "{small} kB, {large} kB");
+}
+
+#[test]
+fn each_worker_has_a_poller() {
+    let pollers = |arguments: &[&str]| {
+        let relay = Relay::start(arguments);
+        let links = fs::read_dir(format!("/proc/{}/fd", relay.process.id())).expect("descriptors").flatten();
+        let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+        targets.filter(|target| target.to_string_lossy().contains("eventpoll")).count()
+    };
+    let few = pollers(&["--num-threads=2", "--poller-per-thread"]);
+    let many = pollers(&["--num-threads=7", "--poller-per-thread"]);
+    assert_eq!(many - few, 5);
+    assert_eq!(pollers(&["--num-threads=7"]), many, "always so");
+}
+
+/// Stops the process; returns when all its threads stand still.
+fn stop(process: &Process) {
+    process.signal(libc::SIGSTOP);
+    let stands = || threads(process).iter().all(|(_, fields)| fields[0] == "T").then_some(());
+    assert!(wait_for(SOON, stands).is_some());
+}
+
+/// How often a worker was woken by a packet on each of 24 sockets, all of which wait when it looks.
+fn wake_ups(option: &str) -> u64 {
+    let relay = Relay::start(&["--num-threads=1", option]);
+    let mut calls: Vec<Call<'_>> =
+        (0..24).map(|number| Call::establish(&relay, &format!("poll-{number}"), Setup::default())).collect();
+    calls.iter_mut().for_each(Call::learn);
+    let before = worker(&relay, "wakeups");
+    stop(&relay.process);
+    for call in &mut calls {
+        let packet = call.a.next_packet(0, &[0x12; 160], 160);
+        call.a.send(&packet);
+    }
+    relay.process.signal(libc::SIGCONT);
+    for call in &calls {
+        assert!(call.b.receive(SOON).is_some());
+    }
+    worker(&relay, "wakeups") - before
+}
+
+/// A number of the only worker.
+fn worker(relay: &Relay, name: &str) -> u64 {
+    let statistics = relay.ng.ok(json!({"command": "statistics"}));
+    let worker = &statistics["statistics"]["poller_threads"][0];
+    worker[name].as_u64().unwrap_or_else(|| panic!("no {name} in {worker}"))
+}
+
+#[test]
+fn one_poll_fetches_no_more_events_than_configured() {
+    let (one, many) = (wake_ups("--poller-size=1"), wake_ups("--poller-size=64"));
+    assert!(one >= 24 && many < 24, "{one} polls of one event, {many} of up to 64");
+}
+
+/// The place of a packet of one call among forty of another, all of which wait when the worker looks; both go to one party.
+fn place(option: &str) -> usize {
+    let relay = Relay::start(&["--num-threads=1", option]);
+    let mut busy = Call::establish(&relay, "busy", Setup::default());
+    let mut quiet = Call::establish(&relay, "quiet", Setup::default());
+    busy.learn();
+    quiet.learn();
+    // The quiet call's callee is where the busy one's is.
+    let offer = e2e::sdp::audio(quiet.a.local(), &["0 PCMU/8000"], &[]);
+    let answer = e2e::sdp::audio(busy.b.local(), &["0 PCMU/8000"], &[]);
+    quiet.re_offer(&offer, &answer, &json!({}));
+    stop(&relay.process);
+    for _ in 0..40 {
+        let packet = busy.a.next_packet(0, &[0x12; 160], 160);
+        busy.a.send(&packet);
+    }
+    let packet = quiet.a.next_packet(0, &[0x34; 160], 160);
+    quiet.a.send(&packet);
+    relay.process.signal(libc::SIGCONT);
+    let arrived = busy.b.receive_many(41);
+    arrived.iter().position(|received| received.packet.payload[0] == 0x34).expect("it came")
+}
+
+#[test]
+fn one_socket_delivers_no_more_packets_in_a_turn_than_configured() {
+    let few = place("--max-recv-iters=4");
+    assert!(few <= 8, "after {few} packets of the other socket");
+    let many = place("--max-recv-iters=64");
+    assert!(many == 0 || many == 40, "after {many} packets of the other socket");
+}
+
+/// How many packets of an announcement came with the one before.
+fn together(option: &str) -> usize {
+    let relay = Relay::start(&["--num-threads=1", option]);
+    let call = Call::establish(&relay, "pace", Setup::default());
+    let listener = call.a.listen();
+    assert_eq!(play(&call, &relay)["result"], "ok");
+    std::thread::sleep(Duration::from_millis(1500));
+    let heard = listener.stop();
+    assert!(heard.len() > 50, "{} packets", heard.len());
+    let gap = |pair: &[e2e::rtp::Received]| pair[1].at.saturating_duration_since(pair[0].at);
+    heard.windows(2).filter(|pair| gap(pair) < Duration::from_millis(4)).count() * 100 / heard.len()
+}
+
+#[test]
+fn what_is_due_within_the_accuracy_of_timers_goes_at_once() {
+    let began = Instant::now();
+    let (exact, coarse) = (together("--timer-accuracy=500"), together("--timer-accuracy=90000"));
+    assert!(exact < 20 && coarse > 50, "{exact} % and {coarse} % at once, {:?}", began.elapsed());
+}
