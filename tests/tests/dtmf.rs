@@ -247,3 +247,29 @@ fn events_are_rescaled_between_parties_with_different_clocks() {
         assert_eq!(after.timestamp.wrapping_sub(events[0].timestamp), 6 * step);
     }
 }
+
+#[test]
+fn tones_become_events_in_the_clock_of_who_takes_them() {
+    let relay = Relay::start(&[]);
+    let offer = json!({"codec": {"mask": ["PCMU"], "transcode": ["L16/16000", "telephone-event/16000"]}});
+    // As it is offered to the callee.
+    let b = &["96 L16/16000", "97 telephone-event/16000 0-15"];
+    let mut call = Call::establish(&relay, "wide", Setup { a: PLAIN, b, offer, ..Setup::default() });
+    let packets = say(&mut call, digit(7, 10, 5));
+    let sent: Vec<&Packet> =
+        packets.iter().map(|received| &received.packet).filter(|packet| packet.payload_type == 97).collect();
+    let durations: Vec<u16> =
+        sent.iter().map(|packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]])).collect();
+    assert!(
+        durations.is_sorted() && durations.last().is_some_and(|last| last.abs_diff(1600) < 96),
+        "{durations:?}"
+    );
+    assert!(sent.iter().all(|packet| packet.payload[0] == 7 && packet.timestamp == sent[0].timestamp));
+    for pair in packets.windows(2) {
+        assert_eq!(pair[0].packet.sequence.wrapping_add(1), pair[1].packet.sequence);
+    }
+    let audio: Vec<&Packet> =
+        packets.iter().map(|received| &received.packet).filter(|packet| packet.payload_type == 96).collect();
+    let digit = audio.windows(2).map(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp)).max();
+    assert_eq!(digit.map(|ticks| ticks / 320), Some(6), "the time of the digit passes: {digit:?}");
+}
