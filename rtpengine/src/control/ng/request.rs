@@ -18,7 +18,7 @@ pub struct NgRequest {
     pub command: SmolStr,
     /// The keys and flags. Left at defaults for commands that read `body` themselves (`ping`, `list`,
     /// `statistics`, `cli`); `query` fills call-id and tags only.
-    pub signal: Signal,
+    pub signal: Box<Signal>,
     /// The dictionary as received; the SDP body has moved into `signal`.
     pub body: Dict,
     /// Who asked.
@@ -89,7 +89,7 @@ pub fn decode(mut dict: Dict, peer: SocketAddr, templates: &Templates) -> Result
     }
     let command = SmolStr::from(String::from_utf8_lossy(name));
     let signal = match command.as_str() {
-        "ping" | "list" | "statistics" | "cli" | "CLI" => Signal::default(),
+        "ping" | "list" | "statistics" | "cli" | "CLI" => Box::default(),
         "query" => query_keys(&dict),
         _ => {
             let mut decoder = Decoder::new(&command, templates);
@@ -102,9 +102,9 @@ pub fn decode(mut dict: Dict, peer: SocketAddr, templates: &Templates) -> Result
 }
 
 /// `query` knows one spelling of each of its keys, and no templates.
-fn query_keys(dict: &Dict) -> Signal {
+fn query_keys(dict: &Dict) -> Box<Signal> {
     let text = |key| dict.get(key).and_then(super::decode::text);
-    let mut signal = Signal::default();
+    let mut signal = Box::<Signal>::default();
     signal.identity.call_id = text("call-id");
     signal.identity.from_tag = text("from-tag");
     signal.identity.to_tag = text("to-tag");

@@ -1,9 +1,9 @@
 //! The `flags` list and its prefixes (sections 8 and 13 of the flag reference).
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::read::{choose_value, each_string};
+use super::spellings::Spellings;
 use super::{Decoder, Flag, FlagSetter, Key, codecs, network, sdp_attr, sdp_output, security, t38};
 use crate::negotiate::signal::{AllSelector, AudioPlayer, RecordCall};
 
@@ -110,7 +110,7 @@ pub(super) const FLAGS: &[Flag] = &[
     (&["no-redis-update", "no redis update"], |d| d.signal.flags.no_redis_update = true),
 ];
 
-static BY_SPELLING: LazyLock<HashMap<&'static str, FlagSetter>> = LazyLock::new(|| {
+static BY_SPELLING: LazyLock<Spellings<FlagSetter>> = LazyLock::new(|| {
     let spellings = |&(spellings, setter): &Flag| spellings.iter().map(move |&spelling| (spelling, setter));
     FLAGS.iter().flat_map(spellings).collect()
 });

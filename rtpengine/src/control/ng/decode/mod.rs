@@ -13,14 +13,16 @@ mod recording;
 mod sdp_attr;
 mod sdp_output;
 mod security;
+mod spellings;
 mod t38;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub(super) use read::text;
+
+use spellings::Spellings;
 
 use super::request::{RequestError, Templates};
 use crate::negotiate::signal::Signal;
@@ -43,7 +45,7 @@ type Apply<T> = (&'static [&'static str], fn(&mut T));
 
 /// A signal being filled.
 pub(super) struct Decoder<'a> {
-    pub(super) signal: Signal,
+    pub(super) signal: Box<Signal>,
     command: CommandKind,
     templates: &'a Templates,
     /// Flag strings inside flag strings, templates inside templates.
@@ -63,7 +65,7 @@ enum CommandKind {
 
 const MAX_NESTING: usize = 4;
 
-static KEYS: LazyLock<HashMap<&'static str, KeySetter>> = LazyLock::new(|| {
+static KEYS: LazyLock<Spellings<KeySetter>> = LazyLock::new(|| {
     [
         identity::KEYS,
         network::KEYS,
@@ -94,7 +96,7 @@ impl<'a> Decoder<'a> {
             _ => CommandKind::Other,
         };
         let mut decoder =
-            Decoder { signal: Signal::default(), command: kind, templates, nesting: 0, failure: None };
+            Decoder { signal: Box::default(), command: kind, templates, nesting: 0, failure: None };
         for name in ["default", command] {
             if let Some(template) = templates.get(name) {
                 decoder.flag_string(template);

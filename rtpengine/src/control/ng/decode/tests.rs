@@ -11,7 +11,7 @@ fn decode_with(command: &str, text: &str, templates: &Templates) -> Result<Signa
     let mut dict = json::decode(text.as_bytes()).expect("test input is JSON");
     let mut decoder = Decoder::new(command, templates);
     decoder.dictionary(&mut dict)?;
-    Ok(decoder.signal)
+    Ok(*decoder.signal)
 }
 
 fn decode(command: &str, text: &str) -> Signal {
@@ -24,7 +24,7 @@ fn flags(command: &str, flag_string: &str) -> Signal {
     let templates = Templates::default();
     let mut decoder = Decoder::new(command, &templates);
     decoder.dictionary(&mut dict).expect("no error");
-    decoder.signal
+    *decoder.signal
 }
 
 fn names(specs: &[CodecSpec]) -> Vec<&str> {
