@@ -48,3 +48,26 @@ fn actions_say_what_came_of_them() {
         assert!(!refused.status.success() && text(&refused.stderr).contains(complaint), "{refused:?}");
     }
 }
+
+/// Where the module is loaded: on the kernels of `make test-kernel`.
+#[test]
+fn rules_of_the_module_come_and_go() {
+    if !std::path::Path::new("/proc/rtpengine/control").exists() {
+        return;
+    }
+    let script = r#"
+        "$0" "$@" --nftables-start && "$0" "$@" --nftables-start && "$0" "$@" --nftables-status || exit 1
+        iptables-nft-save | grep -c -e '-j RTPENGINE' || exit 2
+        "$0" "$@" --nftables-stop || exit 3
+        "$0" "$@" --nftables-status && exit 4
+        iptables-nft-save | grep -q RTPENGINE && exit 5
+        exit 0"#;
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-c", script])
+        .arg(relay_binary())
+        .args(["--config-file=none", "--table=7"])
+        .output()
+        .expect("unshare");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).lines().any(|line| line == "1"), "one rule, made twice: {output:?}");
+}

@@ -64,6 +64,26 @@ fn captures_have_the_configured_kind_of_link() {
     }
 }
 
+#[test]
+fn what_no_recorder_takes_waits_on_disk_if_there_may_be_something() {
+    for (option, waits) in [("--recording-spill-size=64", true), ("--recording-spill-size=0", false)] {
+        let relay = Relay::start(&["--recording-dir={DIR}/spool", "--recording-method=proc", option]);
+        let setup = Setup { offer: json!({"record-call": "yes"}), ..Setup::default() };
+        let mut call = Call::establish(&relay, "spill", setup);
+        // More than is kept in memory for a stream.
+        for number in 0..4000 {
+            let packet = call.a.next_packet(0, &[0x55; 1300], 160);
+            call.a.send(&packet);
+            if number % 8 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let spilled = || (!files_below(&relay.path("spool"), ".spill").is_empty()).then_some(());
+        let limit = if waits { SOON } else { Duration::from_secs(2) };
+        assert_eq!(wait_for(limit, spilled).is_some(), waits, "{option}");
+    }
+}
+
 /// Waits until `query` shows that something is being recorded, or is not.
 fn await_recording(call: &Call<'_>, on: bool) {
     let shown = || call.query()["recording"]["call recording"].as_i64().unwrap_or(0) == i64::from(on);

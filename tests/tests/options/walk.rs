@@ -84,6 +84,7 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ("tests/tests/options/process.rs", "workers_and_background_threads_have_priorities_of_their_own", &["priority", "idle-priority"]),
     ("tests/tests/options/recording.rs", "captures_have_the_configured_kind_of_link", &["recording-format"]),
     ("tests/tests/options/recording.rs", "digits_too_far_apart_are_no_code", &["dtmf-digit-delay"]),
+    ("tests/tests/options/recording.rs", "what_no_recorder_takes_waits_on_disk_if_there_may_be_something", &["recording-spill-size"]),
     ("tests/tests/options/recording.rs", "each_code_does_what_it_is_for", &["vsc-start-rec", "vsc-stop-rec", "vsc-pause-rec"]),
     ("tests/tests/options/recording.rs", "one_code_can_start_pause_and_resume", &["vsc-start-pause-resume-rec"]),
     ("tests/tests/options/recording.rs", "packets_are_recorded_as_they_come_as_they_go_or_both", &["record-egress", "record-both"]),
