@@ -353,8 +353,14 @@ impl Worker {
             }
             let silence = slot.silent_since.map_or(Duration::ZERO, |since| now - since);
             let mut is_held = || *is_held.get_or_insert_with(|| hold::is_held(&self.settings.spool_dir));
+            // A media proxy of another kind holds nothing; a call of its own that has no streams yet is none of ours to end.
+            let is_ours = || !slot.streams.is_empty() || self.settings.spool_dir.join("calls").is_dir();
             let is_abandoned = silence > ABANDONED
-                && (!is_held() || silence > ABANDONED_BESIDE_OTHERS && !slot.streams.is_empty());
+                && if is_held() {
+                    silence > ABANDONED_BESIDE_OTHERS && !slot.streams.is_empty()
+                } else {
+                    is_ours()
+                };
             if slot.give_up_at.is_some_and(|deadline| deadline <= now) {
                 over.push(Rc::clone(prefix));
             } else if is_abandoned {

@@ -84,6 +84,28 @@ fn sample_call_gives_the_documented_files_and_rows() {
 }
 
 #[test]
+fn with_channels_each_speaker_has_one_at_full_level_and_the_rest_are_silent() {
+    let bench = Bench::new();
+    let recorder = bench.start(&["--mix-method=channels", "--output-mixed"]);
+    let mut call = FakeCall::begin(&bench, "channels", &[]);
+    call.add_party("labA");
+    call.add_party("labB");
+    call.speak(Instant::now(), sample_call());
+    call.end();
+    bench.wait_until_finished();
+    let mix = bench.wav("mix.wav");
+    assert_eq!((mix.sample_rate, mix.channels), (8000, 4));
+    assert_length(mix.frames(), 24_000);
+    let peaks: Vec<u16> = (0..4).map(|channel| peak(&mix.channel(channel))).collect();
+    assert!(peaks[..2].iter().all(|peak| (7800..=8200).contains(peak)) && peaks[2..] == [0, 0], "{peaks:?}");
+    let name = bench.files().remove(0);
+    let header = std::fs::read(bench.file(&name)).expect("file");
+    assert_eq!(header[20..22], 0xfffe_u16.to_le_bytes(), "the extensible form");
+    assert_eq!(header[40..44], 0x107_u32.to_le_bytes(), "front left, right, centre, back centre");
+    assert!(recorder.terminate().success());
+}
+
+#[test]
 fn late_joiner_starts_late_in_the_mix() {
     let bench = Bench::new();
     let _recorder = bench.start(&[]);
