@@ -127,6 +127,22 @@ pub fn extend(request: &mut Value, extra: &Value) {
     request.extend(extra.iter().map(|(key, value)| (key.clone(), value.clone())));
 }
 
-fn media_of(reply: &Value) -> Media {
+/// The first medium of a reply.
+///
+/// # Panics
+/// When it has no SDP.
+pub fn media_of(reply: &Value) -> Media {
     sdp::media(reply["sdp"].as_str().unwrap_or_else(|| panic!("no sdp in {reply}")))
+}
+
+/// Packets dropped for a reason, of all streams in the reply to `query`.
+pub fn dropped(query: &Value, reason: &str) -> u64 {
+    match query {
+        Value::Object(map) => {
+            let own = map.get("drops").and_then(|drops| drops[reason].as_u64()).unwrap_or(0);
+            own + map.values().map(|value| dropped(value, reason)).sum::<u64>()
+        }
+        Value::Array(list) => list.iter().map(|value| dropped(value, reason)).sum(),
+        _ => 0,
+    }
 }

@@ -1,9 +1,10 @@
 //! What somebody gets who is no party of a call, with the default configuration: nothing.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use e2e::attacker::{Attacker, MARK};
+use e2e::call::{dropped, media_of};
 use e2e::daemon::Relay;
 use e2e::dtls::{Association, Identity, Role};
 use e2e::ice::IceParty;
@@ -277,22 +278,6 @@ fn pair() -> (UdpSocket, UdpSocket) {
     (party.rtp.try_clone().expect("a socket"), party.rtcp)
 }
 
-fn media_of(reply: &Value) -> Media {
-    sdp::media(reply["sdp"].as_str().unwrap_or_else(|| panic!("no sdp in {reply}")))
-}
-
-/// Of all streams of a call.
-fn dropped(query: &Value, reason: &str) -> u64 {
-    match query {
-        Value::Object(map) => {
-            let own = map.get("drops").and_then(|drops| drops[reason].as_u64()).unwrap_or(0);
-            own + map.values().map(|value| dropped(value, reason)).sum::<u64>()
-        }
-        Value::Array(list) => list.iter().map(|value| dropped(value, reason)).sum(),
-        _ => 0,
-    }
-}
-
 fn attacked(kind: Kind) {
     let relay = Relay::start(&[]);
     let mut call = Call::new(&relay, kind);
@@ -430,158 +415,4 @@ fn floods_are_answered_within_their_budgets() {
         call.meet();
         call.talk();
     }
-}
-
-/// A party that the relay is told about as the case says, and somebody else, each sending as they come.
-struct Learning<'r> {
-    relay: &'r Relay,
-    id: &'static str,
-    party: Party,
-    stranger: Party,
-    phone: Party,
-    port: SocketAddr,
-}
-
-impl<'r> Learning<'r> {
-    fn new(relay: &'r Relay, id: &'static str, signalled: Option<&str>, extra: &Value) -> Self {
-        let (party, phone) = (Party::new("127.0.0.1"), Party::new("127.0.0.1"));
-        let mut stranger = Party::new("127.0.0.66");
-        let at = signalled.map_or(party.local(), |address| address.parse().expect("an address"));
-        let mut request = json!({"command": "offer", "call-id": id, "from-tag": "a",
-            "sdp": sdp::audio(at, &["0 PCMU/8000"], &[])});
-        e2e::call::extend(&mut request, extra);
-        let offered = media_of(&relay.ng.ok(request));
-        let answer = sdp::audio(phone.local(), &["0 PCMU/8000"], &[]);
-        let answered = media_of(&relay.ng.ok(json!({"command": "answer", "call-id": id, "from-tag": "a",
-            "to-tag": "b", "sdp": answer})));
-        let (mut party, mut phone) = (party, phone);
-        party.remote = Some(answered.rtp);
-        stranger.remote = Some(answered.rtp);
-        phone.remote = Some(offered.rtp);
-        Self { relay, id, party, stranger, phone, port: answered.rtp }
-    }
-
-    /// Sends so many packets and tells how many the phone hears.
-    fn passes(&mut self, whose: Who, count: usize) -> usize {
-        let from = match whose {
-            Who::Party => &mut self.party,
-            Who::Stranger => &mut self.stranger,
-        };
-        let ssrc = from.ssrc;
-        for _ in 0..count {
-            let packet = from.next_packet(0, &[0x55; 160], 160);
-            from.send(&packet);
-        }
-        let wait = Duration::from_millis(100);
-        std::iter::from_fn(|| self.phone.receive(wait)).filter(|heard| heard.packet.ssrc == ssrc).count()
-    }
-
-    /// Who is sent what the phone says.
-    fn hears(&mut self) -> Option<Who> {
-        let packet = self.phone.next_packet(0, &[0x2a; 160], 160);
-        self.phone.send(&packet);
-        let wait = Duration::from_millis(100);
-        let party = self.party.receive(wait).map(|_| Who::Party);
-        party.or_else(|| self.stranger.receive(wait).map(|_| Who::Stranger))
-    }
-
-    fn drops(&self, reason: &str) -> u64 {
-        dropped(&self.relay.ng.ok(json!({"command": "query", "call-id": self.id})), reason)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    Party,
-    Stranger,
-}
-use Who::{Party as TheParty, Stranger};
-
-#[test]
-fn heuristic_hears_a_stranger_before_the_party_but_never_sends_to_it() {
-    let relay = Relay::start(&[]);
-    let mut call = Learning::new(&relay, "heuristic", None, &json!({}));
-    assert_eq!(call.passes(Stranger, 1), 0, "a stray packet");
-    assert_eq!(call.passes(Stranger, 3), 3, "an asymmetric sender");
-    assert_eq!(call.hears(), Some(TheParty));
-    assert_eq!(call.passes(TheParty, 1), 1);
-    assert_eq!(call.passes(Stranger, 3), 0);
-    assert_eq!((call.hears(), call.drops("wrong source")), (Some(TheParty), 3));
-}
-
-#[test]
-fn heuristic_finds_a_party_behind_a_nat_at_once() {
-    let relay = Relay::start(&[]);
-    let mut call = Learning::new(&relay, "behind a NAT", Some("10.1.2.3:4000"), &json!({}));
-    assert_eq!(call.passes(TheParty, 3), 2, "the first packet proves nothing");
-    assert_eq!((call.hears(), call.passes(Stranger, 3)), (Some(TheParty), 0));
-    // Signalling that comes from where the media come from is better evidence than being early.
-    let from = json!({"received from": ["IP4", "127.0.0.1"]});
-    let mut call = Learning::new(&relay, "received from", Some("10.1.2.3:4000"), &from);
-    assert_eq!(call.passes(Stranger, 3), 2);
-    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
-    assert_eq!(call.passes(Stranger, 3), 0);
-}
-
-#[test]
-fn heuristic_prefers_the_signalled_host_and_then_the_signalled_port() {
-    let relay = Relay::start(&[]);
-    let mut call = Learning::new(&relay, "other port", None, &json!({}));
-    let signalled = std::mem::replace(&mut call.party, Party::new("127.0.0.1"));
-    call.party.remote = Some(call.port);
-    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
-    let other = std::mem::replace(&mut call.party, signalled);
-    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
-    call.party = other;
-    assert_eq!((call.passes(TheParty, 3), call.hears()), (0, None));
-}
-
-#[test]
-fn strict_source_hears_the_party_only() {
-    let relay = Relay::start(&[]);
-    let mut call = Learning::new(&relay, "strict", None, &json!({"flags": ["strict-source"]}));
-    assert_eq!((call.passes(Stranger, 3), call.passes(TheParty, 1)), (0, 1));
-    assert_eq!((call.passes(Stranger, 3), call.hears()), (0, Some(TheParty)));
-}
-
-#[test]
-fn immediate_takes_whoever_is_first() {
-    let relay = Relay::start(&[]);
-    let mut call = Learning::new(&relay, "immediate", None, &json!({"endpoint-learning": "immediate"}));
-    assert_eq!((call.passes(Stranger, 1), call.hears()), (1, Some(Stranger)));
-    assert_eq!((call.passes(TheParty, 3), call.hears()), (0, Some(Stranger)));
-}
-
-#[test]
-fn off_and_asymmetric_hear_everybody_and_send_to_the_signalled_address() {
-    let relay = Relay::start(&[]);
-    for (id, flags) in
-        [("off", json!({"endpoint-learning": "off"})), ("asymmetric", json!({"flags": ["asymmetric"]}))]
-    {
-        let mut call = Learning::new(&relay, id, None, &flags);
-        assert_eq!((call.passes(Stranger, 2), call.passes(TheParty, 2)), (2, 2), "{id}");
-        assert_eq!((call.passes(Stranger, 2), call.hears()), (2, Some(TheParty)), "{id}");
-    }
-}
-
-#[test]
-fn delayed_hears_everybody_for_three_seconds_and_takes_the_next() {
-    let relay = Relay::start(&["--endpoint-learning=delayed"]);
-    let mut call = Learning::new(&relay, "delayed", None, &json!({}));
-    let began = Instant::now();
-    assert_eq!((call.passes(Stranger, 1), call.passes(TheParty, 1)), (1, 1));
-    assert_eq!(call.hears(), Some(TheParty));
-    std::thread::sleep(Duration::from_millis(3100).saturating_sub(began.elapsed()));
-    assert_eq!((call.passes(Stranger, 1), call.hears()), (1, Some(Stranger)));
-    assert_eq!(call.passes(TheParty, 3), 0);
-}
-
-#[test]
-fn media_handover_follows_whoever_sends() {
-    let relay = Relay::start(&[]);
-    let mut call = Learning::new(&relay, "handover", None, &json!({"flags": ["media-handover"]}));
-    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
-    assert_eq!((call.passes(Stranger, 1), call.hears()), (1, Some(Stranger)));
-    // `hears` and `passes` wait for longer than 100 ms: the former source counts as silent.
-    assert_eq!((call.passes(TheParty, 1), call.hears()), (1, Some(TheParty)));
 }
