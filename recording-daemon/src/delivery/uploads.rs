@@ -90,7 +90,7 @@ impl Uploads {
             let count = newest.borrow().recording.outputs.len();
             for index in 0..count {
                 // Nobody waits for a permit who has nothing to store.
-                while self.due(&*self.kept.lock().await, index, target, newest).is_some() {
+                while self.due(&self.kept.lock().await, index, target, newest).is_some() {
                     let Ok(_permit) = self.delivery.permits.acquire().await else { return Ok(()) };
                     let mut kept = self.kept.lock().await;
                     let Some((output, number)) = self.due(&kept, index, target, newest) else { break };
