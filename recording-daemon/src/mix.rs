@@ -52,6 +52,9 @@ pub struct Mixer {
     dirty: Range<i64>,
     blocks: Vec<Block>,
     late_frames: u64,
+    overlapping_frames: u64,
+    /// What comes before this comes again.
+    resumed_at: i64,
 }
 
 impl Mixer {
@@ -77,6 +80,8 @@ impl Mixer {
             dirty: 0..0,
             blocks: Vec::new(),
             late_frames: 0,
+            overlapping_frames: 0,
+            resumed_at: i64::MIN,
         }
     }
 
@@ -90,6 +95,7 @@ impl Mixer {
             input.end = first.map_or(0, |_| end);
         }
         self.start = start;
+        self.resumed_at = end;
         let channels = self.output_channels;
         self.sums = (0_i64..)
             .zip(samples.chunks_exact(channels))
@@ -112,6 +118,8 @@ impl Mixer {
             if gap.abs() == 1 {
                 position = state.end;
             } else if gap < 0 {
+                let overlap = state.end.min(position + frames) - position.max(self.resumed_at);
+                self.overlapping_frames += u64::try_from(overlap).unwrap_or(0);
                 let skip = gap.unsigned_abs() as usize * channels;
                 let Some(rest) = samples.get(skip..).filter(|rest| !rest.is_empty()) else { return };
                 (position, samples) = (state.end, rest);
@@ -176,6 +184,11 @@ impl Mixer {
     /// Frames that came too late to be mixed.
     pub fn late_frames(&self) -> u64 {
         self.late_frames
+    }
+
+    /// Frames that were left out because their input had audio there already, other than after an interruption.
+    pub fn overlapping_frames(&self) -> u64 {
+        self.overlapping_frames
     }
 
     fn add(&mut self, input: usize, position: i64, samples: &[i16]) {
@@ -294,6 +307,22 @@ mod tests {
         mixer.push(0, 100, &[1000; 4]);
         mixer.push(1, 102, &[3000; 4]);
         assert_eq!(written(&mut mixer, 100, 6), [1000, 1000, 2000, 2000, 1500, 1500]);
+    }
+
+    #[test]
+    fn what_overlaps_is_left_out_and_counted_but_not_at_a_seam() {
+        let mut mixer = Mixer::new(MixMethod::Direct, 1, 8000, 1);
+        mixer.push(0, 0, &[1; 10]);
+        mixer.push(0, 4, &[2; 10]);
+        mixer.push(0, 2, &[3; 5]);
+        assert_eq!(written(&mut mixer, 0, 14), [[1; 10].as_slice(), &[2; 4]].concat());
+        assert_eq!(mixer.overlapping_frames(), 6 + 5);
+        let mut mixer = Mixer::new(MixMethod::Direct, 1, 8000, 1);
+        mixer.resume(0, &[1; 10], &[Some(0)]);
+        mixer.push(0, 4, &[2; 10]);
+        assert_eq!(mixer.overlapping_frames(), 0);
+        mixer.push(0, 8, &[2; 8]);
+        assert_eq!(mixer.overlapping_frames(), 4);
     }
 
     #[test]

@@ -238,6 +238,13 @@ impl MixOutput {
                 mix_place.recording.add_fault(format!("{late:.3} s of audio came too late to be mixed"));
             }
         }
+        let overlapping = self.mixer.overlapping_frames() as f64 / f64::from(self.mixer.sample_rate());
+        if overlapping >= WORTH_REPORTING {
+            let fault = format!(
+                "{overlapping:.3} s of audio are not in the mix: they arrived so that they would overlap with earlier audio of the same sender"
+            );
+            mix_place.recording.add_fault(fault);
+        }
         let (Some(mut file), Some(origin), Some(mix_end)) = (self.file, self.origin, self.mixer.end()) else {
             return None;
         };
