@@ -150,7 +150,6 @@ fn every_option_is_accepted_and_those_without_effect_say_so() {
         }
         let startup = with_least(&words).unwrap_or_else(|error| panic!("{word}: {error}"));
         let expected = match spec.status {
-            Status::NotYet => Some(format!("option {}: not implemented yet, no effect", spec.long)),
             Status::Without(reason) => {
                 Some(format!("option {}: not supported, no effect: {reason}", spec.long))
             }

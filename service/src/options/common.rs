@@ -13,11 +13,16 @@ pub const GENERAL: &[OptionSpec] = &[
         .default("2048")
         .at_least(-1),
     OptionSpec::int("poller-size", "Most events fetched per poll call").default("128").at_least(1),
-    OptionSpec::flag("io-uring", "Use io_uring for polling and media").not_yet(),
-    OptionSpec::int("io-uring-buffers", "Ring entries per thread").default("16384").at_least(0).not_yet(),
+    OptionSpec::flag("io-uring", "Use io_uring for polling and media").without(NO_RING),
+    OptionSpec::int("io-uring-buffers", "Ring entries per thread")
+        .default("16384")
+        .at_least(0)
+        .without(NO_RING),
     OptionSpec::file("evs-lib-path", "Shared object with an EVS codec").without(NO_EVS),
 ];
 
+/// Why options about io_uring do nothing.
+pub const NO_RING: &str = "packets are received and sent in batches, not by a ring";
 /// Why options about EVS do nothing.
 pub const NO_EVS: &str = "EVS is passed on untouched, there is no transcoder for it";
 

@@ -126,8 +126,8 @@ mod tests {
                 OptionSpec::int("table", "").short('t').default("-1"),
                 OptionSpec::int("timeout", "").default("60"),
                 OptionSpec::int("tos", "").range(0, 255).complaint("Invalid TOS value"),
-                OptionSpec::float("max-load", "").not_yet(),
-                OptionSpec::flag("xtables", "").not_yet(),
+                OptionSpec::float("max-load", "").without("there is none"),
+                OptionSpec::flag("xtables", "").without("there are none"),
                 OptionSpec::text("format", "STRING", "").words(&["raw", "eth"]),
                 OptionSpec::file("dir", ""),
                 OptionSpec::list("interface", "IP", "").short('i'),
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(
             notices,
             [
-                "option max-load: not implemented yet, no effect",
+                "option max-load: not supported, no effect: there is none",
                 "option multikey: no longer exists, no effect"
             ]
         );

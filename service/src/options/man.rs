@@ -56,9 +56,6 @@ fn option(text: &mut String, spec: &OptionSpec) {
     if let Some(default) = default_text(spec) {
         text.push_str(&format!("\nDefault: {}.", escape(default)));
     }
-    if spec.status == Status::NotYet {
-        text.push_str("\n(Accepted and checked; not implemented yet.)");
-    }
     if let Status::Without(reason) = spec.status {
         text.push_str(&format!("\n(Accepted and checked; without effect: {}.)", escape(reason)));
     }

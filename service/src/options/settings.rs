@@ -89,7 +89,6 @@ impl Settings {
     pub fn notices(&self) -> Vec<String> {
         let set = self.values.iter().filter(|(_, value)| **value != Value::Flag(false));
         set.filter_map(|(name, _)| match self.program.find(name)?.status {
-            Status::NotYet => Some(format!("option {name}: not implemented yet, no effect")),
             Status::Without(reason) => Some(format!("option {name}: not supported, no effect: {reason}")),
             Status::Unsupported => Some(format!("option {name}: not supported, no effect")),
             Status::Withdrawn => Some(format!("option {name}: no longer exists, no effect")),

@@ -73,8 +73,6 @@ pub enum Kind {
 pub enum Status {
     /// It works.
     Active,
-    /// Accepted and checked; has no effect yet, which is logged.
-    NotYet,
     /// Accepted and checked; has no effect here for this reason, which is logged.
     Without(&'static str),
     /// Accepted; the feature is not part of this product, which is logged. Not in `--help`.
@@ -173,12 +171,6 @@ impl OptionSpec {
         self
     }
 
-    /// Whose feature is not built yet.
-    pub const fn not_yet(mut self) -> Self {
-        self.status = Status::NotYet;
-        self
-    }
-
     /// Which has no effect here, and why.
     pub const fn without(mut self, reason: &'static str) -> Self {
         self.status = Status::Without(reason);
@@ -234,7 +226,7 @@ impl OptionSpec {
 
     /// Whether `--help` and the manual page mention it.
     pub fn is_listed(&self) -> bool {
-        matches!(self.status, Status::Active | Status::NotYet | Status::Without(_))
+        matches!(self.status, Status::Active | Status::Without(_))
     }
 }
 

@@ -134,7 +134,7 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ("tests/tests/reporting.rs", "proxies_are_called_back_when_a_call_times_out", &["b2b-url", "xmlrpc-format"]),
     ("tests/tests/reporting.rs", "records_and_final_statistics_of_a_call_are_in_the_log", &["log-facility-cdr", "log-facility-rtcp", "log-facility-dtmf"]),
     ("tests/tests/rtcp.rs", "generated_reports_come_and_their_answers_are_shown_as_quality", &["rtcp-interval"]),
-    ("tests/tests/security.rs", "delayed_hears_everybody_for_three_seconds_and_takes_the_next", &["endpoint-learning"]),
+    ("tests/tests/learning.rs", "delayed_hears_everybody_for_three_seconds_and_takes_the_next", &["endpoint-learning"]),
     ("tests/tests/service_files.rs", "the_client_speaks_json_and_shows_live_calls", &["listen-cli"]),
     ("tests/tests/srtp.rs", "details_of_packets_are_in_the_log_only_where_the_operator_wants_them", &["debug-srtp"]),
     ("tests/tests/srtp.rs", "keys_are_in_the_log_only_where_the_operator_wants_them", &["log-srtp-keys"]),
@@ -250,8 +250,7 @@ fn options_without_effect_say_so_and_are_explained() {
     let log = relay.process.log();
     let differences = fs::read_to_string(root().join("docs/differences.md")).expect("a document");
     for (option, _) in WITHOUT_EFFECT {
-        let said =
-            ["not implemented yet, no effect", "not supported, no effect", "no longer exists, no effect"];
+        let said = ["not supported, no effect", "no longer exists, no effect"];
         assert!(said.iter().any(|said| log.contains(&format!("option {option}: {said}"))), "{option}: {log}");
         assert!(differences.contains(&format!("`{option}`")), "{option} is not in docs/differences.md");
     }
