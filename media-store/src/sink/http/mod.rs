@@ -198,15 +198,18 @@ where
         let body = body.map_err(|error| HttpError::Answer(error.to_string()))?.to_bytes();
         Ok((status, Reply { headers, body }))
     };
-    tokio::pin!(connection);
+    let mut connection = Box::pin(connection);
     tokio::pin!(talk);
     // The connection has to be driven until the answer is complete.
-    tokio::select! {
-        answer = &mut talk => answer,
-        ended = &mut connection => match ended {
-            Ok(()) => talk.await,
-            Err(error) => Err(error.into()),
-        },
+    let ended = tokio::select! {
+        answer = &mut talk => return answer,
+        ended = &mut connection => ended,
+    };
+    drop(connection);
+    // A server that hangs up rudely may have answered all the same.
+    match (talk.await, ended) {
+        (Err(_), Err(error)) => Err(error.into()),
+        (answer, _) => answer,
     }
 }
 
