@@ -10,6 +10,7 @@ pub mod bencode;
 pub mod call;
 pub mod chromium;
 pub mod conformance;
+pub mod counting;
 pub mod daemon;
 pub mod descriptors;
 pub mod differential;

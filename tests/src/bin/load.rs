@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::call::{Call, Setup};
+use e2e::counting;
 use e2e::daemon::{Recorder, Relay, files_below, wait_for};
 use e2e::wav;
 use serde_json::json;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     let done = std::sync::atomic::AtomicBool::new(false);
     let sockets: Vec<&UdpSocket> = established.iter().flat_map(|call| [&*call.a.rtp, &*call.b.rtp]).collect();
     std::thread::scope(|scope| {
-        scope.spawn(|| receive_all(&sockets, &received, &done));
+        scope.spawn(|| counting::receive_all(&sockets, &received, &done, Duration::from_millis(2)));
         let sender = scope.spawn(|| send_all(&established, packets));
         if kill {
             std::thread::sleep(Duration::from_secs(seconds / 2));
@@ -147,29 +148,6 @@ fn send_all(calls: &[Call<'_>], packets: u64) {
             };
             let _ = socket.send_to(&packet.to_octets(), *to);
         }
-    }
-}
-
-fn receive_all(sockets: &[&UdpSocket], received: &AtomicU64, done: &std::sync::atomic::AtomicBool) {
-    use std::os::fd::AsRawFd;
-    let mut poll: Vec<_> = sockets
-        .iter()
-        .map(|socket| {
-            socket.set_nonblocking(true).expect("non-blocking");
-            libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 }
-        })
-        .collect();
-    let mut buffer = [0; 2048];
-    while !done.load(Ordering::Relaxed) {
-        // SAFETY: the slice is valid and as long as said.
-        unsafe { libc::poll(poll.as_mut_ptr(), poll.len() as libc::nfds_t, 100) };
-        for (socket, poll) in sockets.iter().zip(&poll) {
-            while poll.revents != 0 && socket.recv(&mut buffer).is_ok() {
-                received.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        // Taking what has gathered at once costs less than waking for each packet.
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
