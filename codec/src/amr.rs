@@ -263,3 +263,6 @@ impl Encoder for AmrEncoder {
         self.rate.follow(party);
     }
 }
+
+#[cfg(test)]
+mod tests;

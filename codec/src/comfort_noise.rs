@@ -109,6 +109,45 @@ mod tests {
         }
     }
 
+    /// The description of noise as RFC 3389 §3 has it: level, and the reflection coefficients of its prediction, quantised.
+    fn described(samples: &[i16], order: usize) -> Vec<u8> {
+        let product = |lag: usize| -> f64 {
+            samples.iter().zip(&samples[lag..]).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        };
+        let products: Vec<f64> = (0..=order).map(product).collect();
+        let (mut predictor, mut error) = (vec![1.0], products[0]);
+        let mut payload = vec![-level_dbov(samples).round() as u8];
+        for step in 1..=order {
+            let sum: f64 = predictor.iter().zip((1..=step).rev()).map(|(a, lag)| a * products[lag]).sum();
+            let reflection = -sum / error;
+            predictor.push(0.0);
+            let mirrored: Vec<f64> = predictor.iter().rev().copied().collect();
+            predictor.iter_mut().zip(mirrored).for_each(|(a, b)| *a += reflection * b);
+            error *= 1.0 - reflection * reflection;
+            payload.push((127.0 + reflection * 32_768.0 / 258.0).round() as u8);
+        }
+        payload
+    }
+
+    #[test]
+    fn noise_is_described_by_the_payload_that_it_was_made_of() {
+        for payload in [
+            &[32][..],
+            &[70],
+            &[32, 127 - 63],
+            &[25, 180, 100],
+            &[40, 200, 80, 140, 100],
+            &[30, 60, 170, 110, 150, 120, 135, 127, 131],
+        ] {
+            let (mut generator, mut samples) = (NoiseGenerator::default(), Vec::new());
+            generator.describe(payload).unwrap();
+            generator.generate(400_000, &mut samples);
+            let found = described(&samples, payload.len() - 1);
+            let is_near = found.iter().zip(payload).all(|(a, b)| a.abs_diff(*b) <= 1);
+            assert!(is_near, "{payload:?}: {found:?}");
+        }
+    }
+
     #[test]
     fn softest_level_is_silence_and_an_empty_payload_changes_nothing() {
         assert!(noise(&[127]).iter().all(|&s| s.abs() <= 1));

@@ -32,6 +32,8 @@ pub struct Resampler {
     channels: usize,
     /// Last `taps − 1` input samples of each channel, and the new ones behind them while converting.
     history: Vec<Vec<f32>>,
+    /// Every n-th sample of one channel's history, strand behind strand, while converting.
+    strands: Vec<f32>,
     /// Where the next output sample lies behind the first history sample's filter window: whole input samples
     /// and a fraction in 1/`up`.
     offset: usize,
@@ -59,6 +61,8 @@ struct Filter {
     taps: usize,
     /// `[phase × tap]`, newest input sample last.
     coefficients: Vec<f32>,
+    /// `[strand × tap]` going down by a whole number.
+    strands: Vec<Vec<f32>>,
 }
 
 impl Resampler {
@@ -75,6 +79,7 @@ impl Resampler {
             filter,
             channels,
             history: vec![vec![0.0; keep]; channels],
+            strands: Vec::new(),
             offset: 0,
             fraction: 0,
             is_aligned: false,
@@ -114,11 +119,24 @@ impl Resampler {
             history.extend(samples.chunks_exact(self.channels).map(|frame| f32::from(frame[channel])));
         }
         self.consumed += frames as u64;
-        let taps = filter.taps;
+        if filter.up == 1 || filter.down == 1 {
+            self.convert_whole_ratio(&filter, frames, out);
+        } else {
+            self.convert_any_ratio(&filter, frames, out);
+        }
+        for history in &mut self.history {
+            let used = history.len() - (filter.taps - 1);
+            history.copy_within(used.., 0);
+            history.truncate(filter.taps - 1);
+        }
+    }
+
+    /// One output sample after the other.
+    fn convert_any_ratio(&mut self, filter: &Filter, frames: usize, out: &mut Vec<i16>) {
         while self.offset < frames {
             let phase = filter.phase(self.fraction);
             for history in &self.history {
-                out.push(to_i16(dot(&history[self.offset..self.offset + taps], phase)));
+                out.push(to_i16(dot(&history[self.offset..self.offset + filter.taps], phase)));
             }
             self.produced += 1;
             let step = self.fraction + filter.down;
@@ -126,11 +144,40 @@ impl Resampler {
             self.fraction = step % filter.up;
         }
         self.offset -= frames;
-        for history in &mut self.history {
-            let used = history.len() - (taps - 1);
-            history.copy_within(used.., 0);
-            history.truncate(taps - 1);
+    }
+
+    /// Up or down by a whole number: neighbouring output samples of one phase have the same coefficients, so that they are worked out
+    /// side by side. Going down, input samples are sorted into as many strands as the ratio first, so that neighbours have neighbours.
+    fn convert_whole_ratio(&mut self, filter: &Filter, frames: usize, out: &mut Vec<i16>) {
+        let (up, down) = (filter.up as usize, filter.down as usize);
+        let count = frames.saturating_sub(self.offset).div_ceil(down);
+        let before = out.len();
+        out.resize(before + count * up * self.channels, 0);
+        let strand_length = (count + filter.taps.div_ceil(down)).next_multiple_of(LANES) + LANES;
+        for (channel, history) in self.history.iter().enumerate() {
+            let samples = history.get(self.offset..).unwrap_or_default();
+            self.strands.clear();
+            for strand in 0..down {
+                let begin = self.strands.len();
+                self.strands.extend(samples.iter().skip(strand).step_by(down).take(strand_length));
+                self.strands.resize(begin + strand_length, 0.0);
+            }
+            for first in (0..count).step_by(LANES) {
+                for phase in 0..up {
+                    let mut sums = [0.0; LANES];
+                    for strand in 0..down {
+                        let from = strand * strand_length + first;
+                        add_products(&mut sums, &self.strands[from..], filter.strand(phase, strand));
+                    }
+                    let places =
+                        out[before..].iter_mut().skip((first * up + phase) * self.channels + channel);
+                    places.step_by(up * self.channels).zip(sums).for_each(|(to, sum)| *to = to_i16(sum));
+                }
+            }
         }
+        self.produced += (count * up) as u64;
+        self.offset += count * down;
+        self.offset -= frames;
     }
 
     /// Appends what the filter still holds: the signal's last [`Resampler::delay`] samples.
@@ -182,7 +229,17 @@ impl Filter {
             let sum: f32 = coefficients[start..].iter().sum();
             coefficients[start..].iter_mut().for_each(|c| *c /= sum);
         }
-        Filter { up, down, phases, taps, coefficients }
+        let strand = |strand| coefficients.iter().skip(strand).step_by(down as usize).copied().collect();
+        let strands = if up == 1 { (0..down as usize).map(strand).collect() } else { Vec::new() };
+        Filter { up, down, phases, taps, coefficients, strands }
+    }
+
+    /// Coefficients of one strand of the input where the ratio is a whole number.
+    fn strand(&self, phase: usize, strand: usize) -> &[f32] {
+        match self.strands.get(strand) {
+            Some(coefficients) => coefficients,
+            None => &self.coefficients[phase * self.taps..(phase + 1) * self.taps],
+        }
     }
 
     fn phase(&self, fraction: u32) -> &[f32] {
@@ -192,6 +249,18 @@ impl Filter {
             (u64::from(fraction) * u64::from(self.phases) / u64::from(self.up)) as usize
         };
         &self.coefficients[phase * self.taps..(phase + 1) * self.taps]
+    }
+}
+
+/// Output samples that are worked out side by side.
+const LANES: usize = 16;
+
+/// To each sum, the products of coefficients and the samples from its place on, which the compiler turns into vector instructions.
+fn add_products(sums: &mut [f32; LANES], samples: &[f32], coefficients: &[f32]) {
+    for (window, coefficient) in samples.windows(LANES).zip(coefficients) {
+        for (sum, sample) in sums.iter_mut().zip(window) {
+            *sum += sample * coefficient;
+        }
     }
 }
 

@@ -67,6 +67,9 @@ pub struct Sequencer {
     slots: Box<[Option<SequencedPacket>]>,
     /// The packet last taken; kept so that it can be lent out and its buffer used again.
     current: Option<SequencedPacket>,
+    /// `current` came in order while nothing waited, and has not been taken yet: the way of nearly all packets, which spares them the
+    /// slots and their memory.
+    is_next: bool,
     spare: Vec<Vec<u8>>,
     expected: Option<u64>,
     waiting: usize,
@@ -92,6 +95,7 @@ impl Sequencer {
         Self {
             slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
             current: None,
+            is_next: false,
             spare: Vec::with_capacity(SLOTS),
             expected: None,
             waiting: 0,
@@ -146,25 +150,22 @@ impl Sequencer {
         } else if self.expected != Some(extended) {
             self.counters.out_of_order += 1;
         }
-        let Some(slot) = self.slots.get_mut(extended as usize % SLOTS) else { return Arrival::Duplicate };
-        if slot.is_some() {
-            // At most 128 consecutive numbers are inside, so the slot holds this very number.
-            self.counters.duplicates += 1;
-            self.counters.out_of_order = self.counters.out_of_order.saturating_sub(1);
-            return Arrival::Duplicate;
+        if self.waiting == 0 && self.expected == Some(extended) {
+            self.expected = Some(extended + 1);
+            let buffer = self.current.take().map(|taken| taken.payload).or_else(|| self.spare.pop());
+            self.current = Some(SequencedPacket::new(extended, now, packet, buffer.unwrap_or_default()));
+            self.is_next = true;
+        } else {
+            let Some(slot) = self.slots.get_mut(extended as usize % SLOTS) else { return Arrival::Duplicate };
+            if slot.is_some() {
+                // At most 128 consecutive numbers are inside, so the slot holds this very number.
+                self.counters.duplicates += 1;
+                self.counters.out_of_order = self.counters.out_of_order.saturating_sub(1);
+                return Arrival::Duplicate;
+            }
+            let buffer = self.spare.pop().unwrap_or_default();
+            *slot = Some(SequencedPacket::new(extended, now, packet, buffer));
         }
-        let mut payload = self.spare.pop().unwrap_or_default();
-        payload.clear();
-        payload.extend_from_slice(packet.payload());
-        *slot = Some(SequencedPacket {
-            extended_sequence: extended,
-            timestamp: packet.timestamp(),
-            payload_type: packet.payload_type(),
-            marker: packet.marker(),
-            arrival: now,
-            lost_before: 0,
-            payload,
-        });
         self.waiting += 1;
         self.newest_timestamp = packet.timestamp();
         self.counters.accepted += 1;
@@ -175,6 +176,10 @@ impl Sequencer {
     pub fn pop(&mut self) -> Option<&SequencedPacket> {
         if self.waiting == 0 {
             return None;
+        }
+        if std::mem::take(&mut self.is_next) {
+            self.waiting -= 1;
+            return self.current.as_ref();
         }
         let expected = self.expected?;
         if self.slots[expected as usize % SLOTS].is_some() {
@@ -191,7 +196,7 @@ impl Sequencer {
 
     /// The next packet in order, without waiting for those missing before it (end of a stream).
     pub fn pop_unconditionally(&mut self) -> Option<&SequencedPacket> {
-        if self.waiting == 0 { None } else { self.take_next_stored() }
+        if self.waiting == 0 || self.is_next { self.pop() } else { self.take_next_stored() }
     }
 
     /// Packets that are stored.
@@ -201,7 +206,7 @@ impl Sequencer {
 
     /// The next extended number that will be taken; `None` before the first packet.
     pub fn expected(&self) -> Option<u64> {
-        self.expected
+        self.expected.map(|expected| expected - u64::from(self.is_next))
     }
 
     /// What happened so far.
@@ -241,6 +246,23 @@ impl Sequencer {
             }
         }
         self.waiting = 0;
+        self.is_next = false;
+    }
+}
+
+impl SequencedPacket {
+    fn new(extended_sequence: u64, arrival: Instant, packet: &RtpPacket<'_>, mut payload: Vec<u8>) -> Self {
+        payload.clear();
+        payload.extend_from_slice(packet.payload());
+        Self {
+            extended_sequence,
+            timestamp: packet.timestamp(),
+            payload_type: packet.payload_type(),
+            marker: packet.marker(),
+            arrival,
+            lost_before: 0,
+            payload,
+        }
     }
 }
 

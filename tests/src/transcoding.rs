@@ -12,7 +12,14 @@ use crate::daemon::{Process, await_ping};
 use crate::ng::{NgClient, parse_body};
 use crate::ports::PortBlock;
 use crate::rtp::Packet;
+use crate::speech::{self, Speaker};
 use crate::{bencode, sdp};
+
+pub mod capacity;
+pub mod machine;
+
+/// Payloads of the two sides, packet by packet.
+pub type Spoken = [Vec<Vec<u8>>; 2];
 
 /// A daemon with one worker.
 pub struct Daemon {
@@ -29,6 +36,17 @@ pub struct Leg {
     payload_type: u8,
     ticks: u32,
     ssrc: u32,
+}
+
+/// What both sides of a pair of formats say, in packets of 20 ms; `None` when this build has no encoder for it.
+pub fn spoken(formats: [&str; 2]) -> Option<Spoken> {
+    let [a, b] = formats.map(|text| {
+        let format = sdp::format(text);
+        let encoder = codec::new_encoder(&format, &codec::EncoderOptions::default()).ok()?;
+        let audio = speech::speak(Speaker::Caller, encoder.sample_rate());
+        Some(speech::encode(&audio, encoder.sample_rate(), &format).0)
+    });
+    Some([a?, b?])
 }
 
 impl Daemon {
@@ -98,6 +116,11 @@ impl Daemon {
         parse_body(&buffer[blank..length]).expect("a reply that can be read")
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Processor time of all its threads.
     pub fn cpu_ns(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()));
@@ -139,5 +162,10 @@ impl Leg {
     /// What its party sends and takes.
     pub fn payload_type(&self) -> u8 {
         self.payload_type
+    }
+
+    /// Ticks of its clock in a packet.
+    pub fn ticks(&self) -> u32 {
+        self.ticks
     }
 }

@@ -90,3 +90,29 @@ fn without_the_other_instance_the_call_is_transcoded_here() {
         assert!(is_tone(&talk(&mut call, from_caller), format));
     }
 }
+
+#[test]
+fn a_call_goes_on_here_when_the_other_instance_dies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = Relay::start(&[]);
+    let relay = relay(folder.path(), &other.control.to_string());
+    let mut call = establish(&relay, "orphan");
+    let logged = |text: &str, times| relay.process.log().matches(text).count() == times;
+    let agreed = || logged("another instance transcodes", 2).then_some(());
+    assert!(wait_for(WAIT, agreed).is_some(), "{}", relay.process.log());
+    assert!(is_tone(&talk(&mut call, true), OPUS));
+    drop(other);
+    // Both parties speak until both ways have come back here.
+    let deadline = std::time::Instant::now() + WAIT;
+    while !logged("nothing comes back from another instance", 2) {
+        assert!(std::time::Instant::now() < deadline, "{}", relay.process.log());
+        for from_caller in [true, false] {
+            talk(&mut call, from_caller);
+        }
+    }
+    for (from_caller, format) in [(true, OPUS), (false, PCMU)] {
+        let heard = talk(&mut call, from_caller);
+        assert!(is_tone(&heard, format), "{} packets\n{}", heard.len(), relay.process.log());
+    }
+    call.delete();
+}

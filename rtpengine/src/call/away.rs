@@ -6,7 +6,8 @@
 //! party ─ unchanged ─▶ that port ─▶ other instance ─ converted ─▶ that port ─▶ the other party
 //! ```
 //!
-//! Nobody waits for the other instance: until it has answered, and for good when it refuses, the call is transcoded here. Signalling
+//! Nobody waits for the other instance: until it has answered, and for good when it refuses or when nothing comes back from it any more,
+//! the call is transcoded here. Signalling
 //! towards it follows the life of an [`Away`], which is dropped by a plan that does not need it any more and by the end of the call.
 
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ pub struct Away {
     interface: InterfaceId,
     shared: Arc<StreamShared>,
     state: State,
+    watch: Watch,
     /// Call-id and tag there.
     names: [SmolStr; 2],
     requests: mpsc::Sender<AwayRequest>,
@@ -70,6 +72,18 @@ struct Pair {
     /// For the encoder.
     options: String,
 }
+
+/// Packets that went there and came back until the last look.
+#[derive(Clone, Copy, Debug, Default)]
+struct Watch {
+    sent: u64,
+    received: u64,
+    /// Sent since something came back last.
+    unanswered: u64,
+}
+
+/// So many packets in a row that nothing comes back for, and the other instance counts as dead: two seconds of usual packets.
+const UNANSWERED: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -141,6 +155,7 @@ impl Engine {
             interface: attachment.id,
             shared: Arc::new(StreamShared::default()),
             state: State::Asked,
+            watch: Watch::default(),
             names: [name(&call.id), name(&tag)],
             requests: requests.clone(),
             conversion,
@@ -159,6 +174,27 @@ impl Engine {
             away.state = State::Failed;
         }
         Some(away)
+    }
+
+    /// Once a second: what other instances do not send back any more is transcoded here.
+    pub(super) fn watch_others(&self, call: &Call) {
+        let mut has_failed = false;
+        for away in call.away.borrow_mut().iter_mut() {
+            if !away.is_dead() {
+                continue;
+            }
+            has_failed = true;
+            let remote = away.conversion.target.remote;
+            tracing::warn!(
+                call_id = %call.id, %remote, packets = away.watch.unanswered,
+                "nothing comes back from another instance, transcoding here instead of there"
+            );
+            away.ask_to_delete();
+            away.state = State::Failed;
+        }
+        if has_failed {
+            self.install(call);
+        }
     }
 
     /// Another instance has answered; `false`: nobody wants to know any more.
@@ -229,6 +265,17 @@ fn conversion(edge: &EdgePlan, from: &Media, groups: &[TransformGroup]) -> Optio
 }
 
 impl Away {
+    /// Looks at what has passed since the last time.
+    fn is_dead(&mut self) -> bool {
+        let (egress, watch) = (&self.shared.egress, &mut self.watch);
+        let sent = egress.packets.get() + egress.errors.get();
+        let received = self.shared.ingress.packets.get();
+        let more = sent.saturating_sub(watch.sent);
+        let unanswered = if received == watch.received { watch.unanswered + more } else { 0 };
+        *watch = Watch { sent, received, unanswered };
+        matches!(self.state, State::Ready(_)) && unanswered >= UNANSWERED
+    }
+
     /// The edge leads to our end of the way there, and what comes back there goes where the edge led to.
     fn apply(&self, plan: &mut CallPlan) {
         let State::Ready(there) = self.state else { return };
@@ -279,6 +326,13 @@ impl Away {
         request
     }
 
+    fn ask_to_delete(&self) {
+        let request = AwayRequest::Delete { remote: self.conversion.target.remote, delete: self.delete() };
+        if self.requests.try_send(request).is_err() {
+            tracing::warn!(call_id = %self.names[0], "another instance is not told that a call has ended");
+        }
+    }
+
     fn request(&self, command: &str) -> Dict {
         let mut request = Dict::new();
         request.push("command", command);
@@ -291,11 +345,7 @@ impl Drop for Away {
     fn drop(&mut self) {
         // What was asked and not answered is deleted by whoever gets the answer.
         if let State::Ready(_) = self.state {
-            let request =
-                AwayRequest::Delete { remote: self.conversion.target.remote, delete: self.delete() };
-            if self.requests.try_send(request).is_err() {
-                tracing::warn!(call_id = %self.names[0], "another instance is not told that a call has ended");
-            }
+            self.ask_to_delete();
         }
     }
 }

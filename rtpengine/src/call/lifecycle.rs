@@ -133,6 +133,7 @@ impl Engine {
             operate::count_active(&call, unix_us(wall), &mut media);
             self.claim_active(&mut call);
             self.refresh_stored(&call, unix_us(wall));
+            self.watch_others(&call);
             match timers::check(&mut call, &self.live, now, wall) {
                 Due::Nothing => {}
                 Due::Parties(parties) => {

@@ -220,6 +220,7 @@ pub fn transcode(
 ) -> Result<(), DropReason> {
     let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::Malformed)?;
     let now = output.now.instant;
+    output.transcoded += 1;
     let Edge { rtp_to, mid, also, transcoding, .. } = edge;
     let sinks = listeners::sinks(*rtp_to, mid.as_ref(), also);
     let (first, _) = sinks.clone().next().ok_or(DropReason::NoSink)?;

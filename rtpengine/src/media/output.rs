@@ -27,6 +27,8 @@ use crate::config::RtcpConfig;
 /// A packet of the codec graph that is due within this time is sent at once: waking up for each one would cost
 /// more than the packet itself.
 pub const EARLY: Duration = Duration::from_millis(1);
+/// A packet of the codec graph that is early by no more leaves at once: nobody hears the difference, and waiting costs a wake-up.
+const PACE: Duration = Duration::from_millis(4);
 
 /// Present time, read once per readiness event.
 #[derive(Clone, Copy)]
@@ -49,6 +51,8 @@ pub struct Output {
     pub now: Now,
     /// Sums over all streams of this worker.
     pub totals: Arc<WorkerTotals>,
+    /// Packets that went through the codec graph, until the worker looks.
+    pub transcoded: u64,
     /// What all transcoders have in common.
     pub graph: codec::graph::Settings,
     /// When RTCP of our own is sent, and how reports become scores.
@@ -95,7 +99,7 @@ impl Output {
             out.timestamp,
             out.ssrc,
         );
-        if out.send_at > self.now.instant + EARLY
+        if out.send_at > self.now.instant + PACE
             && self.schedule.packet(out.send_at, tokens, &header, out.payload)
         {
             return Ok(());

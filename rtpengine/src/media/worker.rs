@@ -4,7 +4,8 @@
 //! more over the last [`WINDOW`], it lets packets gather until [`GATHER`] after the last wake-up, so that one
 //! wake-up serves many sockets. This delays a packet by [`GATHER`] at most, half of it on average, and its own
 //! packet work shortens the pause: at full load there is none. A socket that delivered more than [`DEEP`] packets
-//! at once suspends gathering, so that no receive buffer fills up meanwhile.
+//! at once suspends gathering, so that no receive buffer fills up meanwhile. Where most packets are transcoded, which takes the time of
+//! a whole packet anyway, it begins at [`TRANSCODING_RATE`] and lasts for [`GATHER_TRANSCODED`].
 //!
 //! **Commands** gather likewise: the first one wakes the worker, those that follow within [`GATHER`] find it awake and are taken
 //! together. What a party sends meanwhile waits in its socket.
@@ -44,6 +45,9 @@ use crate::config::Config;
 pub const GATHER: Duration = Duration::from_millis(1);
 /// Packets a second from which on they do.
 pub const BUSY_RATE: u64 = 1500;
+/// The same where most packets are transcoded.
+const GATHER_TRANSCODED: Duration = Duration::from_millis(2);
+const TRANSCODING_RATE: u64 = 500;
 const WINDOW: Duration = Duration::from_millis(100);
 const DEEP: usize = 24;
 
@@ -95,8 +99,30 @@ pub struct Worker {
 struct Load {
     since: Instant,
     packets: u64,
-    busy: bool,
+    /// How long packets gather; zero when the worker is quiet.
+    pause: Duration,
     deepest: usize,
+}
+
+impl Load {
+    /// Looks back at the last window when it has ended.
+    fn measure(&mut self, now: Instant, transcoded: &mut u64) {
+        let elapsed = now - self.since;
+        if elapsed < WINDOW {
+            return;
+        }
+        let reached = |rate| self.packets * 1000 >= rate * elapsed.as_millis() as u64;
+        self.pause = if *transcoded * 2 > self.packets && reached(TRANSCODING_RATE) {
+            GATHER_TRANSCODED
+        } else if reached(BUSY_RATE) {
+            GATHER
+        } else {
+            Duration::ZERO
+        };
+        self.since = now;
+        self.packets = 0;
+        *transcoded = 0;
+    }
 }
 
 impl Worker {
@@ -121,6 +147,7 @@ impl Worker {
             fax: FaxGateways::default(),
             now: now(),
             totals,
+            transcoded: 0,
             graph: config.transcoding.graph.clone(),
             rtcp: config.rtcp,
             srtp_log: config.debug_srtp.then(SrtpLog::default),
@@ -141,7 +168,7 @@ impl Worker {
             early: EARLY.max(config.timer_accuracy),
             max_packets: (config.max_recv_iters as usize).max(1),
             logs_keys: config.log_srtp_keys,
-            load: Load { since: Instant::now(), packets: 0, busy: false, deepest: 0 },
+            load: Load { since: Instant::now(), packets: 0, pause: Duration::ZERO, deepest: 0 },
             expecting: false,
             commanded: false,
             #[cfg(any(test, fuzzing))]
@@ -416,16 +443,11 @@ impl Worker {
     /// Lets packets gather when that pays.
     fn gather(&mut self, woken: Instant) {
         let now = Instant::now();
-        let elapsed = now - self.load.since;
-        if elapsed >= WINDOW {
-            self.load.busy = self.load.packets * 1000 >= BUSY_RATE * elapsed.as_millis() as u64;
-            self.load.since = now;
-            self.load.packets = 0;
-        }
-        if !self.load.busy || self.load.deepest > DEEP || !self.unfinished.is_empty() {
+        self.load.measure(now, &mut self.output.transcoded);
+        if self.load.pause.is_zero() || self.load.deepest > DEEP || !self.unfinished.is_empty() {
             return;
         }
-        let mut pause = (woken + GATHER).saturating_duration_since(now);
+        let mut pause = (woken + self.load.pause).saturating_duration_since(now);
         if let Some(next) = self.output.schedule.next() {
             pause = pause.min(next.saturating_duration_since(now));
         }

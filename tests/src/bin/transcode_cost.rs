@@ -2,6 +2,9 @@
 //!
 //! `transcode_cost [--calls N] [--seconds N] [--rounds N] [--only PAIR]`. Ratios of one run count, absolute figures do not. The daemons
 //! have their turns one after the other, round by round; of the rounds, the median counts.
+//!
+//! `transcode_cost --capacity [--most N] [--seconds N] [--only PAIR]`: how many calls a daemon on one processor transcodes before more than
+//! a thousandth of the frames comes more than 20 ms late or not at all. Each number of calls has a daemon of its own.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use e2e::daemon::relay_binary;
 use e2e::differential::run::reference;
-use e2e::sdp;
-use e2e::speech::{self, Speaker};
-use e2e::transcoding::{Daemon, Leg};
+use e2e::transcoding::{Daemon, Leg, Spoken, capacity, spoken};
 
 /// Of the caller, of the callee, and the ratio that is aimed at.
 const PAIRS: [(&str, &str, f64); 5] = [
@@ -33,11 +34,14 @@ fn main() -> ExitCode {
         |name: &str, default: u32| text(name).map_or(default, |text| text.parse().expect("a number"));
     let (calls, seconds, rounds) = (number("--calls", 25), number("--seconds", 6), number("--rounds", 3));
     let peers = [Some(("ours", relay_binary())), reference().map(|program| ("reference", program))];
+    if arguments.iter().any(|argument| argument == "--capacity") {
+        let limits = (number("--seconds", 4), number("--most", 2000));
+        return show_capacities(&peers, text("--only").map(String::as_str), limits);
+    }
     println!("| µs a packet | ours | reference | ours/ref | wanted | packets lost, ours/ref |");
     println!("| --- | ---: | ---: | ---: | --- | --- |");
     for (a, b, wanted) in PAIRS {
-        let name = |text: &str| text.split([' ', '/']).nth(1).unwrap_or_default().to_owned();
-        let pair = format!("{} ↔ {}", name(a), name(b));
+        let pair = pair_name([a, b]);
         if text("--only").is_some_and(|only| !pair.contains(only.as_str())) {
             continue;
         }
@@ -54,6 +58,39 @@ fn main() -> ExitCode {
         let ratio = cost[0].zip(cost[1]).map(|(ours, theirs)| ours / theirs);
         let [ours, theirs] = cost.map(show);
         println!("| {pair} | {ours} | {theirs} | {} | ≤ {wanted} | {} / {} |", show(ratio), lost[0], lost[1]);
+    }
+    ExitCode::SUCCESS
+}
+
+fn pair_name(formats: [&str; 2]) -> String {
+    let [a, b] = formats.map(|text| text.split([' ', '/']).nth(1).unwrap_or_default());
+    format!("{a} ↔ {b}")
+}
+
+fn show_capacities(
+    peers: &[Option<(&'static str, PathBuf)>; 2],
+    only: Option<&str>,
+    limits: (u32, u32),
+) -> ExitCode {
+    println!("| calls on one processor | ours | reference | ours/ref | µs a packet there | others used |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    for (a, b, _) in PAIRS {
+        let pair = pair_name([a, b]);
+        if only.is_some_and(|only| !pair.contains(only)) {
+            continue;
+        }
+        let Some(spoken) = spoken([a, b]) else { continue };
+        let found = peers.each_ref().map(|peer| {
+            let (name, program) = peer.as_ref()?;
+            capacity::search(name, program, [a, b], &spoken, limits)
+        });
+        let show = |value: &dyn Fn(capacity::Capacity) -> String| found.map(|f| f.map_or("–".into(), value));
+        let [ours, theirs] = show(&|f| format!("{}{}", if f.is_lower_bound { "≥ " } else { "" }, f.calls));
+        let ratio = found[0].zip(found[1]).map(|(own, other)| f64::from(own.calls) / f64::from(other.calls));
+        let costs = show(&|f| format!("{:.1}", f.cpu_us_per_packet)).join(" / ");
+        let others = show(&|f| format!("{:.0} %", f.others_percent)).join(" / ");
+        let ratio = ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"));
+        println!("| {pair} | {ours} | {theirs} | {ratio} | {costs} | {others} |");
     }
     ExitCode::SUCCESS
 }
@@ -77,14 +114,7 @@ fn measure(
     calls: u32,
     seconds: u32,
 ) -> Option<Figures> {
-    let payloads = formats.map(|text| {
-        let format = sdp::format(text);
-        let encoder = codec::new_encoder(&format, &codec::EncoderOptions::default()).ok()?;
-        let audio = speech::speak(Speaker::Caller, encoder.sample_rate());
-        Some(speech::encode(&audio, encoder.sample_rate(), &format).0)
-    });
-    let [Some(at_a), Some(at_b)] = payloads else { return None };
-    let payloads = [at_a, at_b];
+    let payloads = spoken(formats)?;
     let daemon = Daemon::start(name, program, if *name == "ours" { 1 } else { 2 });
     let legs: Option<Vec<_>> = (0..calls).map(|call| daemon.establish(call, formats)).collect();
     let legs = legs?;
@@ -102,7 +132,7 @@ fn measure(
 }
 
 /// `first` and so many more packets of both parties of all calls, 20 ms apart, the calls spread over that time; gives back how many came.
-fn run(legs: &[[Leg; 2]], payloads: &[Vec<Vec<u8>>; 2], first: u32, packets: u32) -> u64 {
+fn run(legs: &[[Leg; 2]], payloads: &Spoken, first: u32, packets: u32) -> u64 {
     let begin = Instant::now();
     let between = PACKET / legs.len().max(1) as u32;
     let mut received = 0;
