@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder failover interop module-core test-kernel clean
+.PHONY: help install-deps build release install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder churn failover interop module-core test-kernel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -78,6 +78,9 @@ load: release    ## 200 recorded calls for 60 s, recorder killed in the middle
 
 load-recorder: release ## 500 recorded calls for ten minutes (LOAD_CALLS=…, LOAD_SECONDS=…), cost beside Debian's; 15 GB of files meanwhile
 	target/release/record_load --calls $${LOAD_CALLS:-500} --seconds $${LOAD_SECONDS:-600} --reference-seconds $${REFERENCE_SECONDS:-60}
+
+churn: release   ## 200 000 calls come and go (CHURN_CALLS=…): memory, descriptors and threads must stay what they were
+	target/release/churn --calls $${CHURN_CALLS:-200000}
 
 failover: release ## 500 calls of all kinds, the daemon killed, another one goes on (FAILOVER_CALLS=…)
 	RTPENGINE_BIN=$(CURDIR)/target/release/rtpengine $(CARGO) test -p e2e --test failover_load -- --ignored --nocapture --test-threads=1

@@ -1,6 +1,7 @@
 //! What comes in: classify → unprotect → verify source → count → find its section → tap. See `forward`.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use codec::header_extension;
@@ -93,19 +94,20 @@ pub fn accept(
             output.heard_elsewhere(stream, source);
         }
     }
-    let before = stream.learner.peer();
-    match learn(stream, &accepted, source, output) {
-        Verdict::Accept | Verdict::Changed => {}
-        Verdict::WrongSource => return refuse(stream, DropReason::WrongSource),
-        Verdict::Unproven => return refuse(stream, DropReason::Unproven),
-    }
-    if stream.learner.peer() != before
-        || stream.shared.confirmed.load(std::sync::atomic::Ordering::Relaxed) == 0
-    {
-        stream.heard();
-        stream.publish_peer();
-        if stream.learner.peer() != before {
-            *learned = stream.learner.peer();
+    let is_settled = stream.learner.is_settled(source);
+    if !is_settled || stream.shared.confirmed.load(Relaxed) == 0 {
+        let before = stream.learner.peer();
+        match learn(stream, &accepted, source, output) {
+            Verdict::Accept | Verdict::Changed => {}
+            Verdict::WrongSource => return refuse(stream, DropReason::WrongSource),
+            Verdict::Unproven => return refuse(stream, DropReason::Unproven),
+        }
+        if stream.learner.peer() != before || stream.shared.confirmed.load(Relaxed) == 0 {
+            stream.heard();
+            stream.publish_peer();
+            if stream.learner.peer() != before {
+                *learned = stream.learner.peer();
+            }
         }
     }
     let shared = &stream.shared;
@@ -148,7 +150,7 @@ pub fn accept(
     if stream.tap.is_some() {
         output.record(stream, TapDirection::Ingress, source, datagram);
     }
-    if matches!(accepted, Accepted::Rtp(_)) && !stream.hidden_extensions.is_empty() {
+    if stream.hides_extensions && matches!(accepted, Accepted::Rtp(_)) {
         header_extension::hide(datagram, &stream.hidden_extensions);
     }
     accepted
@@ -161,7 +163,6 @@ fn is_authentic(stream: &Stream, accepted: &Accepted) -> bool {
 }
 
 /// What the packet teaches about where the party is.
-#[inline]
 fn learn(stream: &mut Stream, accepted: &Accepted, source: SocketAddr, output: &Output) -> Verdict {
     let Stream { learner, ingress_ssrc, clock_rates, shared, security, secured, .. } = stream;
     learner.observe(output.now.instant, source, || {

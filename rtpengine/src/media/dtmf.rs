@@ -30,14 +30,16 @@ pub struct Digit {
 ///
 /// What a stranger can make expensive is telling: [`BURST`] digits at once and [`PER_SECOND`] after that, further ones are left out.
 #[derive(Default)]
+#[repr(C, align(64))]
 pub struct Detector {
+    // The first two are looked at for every packet.
     formats: EventFormats,
+    /// At most [`BURST`] that wait to be asked for, the next one last; has no memory before the first digit.
+    told: Vec<Digit>,
     current: Option<Current>,
     tones: Option<Box<ToneListener>>,
     /// The event packet that came last: its digit, and when.
     last_event: Option<(u8, Instant)>,
-    /// At most [`BURST`] that wait to be asked for, the next one last; has no memory before the first digit.
-    told: Vec<Digit>,
     /// Digits told since `since`.
     spent: u32,
     since: Option<Instant>,
@@ -67,6 +69,11 @@ const BESIDE: Duration = Duration::from_millis(150);
 const BURST: u32 = 8;
 /// Nobody presses more keys: RFC 4733 digits are 40 ms and as much apart at the least.
 const PER_SECOND: u32 = 12;
+
+impl Detector {
+    /// Cache lines that a packet touches which is none of its.
+    pub const HOT_LINES: [usize; 2] = [0, 1];
+}
 
 impl EventFormats {
     pub fn of(formats: &[PayloadFormat]) -> Self {

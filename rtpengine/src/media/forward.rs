@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use codec::graph::OutPacket;
 use codec::rtp::RtpPacket;
+use smallvec::SmallVec;
 
 use super::accept::{Accepted, accept, seen};
 use super::apart::{self, KeyUse, mask_ssrc};
@@ -38,23 +39,27 @@ pub fn handle_batch(
     scratch: &mut [u8; DATAGRAM],
 ) -> Learned {
     let stream = streams.get_mut(slot)?;
-    let mut accepted = [Accepted::Refused; BATCH];
+    // Not an array: clearing all places would take longer than what is done with the one packet that there mostly is.
+    let mut accepted = SmallVec::<[Accepted; BATCH]>::new();
     let mut learned = None;
     let before = stream.shared.ingress.read();
-    for (index, accepted) in accepted.iter_mut().enumerate().take(count).filter(|(i, _)| own >> i & 1 == 1) {
-        *accepted = accept(stream, batch, index, output, scratch, &mut learned);
+    for index in 0..count.min(BATCH) {
+        accepted.push(match own >> index & 1 {
+            1 => accept(stream, batch, index, output, scratch, &mut learned),
+            _ => Accepted::Refused,
+        });
     }
     output.totals.interface(stream.interface).ingress.add_growth(&stream.shared.ingress, before);
     if stream.edges.is_empty() && stream.gateway.is_none() {
-        let others = accepted[..count].iter().filter(|a| !matches!(a, Accepted::Refused)).count();
+        let others = accepted.iter().filter(|a| !matches!(a, Accepted::Refused)).count();
         stream.drop_packets(DropReason::NoSink, others as u64);
     } else if stream.holding.is_some() {
         let token = streams.token(slot);
         let stream = streams.get_mut(slot)?;
-        hold(stream, token, batch, &mut accepted[..count], output);
+        hold(stream, token, batch, &mut accepted, output);
     }
-    let edge_count = follow_edges(streams, slot, batch, &accepted[..count], output, scratch);
-    for index in (0..count).filter(|index| matches!(accepted[*index], Accepted::Rtcp)) {
+    let edge_count = follow_edges(streams, slot, batch, &accepted, output, scratch);
+    for index in (0..accepted.len()).filter(|index| matches!(accepted[*index], Accepted::Rtcp)) {
         if let (Some(copies), Some(stream)) = (&output.rtcp_copies, streams.get(slot)) {
             copies.take(stream, batch.octets(index));
         }

@@ -188,8 +188,9 @@ type Trials = [Option<Trial>; 4];
 
 /// The peer of one stream.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Learner {
-    /// The only source whose packets need no thought.
+    /// The only source whose packets need no thought. In front, since nothing else is read of a stream that goes on as it did.
     settled: Option<SocketAddr>,
     peer: Option<SocketAddr>,
     phase: Phase,
@@ -241,6 +242,12 @@ impl Learner {
     /// Where packets to this party go.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// A packet from `source` needs no thought: [`Self::observe`] would accept it and change nothing.
+    #[inline]
+    pub fn is_settled(&self, source: SocketAddr) -> bool {
+        self.settled == Some(source)
     }
 
     /// A packet has confirmed the peer.
@@ -332,7 +339,6 @@ impl Learner {
 
     /// A well-formed packet came from `source`, and nothing was accepted on the stream for `silence` before. What it says for its source
     /// is asked for only if the source is not the confirmed one, which costs one comparison.
-    #[inline]
     pub fn observe(
         &mut self,
         now: Instant,

@@ -40,6 +40,7 @@ pub mod plan;
 mod player;
 mod poll;
 pub mod port_pool;
+mod prefetch;
 pub mod quality;
 mod receive;
 mod renumber;

@@ -38,6 +38,15 @@ pub struct Now {
     pub us: u64,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Now {
+    /// As much later.
+    pub fn go_on(&mut self, time: Duration) {
+        self.instant += time;
+        self.us += time.as_micros() as u64;
+    }
+}
+
 /// What leaves a worker goes through here.
 pub struct Output {
     pub batch: SendBatch,

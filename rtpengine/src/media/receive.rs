@@ -59,14 +59,16 @@ impl ReceiveBatch {
             header.msg_hdr.msg_namelen = NAME_LEN;
         }
         self.filled = 0;
-        // SAFETY: `headers` has BATCH initialised entries whose pointers refer to live boxes of this value.
+        // SAFETY: `headers` has BATCH initialised entries whose pointers refer to live boxes of this value; the arguments are those of
+        // recvmmsg(2), whose function in the C library is a cancellation point and costs more.
         let n = unsafe {
-            libc::recvmmsg(
+            libc::syscall(
+                libc::SYS_recvmmsg,
                 fd,
                 self.headers.as_mut_ptr(),
                 most.min(BATCH) as u32,
                 libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
+                std::ptr::null_mut::<libc::timespec>(),
             )
         };
         if n < 0 {

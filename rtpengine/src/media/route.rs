@@ -11,6 +11,7 @@ use super::apart::KeyUse;
 use super::filter::Filter;
 use super::listeners::Listener;
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
+use super::prefetch::prefetch;
 use super::rtcp::RtcpRoute;
 use super::silence::detect_silence;
 use super::ssrc::Seen;
@@ -27,39 +28,51 @@ pub enum Action {
     Drop(DropReason),
 }
 
-/// One way out of a stream.
+/// One way out of a stream. What every packet touches is in front, in [`Edge::HOT_LINES`].
+#[repr(C, align(64))]
 pub struct Edge {
     pub rtp_to: Option<u32>,
-    pub rtcp_to: Option<u32>,
-    default: Action,
-    section: Option<u8>,
-    /// What the sink calls the section that its packets are for.
-    pub mid: Option<SmolStr>,
     /// `None`: all payload types alike.
     table: Option<Box<[Action; 128]>>,
-    /// Changes SSRCs of packets that keep their payload; 0 leaves them.
-    pub ssrc_mask: u32,
-    /// The mask for the case that the source's SSRCs must not be used ([`super::apart`]).
-    pub other_ssrc_mask: u32,
-    pub key_use: KeyUse,
-    is_echo: bool,
-    /// Headers change.
-    rewrites: bool,
     /// SSRC and codec state; `None` on pass-through edges.
     pub transcoding: Option<Box<Transcoding>>,
     /// What commands ask for; `None` on edges without.
     pub filter: Option<Box<Filter>>,
+    /// Changes SSRCs of packets that keep their payload; 0 leaves them.
+    pub ssrc_mask: u32,
+    /// Position of the edge that serves this one's sink.
+    pub follows: Option<u16>,
+    default: Action,
+    section: Option<u8>,
+    pub key_use: KeyUse,
+    is_echo: bool,
+    /// Headers change.
+    rewrites: bool,
+    /// Who else gets what goes to the RTP sink ([`super::listeners`]).
+    pub also: Vec<Listener>,
+    /// What the sink calls the section that its packets are for.
+    pub mid: Option<SmolStr>,
+    pub rtcp_to: Option<u32>,
     /// What RTCP on this edge may have to be mapped by; `None` lets it pass.
     pub rtcp: Option<Box<RtcpRoute>>,
     pub rtp_sink: Option<StreamId>,
     pub rtcp_sink: Option<StreamId>,
-    /// Who else gets what goes to the RTP sink ([`super::listeners`]).
-    pub also: Vec<Listener>,
-    /// Position of the edge that serves this one's sink.
-    pub follows: Option<u16>,
+    /// The mask for the case that the source's SSRCs must not be used ([`super::apart`]).
+    pub other_ssrc_mask: u32,
 }
 
 impl Edge {
+    /// Cache lines that a packet which passes touches.
+    pub const HOT_LINES: [usize; 2] = [0, 1];
+
+    /// Asks for what a packet of a payload type will touch beyond them.
+    #[inline]
+    pub fn look_ahead(&self, payload_type: u8) {
+        if let Some(table) = &self.table {
+            prefetch(&table[usize::from(payload_type & 0x7f)], [0]);
+        }
+    }
+
     /// Compiles a plan; a sink that the call does not have is no sink. `formats` are those of the stream that the
     /// edge starts from, and of its RTP sink.
     pub fn compile(

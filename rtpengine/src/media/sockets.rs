@@ -20,12 +20,15 @@ pub struct Sockets {
     own: Arc<LocalPort>,
     /// Of the port that it was told before.
     former: Option<Arc<LocalPort>>,
-    reading: usize,
+    /// That of `own`, at hand.
+    fd: RawFd,
+    reading: u16,
 }
 
 impl Sockets {
     pub fn new(own: Arc<LocalPort>) -> Self {
-        Self { own, former: None, reading: 0 }
+        let fd = own.socket.as_raw_fd();
+        Self { own, former: None, fd, reading: 0 }
     }
 }
 
@@ -38,7 +41,7 @@ impl Stream {
 
     /// Position of the socket that is being read: 0 is the stream's own.
     pub fn reading(&self) -> usize {
-        self.sockets.reading
+        usize::from(self.sockets.reading)
     }
 
     /// The socket at a position, which is remembered as the one that is being read.
@@ -46,7 +49,10 @@ impl Stream {
         if self.is_behind {
             return None;
         }
-        self.sockets.reading = position;
+        self.sockets.reading = position as u16;
+        if position == 0 {
+            return Some(self.sockets.fd);
+        }
         self.socket_at(position).map(|socket| socket.socket.as_raw_fd())
     }
 
@@ -65,7 +71,7 @@ impl Stream {
 
     /// The socket that the present datagrams came in through.
     pub fn socket_being_read(&self) -> &Arc<LocalPort> {
-        self.socket_at(self.sockets.reading).unwrap_or(&self.sockets.own)
+        self.socket_at(self.reading()).unwrap_or(&self.sockets.own)
     }
 
     fn socket_at(&self, position: usize) -> Option<&Arc<LocalPort>> {
@@ -92,6 +98,7 @@ impl Worker {
         let former = std::mem::replace(&mut stream.sockets.own, Arc::clone(socket));
         let before = stream.sockets.former.replace(Arc::clone(&former));
         stream.fd = socket.socket.as_raw_fd();
+        stream.sockets.fd = stream.fd;
         if let Some(before) = before {
             let _ = self.poll.remove(before.socket.as_raw_fd());
         }

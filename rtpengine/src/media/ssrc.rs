@@ -97,6 +97,11 @@ impl SsrcTable {
         self.tracks.get(position).map_or(0, |track| track.payload_type)
     }
 
+    /// Payload type of the last packet of all.
+    pub fn recent_payload_type(&self) -> u8 {
+        self.payload_type(usize::from(self.recent))
+    }
+
     /// The packet goes on where those that were counted last ended: same SSRC, and one of the next `gap` sequence numbers.
     pub fn continues(&self, seen: &Seen, gap: u16) -> bool {
         let Some(track) = self.tracks.get(usize::from(self.recent)) else { return false };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::offload::Place;
 use super::plan::DropReason;
+use super::prefetch::prefetch;
 use super::quality::{QualitySnapshot, StreamQuality};
 use crate::proto::srtp::SUITES;
 
@@ -176,6 +177,12 @@ impl SsrcSlots {
             None => Some(&self.first),
             Some(other) => self.others.get_or_init(Box::default).get(other),
         }
+    }
+
+    /// Asks for the memory of the first, which most streams leave it at.
+    #[inline]
+    pub(super) fn look_ahead(&self) {
+        prefetch(&self.first, [0]);
     }
 
     /// All that were made, used or not.

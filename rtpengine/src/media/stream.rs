@@ -20,6 +20,7 @@ use super::offload::{Offloading, Place};
 use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
+use super::prefetch::prefetch;
 use super::reports::Reports;
 use super::route::Edge;
 use super::section::Demultiplexer;
@@ -34,87 +35,106 @@ use crate::config::InterfaceId;
 use crate::proto::dtls::SrtpKeys;
 use crate::proto::rtcp::receiver_report::ReportBlock;
 
-/// One local port at work. What every packet touches is in front.
+/// One local port at work.
+///
+/// With a packet every 20 ms each cache line that it touches is a miss, so what every packet touches lies in front, by the side that
+/// touches it; [`Streams::look_ahead`] asks for these lines before they are needed.
+#[repr(C, align(64))]
 pub struct Stream {
+    // First line: both sides.
     /// What packets to the party leave from.
     pub fd: RawFd,
-    pub expect: Expect,
     pub interface: InterfaceId,
     /// Players that keep other media from this stream's peer.
     pub muted_by: u16,
+    pub expect: Expect,
+    /// Packets are protected; never without `security`.
+    pub secured: bool,
     /// Nothing is sent before a packet of the peer has come.
     pub awaits_peer: bool,
     /// A packet of the peer has come, since learning began.
     pub is_heard: bool,
     /// A turn of [`super::pierce`] is in the schedule.
     pub piercing: bool,
-    /// Packets are protected; never without `security`.
-    pub secured: bool,
-    /// What the tap is to see of this stream.
-    pub tap: Option<TapPlan>,
-    pub destination: Option<Destination>,
-    pub learner: Learner,
-    pub shared: Arc<StreamShared>,
-    pub edges: Vec<Edge>,
-    pub ingress_ssrc: SsrcTable,
-    pub egress_ssrc: SsrcTable,
-    pub id: StreamId,
-    pub call: CallKey,
+    /// Packets come in through its twin.
+    pub is_behind: bool,
+    /// Some of `hidden_extensions` are there.
+    pub hides_extensions: bool,
+    /// The party's profile has feedback messages (RFC 4585).
+    pub feedback: bool,
     pub sockets: Sockets,
-    /// (payload type, clock rate)
-    pub clock_rates: Vec<(u8, u32)>,
-    /// Keys; also those of a stream that is no longer secured.
-    pub security: Option<Box<Security>>,
-    /// The association that gives the keys.
-    pub dtls: Option<Box<Handshake>>,
-    /// Where the party sends events.
-    pub dtmf: Option<Box<Detector>>,
-    pub pierce: Option<Box<Pierce>>,
-    /// What length is usual, where shorter packets are not wanted.
-    pub short: Option<Box<ShortPackets>>,
-    /// The media sections that share the stream, if several do.
-    pub sections: Option<Box<Demultiplexer>>,
-    /// Says to the party of which of these a packet is.
-    pub mids: Option<Box<MidWriter>>,
-    pub hidden_extensions: Ids,
+    pub shared: Arc<StreamShared>,
     /// Its part of an ICE agent.
     pub ice: Option<Box<StreamIce>>,
+    /// The other party's stream on the same socket.
+    pub twin: Option<u32>,
+
+    // Second line: what leaves.
+    pub destination: Option<Destination>,
+    /// Says to the party of which section a packet is.
+    pub mids: Option<Box<MidWriter>>,
+    /// What the tap is to see of this stream.
+    pub tap: Option<TapPlan>,
+
+    // One line each.
+    pub ingress_ssrc: SsrcTable,
+    pub egress_ssrc: SsrcTable,
+
+    // Fifth and sixth line, with the first field of `learner`: what arrives.
+    pub edges: Vec<Edge>,
+    /// Where the party sends events.
+    pub dtmf: Option<Box<Detector>>,
+    /// The media sections that share the stream, if several do.
+    pub sections: Option<Box<Demultiplexer>>,
+    /// What length is usual, where shorter packets are not wanted.
+    pub short: Option<Box<ShortPackets>>,
+    /// Packets of the party wait before they go through the edges.
+    pub holding: Option<Box<Holding>>,
+    /// Keys; also those of a stream that is no longer secured.
+    pub security: Option<Box<Security>>,
+    /// The fax gateway that it belongs to.
+    pub gateway: Option<u64>,
+    /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
+    pub rtp: Option<u32>,
+    /// The party hears one stream of our own.
+    pub mixer: Option<Box<Mixer>>,
+    pub learner: Learner,
+
+    /// Whether the kernel forwards what comes in.
+    pub offload: Offloading,
+    pub id: StreamId,
+    pub call: CallKey,
+    /// (payload type, clock rate)
+    pub clock_rates: Vec<(u8, u32)>,
+    /// The association that gives the keys.
+    pub dtls: Option<Box<Handshake>>,
+    pub pierce: Option<Box<Pierce>>,
+    pub hidden_extensions: Ids,
     /// RTCP from and to the party, once there is some.
     pub reports: Option<Box<Reports>>,
     /// The party gets RTCP of our own and none of others.
     pub generator: Option<Box<Generator>>,
     /// What comes in is measured.
     pub meter: Option<Box<Meter>>,
-    /// The party hears one stream of our own.
-    pub mixer: Option<Box<Mixer>>,
-    /// The party's profile has feedback messages (RFC 4585).
-    pub feedback: bool,
-    /// Packets of the party wait before they go through the edges.
-    pub holding: Option<Box<Holding>>,
     /// What the payloads of the party say about what it wants to be sent.
     pub codec_feedback: codec::Feedback,
-    /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
-    pub rtp: Option<u32>,
-    /// The fax gateway that it belongs to.
-    pub gateway: Option<u64>,
-    /// The other party's stream on the same socket.
-    pub twin: Option<u32>,
-    /// Packets come in through its twin.
-    pub is_behind: bool,
-    /// Whether the kernel forwards what comes in.
-    pub offload: Offloading,
     epoch: u32,
     /// Its worker's.
     totals: Arc<WorkerTotals>,
 }
 
 impl Stream {
+    /// Cache lines that a packet touches which arrives.
+    const INGRESS_LINES: [usize; 4] = [0, 2, 4, 5];
+    /// Cache lines that a packet touches which leaves.
+    const EGRESS_LINES: [usize; 3] = [0, 1, 3];
+
     pub fn new(plan: &StreamPlan, call: CallKey, totals: &Arc<WorkerTotals>) -> Self {
         let mut stream = Self {
             fd: plan.socket.socket.as_raw_fd(),
-            expect: plan.expect,
             interface: plan.interface,
             muted_by: 0,
+            expect: plan.expect,
             awaits_peer: false,
             is_heard: false,
             piercing: false,
@@ -138,6 +158,7 @@ impl Stream {
             sections: None,
             mids: None,
             hidden_extensions: Ids::default(),
+            hides_extensions: false,
             ice: None,
             reports: None,
             generator: None,
@@ -203,6 +224,7 @@ impl Stream {
             }
         };
         self.hidden_extensions = plan.hidden_extensions;
+        self.hides_extensions = !plan.hidden_extensions.is_empty();
         self.holding = Holding::follow(self.holding.take(), plan.hold);
         self.feedback = plan.feedback;
         let before = self.mixer.take();
@@ -345,6 +367,9 @@ fn clock_rates(plan: &StreamPlan) -> Vec<(u8, u32)> {
     plan.formats.iter().map(|f| (f.payload_type, f.clock_rate)).collect()
 }
 
+/// Steps of [`Streams::look_ahead`].
+pub const AHEAD: usize = 4;
+
 /// A worker has fewer ports than that.
 const MAX_SLOT: u32 = 0xff_ffff;
 
@@ -386,6 +411,40 @@ impl Streams {
         self.slots.get_mut(slot as usize)?.1.as_deref_mut()
     }
 
+    /// Asks for the memory that packets of the streams with these tokens will touch; the streams come in the order in which they will have
+    /// their turns, the last one first. Each is seen [`AHEAD`] times, once in each place, so that what one step reads the step before has
+    /// asked for.
+    #[inline]
+    pub fn look_ahead(&self, [fourth, third, second, next]: [Option<u64>; AHEAD]) {
+        let stream = |token: Option<u64>| self.get(token? as u32 & MAX_SLOT);
+        let sink = |stream: &Stream| self.get(stream.edges.first()?.rtp_to?);
+        if let Some(stream) = stream(fourth) {
+            prefetch(stream, Stream::INGRESS_LINES);
+        }
+        if let Some(stream) = stream(third) {
+            prefetch(&*stream.shared, [0]);
+            stream.shared.ingress_ssrc.look_ahead();
+            if let Some(detector) = &stream.dtmf {
+                prefetch(&**detector, Detector::HOT_LINES);
+            }
+            if let Some(edge) = stream.edges.first() {
+                prefetch(edge, Edge::HOT_LINES);
+            }
+        }
+        if let Some(stream) = stream(second) {
+            if let Some(edge) = stream.edges.first() {
+                edge.look_ahead(stream.ingress_ssrc.recent_payload_type());
+            }
+            if let Some(sink) = sink(stream) {
+                prefetch(sink, Stream::EGRESS_LINES);
+            }
+        }
+        if let Some(sink) = stream(next).and_then(sink) {
+            prefetch(&*sink.shared, [0]);
+            sink.shared.egress_ssrc.look_ahead();
+        }
+    }
+
     /// Slot and generation in one number, as epoll and the schedule carry it. The eight bits between them are for the position of one of
     /// the stream's sockets.
     pub fn token(&self, slot: u32) -> u64 {
@@ -398,5 +457,25 @@ impl Streams {
         let slot = token as u32 & MAX_SLOT;
         let (generation, stream) = self.slots.get(slot as usize)?;
         (u64::from(*generation) == token >> 32 && stream.is_some()).then_some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::super::prefetch::LINE;
+    use super::*;
+
+    #[test]
+    fn what_packets_touch_is_on_the_lines_that_are_asked_for() {
+        let lines = |fields: &[usize]| fields.iter().map(|offset| offset / LINE).collect::<Vec<_>>();
+        assert_eq!(lines(&[offset_of!(Stream, fd), offset_of!(Stream, twin)]), [0, 0]);
+        assert_eq!(lines(&[offset_of!(Stream, destination), offset_of!(Stream, tap)]), [1, 1]);
+        assert_eq!(lines(&[offset_of!(Stream, ingress_ssrc), offset_of!(Stream, egress_ssrc)]), [2, 3]);
+        assert_eq!(size_of::<SsrcTable>(), LINE);
+        assert_eq!(lines(&[offset_of!(Stream, edges), offset_of!(Stream, security)]), [4, 4]);
+        assert_eq!(lines(&[offset_of!(Stream, gateway), offset_of!(Stream, learner)]), [5, 5]);
+        assert_eq!(offset_of!(Stream, learner) % LINE, LINE / 2, "its first field is half a line");
     }
 }

@@ -35,7 +35,7 @@ use super::security::Sealed;
 use super::send::SendBatch;
 use super::sockets::position_of;
 use super::srtp_log::SrtpLog;
-use super::stream::Streams;
+use super::stream::{AHEAD, Streams};
 use super::tap;
 use super::totals::{Chains, WorkerTotals};
 use super::twins;
@@ -90,6 +90,8 @@ pub struct Worker {
     expecting: bool,
     /// This round has had commands.
     commanded: bool,
+    /// When the round began.
+    begun: Now,
     /// How far its clock has been put forward.
     #[cfg(any(test, fuzzing))]
     ahead: Duration,
@@ -171,6 +173,7 @@ impl Worker {
             load: Load { since: Instant::now(), packets: 0, pause: Duration::ZERO, deepest: 0 },
             expecting: false,
             commanded: false,
+            begun: now(),
             #[cfg(any(test, fuzzing))]
             ahead: Duration::ZERO,
         })
@@ -209,6 +212,7 @@ impl Worker {
 
     /// Commands, packets of the `ready` sockets, what is due. False when a command was to stop.
     fn round(&mut self, ready: usize) -> bool {
+        self.begin();
         self.output.totals.wakeups.add(1);
         self.output.totals.items.add(ready as u64);
         self.load.deepest = 0;
@@ -225,11 +229,11 @@ impl Worker {
             self.receive(token);
         }
         self.unfinished.drain(..unfinished);
-        for index in 0..ready {
-            let token = self.poll.token(index);
-            if token == INBOX {
-                continue;
-            }
+        for index in 0..ready + AHEAD - 1 {
+            // The inbox is nobody's token.
+            let token = |back| index.checked_sub(back).filter(|i| *i < ready).map(|i| self.poll.token(i));
+            self.streams.look_ahead([token(0), token(1), token(2), token(3)]);
+            let Some(token) = token(AHEAD - 1).filter(|token| *token != INBOX) else { continue };
             if !self.inbox.is_empty() && !self.commands() {
                 return false;
             }
@@ -244,12 +248,20 @@ impl Worker {
         true
     }
 
-    /// Present time.
-    fn now(&self) -> Now {
-        let now = now();
+    /// Reads both clocks, once a round.
+    fn begin(&mut self) {
+        self.begun = now();
         #[cfg(any(test, fuzzing))]
-        let now = Now { instant: now.instant + self.ahead, us: now.us + self.ahead.as_micros() as u64 };
-        now
+        self.begun.go_on(self.ahead);
+    }
+
+    /// Present time. Reads one clock: within a round both go alike.
+    fn now(&self) -> Now {
+        let instant = Instant::now();
+        #[cfg(any(test, fuzzing))]
+        let instant = instant + self.ahead;
+        let elapsed = instant.saturating_duration_since(self.begun.instant);
+        Now { instant, us: self.begun.us + elapsed.as_micros() as u64 }
     }
 
     fn timeout(&self) -> Option<Duration> {
