@@ -30,3 +30,4 @@ pub mod proto;
 pub mod netfilter;
 
 pub mod allocator;
+mod prefetch;

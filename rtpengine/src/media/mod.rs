@@ -40,7 +40,6 @@ pub mod plan;
 mod player;
 mod poll;
 pub mod port_pool;
-mod prefetch;
 pub mod quality;
 mod receive;
 mod renumber;

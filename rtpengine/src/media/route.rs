@@ -11,12 +11,12 @@ use super::apart::KeyUse;
 use super::filter::Filter;
 use super::listeners::Listener;
 use super::plan::{DropReason, EdgePlan, Handling, StreamId};
-use super::prefetch::prefetch;
 use super::rtcp::RtcpRoute;
 use super::silence::detect_silence;
 use super::ssrc::Seen;
 use super::transcode::{Source, Transcoding};
 use super::treatment::Treatment;
+use crate::prefetch::prefetch;
 
 /// What to do with a packet; two octets, so that a table of all payload types is four cache lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

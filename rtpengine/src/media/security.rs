@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::mid::MidWriter;
 use super::plan::{DropReason, SrtpProgress, StreamSecurity};
 use super::receive::{BATCH, DATAGRAM};
+use crate::prefetch::prefetch_all;
 use crate::proto::budget::Budget;
 use crate::proto::srtp::{MAX_OVERHEAD, MasterKey, Protector, SrtpError, Unprotector};
 
@@ -57,6 +58,7 @@ const ELSEWHERE_KNOWN: (u32, u32) = (50, 100);
 const ELSEWHERE_OTHERS: (u32, u32) = (10, 20);
 
 /// The present key and the one before, each with its state.
+#[repr(C)]
 struct Keyed<T> {
     current: Option<Keys<T>>,
     previous: Option<Keys<T>>,
@@ -64,9 +66,11 @@ struct Keyed<T> {
     is_new: bool,
 }
 
+#[repr(C)]
 struct Keys<T> {
-    master: Arc<MasterKey>,
+    // In front, see `look_ahead`.
     state: T,
+    master: Arc<MasterKey>,
     /// Others encrypt with it, too, or once did.
     shared: bool,
 }
@@ -96,7 +100,7 @@ impl<T> Keyed<T> {
             return true;
         }
         let next =
-            wanted.map(|master| Keys { master: Arc::clone(master), state: new(master), shared: false });
+            wanted.map(|master| Keys { state: new(master), master: Arc::clone(master), shared: false });
         if let Some(before) = std::mem::replace(&mut self.current, next) {
             self.previous = Some(before);
         }
@@ -120,6 +124,25 @@ impl Security {
                 previous.is_some() && current.as_ref().is_some_and(|keys| keys.state.authenticates_rtp());
         }
         self.send.change(send, Protector::new);
+    }
+
+    /// Asks for the memory that an RTP packet will touch of the present key, without looking at any of it.
+    #[inline]
+    pub fn look_ahead(&self, direction: Direction) {
+        // Whether there is a key is not asked: that stands in the memory which is not there yet.
+        match direction {
+            Direction::Receive => prefetch_all(&self.receive.current),
+            Direction::Send => prefetch_all(&self.send.current),
+        }
+    }
+
+    /// The same for what is kept of the packet's SSRC, when the former has come.
+    #[inline]
+    pub fn look_ahead_at_source(&self, direction: Direction) {
+        match direction {
+            Direction::Receive => self.receive.current.iter().for_each(|keys| keys.state.look_ahead()),
+            Direction::Send => self.send.current.iter().for_each(|keys| keys.state.look_ahead()),
+        }
     }
 
     /// Packets that this key lets pass are the party's.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::offload::Place;
 use super::plan::DropReason;
-use super::prefetch::prefetch;
 use super::quality::{QualitySnapshot, StreamQuality};
+use crate::prefetch::prefetch;
 use crate::proto::srtp::SUITES;
 
 /// A counter with one writer: no locked instruction, no lost update.

@@ -20,11 +20,10 @@ use super::offload::{Offloading, Place};
 use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
-use super::prefetch::prefetch;
 use super::reports::Reports;
 use super::route::Edge;
 use super::section::Demultiplexer;
-use super::security::Security;
+use super::security::{Direction, Security};
 use super::send::Destination;
 use super::short::ShortPackets;
 use super::sockets::Sockets;
@@ -32,6 +31,7 @@ use super::ssrc::SsrcTable;
 use super::stats::StreamShared;
 use super::totals::WorkerTotals;
 use crate::config::InterfaceId;
+use crate::prefetch::prefetch;
 use crate::proto::dtls::SrtpKeys;
 use crate::proto::rtcp::receiver_report::ReportBlock;
 
@@ -64,8 +64,8 @@ pub struct Stream {
     pub feedback: bool,
     pub sockets: Sockets,
     pub shared: Arc<StreamShared>,
-    /// Its part of an ICE agent.
-    pub ice: Option<Box<StreamIce>>,
+    /// Keys; also those of a stream that is no longer secured.
+    pub security: Option<Box<Security>>,
     /// The other party's stream on the same socket.
     pub twin: Option<u32>,
 
@@ -90,8 +90,8 @@ pub struct Stream {
     pub short: Option<Box<ShortPackets>>,
     /// Packets of the party wait before they go through the edges.
     pub holding: Option<Box<Holding>>,
-    /// Keys; also those of a stream that is no longer secured.
-    pub security: Option<Box<Security>>,
+    /// Its part of an ICE agent.
+    pub ice: Option<Box<StreamIce>>,
     /// The fax gateway that it belongs to.
     pub gateway: Option<u64>,
     /// Where the RTP is that the RTCP of this stream is about, if that is another stream.
@@ -368,7 +368,7 @@ fn clock_rates(plan: &StreamPlan) -> Vec<(u8, u32)> {
 }
 
 /// Steps of [`Streams::look_ahead`].
-pub const AHEAD: usize = 4;
+pub const AHEAD: usize = 5;
 
 /// A worker has fewer ports than that.
 const MAX_SLOT: u32 = 0xff_ffff;
@@ -415,33 +415,45 @@ impl Streams {
     /// their turns, the last one first. Each is seen [`AHEAD`] times, once in each place, so that what one step reads the step before has
     /// asked for.
     #[inline]
-    pub fn look_ahead(&self, [fourth, third, second, next]: [Option<u64>; AHEAD]) {
+    pub fn look_ahead(&self, [fifth, fourth, third, second, next]: [Option<u64>; AHEAD]) {
         let stream = |token: Option<u64>| self.get(token? as u32 & MAX_SLOT);
         let sink = |stream: &Stream| self.get(stream.edges.first()?.rtp_to?);
-        if let Some(stream) = stream(fourth) {
+        if let Some(stream) = stream(fifth) {
             prefetch(stream, Stream::INGRESS_LINES);
         }
-        if let Some(stream) = stream(third) {
+        if let Some(stream) = stream(fourth) {
             prefetch(&*stream.shared, [0]);
             stream.shared.ingress_ssrc.look_ahead();
-            if let Some(detector) = &stream.dtmf {
-                prefetch(&**detector, Detector::HOT_LINES);
-            }
             if let Some(edge) = stream.edges.first() {
                 prefetch(edge, Edge::HOT_LINES);
             }
+            if let Some(detector) = &stream.dtmf {
+                prefetch(&**detector, Detector::HOT_LINES);
+            }
+            if let Some(keys) = stream.present_keys() {
+                keys.look_ahead(Direction::Receive);
+            }
         }
-        if let Some(stream) = stream(second) {
+        if let Some(stream) = stream(third) {
             if let Some(edge) = stream.edges.first() {
                 edge.look_ahead(stream.ingress_ssrc.recent_payload_type());
+            }
+            if let Some(keys) = stream.present_keys() {
+                keys.look_ahead_at_source(Direction::Receive);
             }
             if let Some(sink) = sink(stream) {
                 prefetch(sink, Stream::EGRESS_LINES);
             }
         }
-        if let Some(sink) = stream(next).and_then(sink) {
+        if let Some(sink) = stream(second).and_then(sink) {
             prefetch(&*sink.shared, [0]);
             sink.shared.egress_ssrc.look_ahead();
+            if let Some(keys) = sink.present_keys() {
+                keys.look_ahead(Direction::Send);
+            }
+        }
+        if let Some(keys) = stream(next).and_then(sink).and_then(Stream::present_keys) {
+            keys.look_ahead_at_source(Direction::Send);
         }
     }
 
@@ -464,8 +476,8 @@ impl Streams {
 mod tests {
     use std::mem::offset_of;
 
-    use super::super::prefetch::LINE;
     use super::*;
+    use crate::prefetch::LINE;
 
     #[test]
     fn what_packets_touch_is_on_the_lines_that_are_asked_for() {
@@ -474,7 +486,7 @@ mod tests {
         assert_eq!(lines(&[offset_of!(Stream, destination), offset_of!(Stream, tap)]), [1, 1]);
         assert_eq!(lines(&[offset_of!(Stream, ingress_ssrc), offset_of!(Stream, egress_ssrc)]), [2, 3]);
         assert_eq!(size_of::<SsrcTable>(), LINE);
-        assert_eq!(lines(&[offset_of!(Stream, edges), offset_of!(Stream, security)]), [4, 4]);
+        assert_eq!(lines(&[offset_of!(Stream, edges), offset_of!(Stream, ice)]), [4, 4]);
         assert_eq!(lines(&[offset_of!(Stream, gateway), offset_of!(Stream, learner)]), [5, 5]);
         assert_eq!(offset_of!(Stream, learner) % LINE, LINE / 2, "its first field is half a line");
     }

@@ -232,7 +232,7 @@ impl Worker {
         for index in 0..ready + AHEAD - 1 {
             // The inbox is nobody's token.
             let token = |back| index.checked_sub(back).filter(|i| *i < ready).map(|i| self.poll.token(i));
-            self.streams.look_ahead([token(0), token(1), token(2), token(3)]);
+            self.streams.look_ahead([token(0), token(1), token(2), token(3), token(4)]);
             let Some(token) = token(AHEAD - 1).filter(|token| *token != INBOX) else { continue };
             if !self.inbox.is_empty() && !self.commands() {
                 return false;

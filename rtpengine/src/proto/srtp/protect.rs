@@ -6,10 +6,11 @@ use super::session::{Direction, GCM_TAG, Session, Transform};
 use super::sources::{Sources, WhenFull};
 use super::{ENCRYPTED, RTCP_CLEAR, SrtpError, rtp_header_length};
 
-/// Protects what one party is sent.
+/// Protects what one party is sent. What RTP packets touch is in front.
+#[repr(C)]
 pub struct Protector {
-    session: Session,
     sources: Sources,
+    session: Session,
     /// Index of the next SRTCP packet, of whatever SSRC: one count for all is unique for each.
     rtcp_index: u32,
 }
@@ -23,6 +24,12 @@ impl Protector {
             sources: Sources::new(WhenFull::Refuse),
             rtcp_index: 0,
         }
+    }
+
+    /// Asks for the memory of the SSRC that the last packet had.
+    #[inline]
+    pub fn look_ahead(&self) {
+        self.sources.look_ahead();
     }
 
     /// The index under which the next packet with this SSRC and sequence number is encrypted; `None` when all have been used.

@@ -27,15 +27,16 @@ struct Labels {
 }
 
 /// What both directions need: transforms, lengths, key identifier.
+#[repr(C)]
 pub(super) struct Session {
-    pub rtp: Transform,
-    pub rtcp: Transform,
     /// 0: packets carry no tag.
     pub rtp_tag: usize,
     pub rtcp_tag: usize,
+    pub mki: Box<[u8]>,
     pub rtp_encrypted: bool,
     pub rtcp_encrypted: bool,
-    pub mki: Box<[u8]>,
+    pub rtp: Transform,
+    pub rtcp: Transform,
 }
 
 impl Session {
@@ -199,4 +200,18 @@ fn gcm_context(key: &[u8], direction: Direction) -> Result<CipherCtx, ErrorStack
         Direction::Receive => context.decrypt_init(Some(cipher), Some(key), None)?,
     }
     Ok(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_rtp_packet_touches_is_within_what_is_asked_for_ahead() {
+        // Sources come before the session.
+        let end = size_of::<super::super::sources::Sources>()
+            + std::mem::offset_of!(Session, rtp)
+            + size_of::<Transform>();
+        assert!(end <= crate::prefetch::MOST * crate::prefetch::LINE, "{end}");
+    }
 }

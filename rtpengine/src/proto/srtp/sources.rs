@@ -2,6 +2,7 @@
 
 use super::SrtpError;
 use super::window::Window;
+use crate::prefetch::prefetch;
 
 /// SSRCs that one key serves in one direction.
 pub const MAX_SOURCES: usize = 1024;
@@ -37,6 +38,14 @@ impl Sources {
             self.recent = self.entries.binary_search_by_key(&ssrc, |entry| entry.0).ok()?;
         }
         self.entries.get_mut(self.recent).map(|entry| &mut entry.1)
+    }
+
+    /// Asks for the memory of the window that was used last.
+    #[inline]
+    pub fn look_ahead(&self) {
+        if let Some(entry) = self.entries.get(self.recent) {
+            prefetch(entry, [0]);
+        }
     }
 
     /// Whether there was a packet of an SSRC.

@@ -7,10 +7,11 @@ use super::session::{Direction, GCM_TAG, Session, Transform};
 use super::sources::{Sources, WhenFull};
 use super::{ENCRYPTED, RTCP_CLEAR, SrtpError, rtp_header_length};
 
-/// Verifies and decrypts what one party sends.
+/// Verifies and decrypts what one party sends. What RTP packets touch is in front.
+#[repr(C)]
 pub struct Unprotector {
-    session: Session,
     rtp_sources: Sources,
+    session: Session,
     rtcp_sources: Sources,
 }
 
@@ -20,6 +21,12 @@ impl Unprotector {
         let session = Session::new(master, Direction::Receive);
         let when_full = if session.rtp_tag > 0 { WhenFull::Refuse } else { WhenFull::Replace };
         Self { session, rtp_sources: Sources::new(when_full), rtcp_sources: Sources::new(WhenFull::Refuse) }
+    }
+
+    /// Asks for the memory of the SSRC that the last RTP packet had.
+    #[inline]
+    pub fn look_ahead(&self) {
+        self.rtp_sources.look_ahead();
     }
 
     /// The index of a packet that was received with this SSRC and sequence number; `None` when there was none.

@@ -15,6 +15,19 @@ pub fn prefetch<T, const N: usize>(value: &T, lines: [usize; N]) {
     }
 }
 
+/// Asks for all of a value, [`MOST`] cache lines of it at the most.
+#[inline(always)]
+pub fn prefetch_all<T>(value: &T) {
+    let first = std::ptr::from_ref(value).cast::<u8>();
+    // The last one, too, where the value does not begin with a line.
+    for line in 0..(size_of::<T>() / LINE + 1).min(MOST) {
+        ask(first.wrapping_add(line * LINE));
+    }
+}
+
+/// More at once than the processor keeps track of would hold it up.
+pub const MOST: usize = 10;
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn ask(address: *const u8) {
