@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 
 use std::fmt;
 
-use crate::{PayloadFormat, def};
+use crate::PayloadFormat;
 
 /// Why a codec could not be made or did not accept what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -176,7 +176,7 @@ pub fn new_decoder_for(
     format: &PayloadFormat,
     options: &DecoderOptions,
 ) -> Result<Box<dyn Decoder>, CodecError> {
-    match def::by_name(&format.name) {
+    match format.def() {
         Some(def) if def.can_decode() => def.family.new_decoder(format, options),
         _ => Err(unsupported_decoder(format)),
     }
@@ -184,7 +184,7 @@ pub fn new_decoder_for(
 
 /// An encoder for a payload format; errors as [`new_decoder`], also for options it does not know.
 pub fn new_encoder(format: &PayloadFormat, options: &EncoderOptions) -> Result<Box<dyn Encoder>, CodecError> {
-    match def::by_name(&format.name) {
+    match format.def() {
         Some(def) if def.can_encode() => def.family.new_encoder(format, options),
         _ => Err(unsupported_encoder(format)),
     }
@@ -202,15 +202,15 @@ const MIN_PTIME_MS: u16 = 5;
 const MAX_PTIME_MS: u16 = 200;
 
 pub(crate) fn unsupported_decoder(format: &PayloadFormat) -> CodecError {
-    CodecError::Unsupported { name: format.name.clone(), direction: "decoder" }
+    CodecError::Unsupported { name: format.name.text().clone(), direction: "decoder" }
 }
 
 pub(crate) fn unsupported_encoder(format: &PayloadFormat) -> CodecError {
-    CodecError::Unsupported { name: format.name.clone(), direction: "encoder" }
+    CodecError::Unsupported { name: format.name.text().clone(), direction: "encoder" }
 }
 
 pub(crate) fn open_error(format: &PayloadFormat, reason: impl Into<String>) -> CodecError {
-    CodecError::Open { name: format.name.clone(), reason: reason.into() }
+    CodecError::Open { name: format.name.text().clone(), reason: reason.into() }
 }
 
 /// `key=value` pairs of codec options, in any case; `--` may stand for `=`, a key alone has an empty value.

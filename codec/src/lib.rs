@@ -48,4 +48,4 @@ pub use coder::{
     new_decoder_for, new_encoder, packet_time_ms,
 };
 pub use fmtp::formats_compatible;
-pub use format::PayloadFormat;
+pub use format::{EncodingName, PayloadFormat};

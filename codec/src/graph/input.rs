@@ -43,7 +43,7 @@ impl Input {
         let options = DecoderOptions { sink_rate: Some(rate), sink_channels: Some(channels) };
         let decoder = new_decoder_for(&plan.source, &options)?;
         let resampler = Resampler::new(decoder.sample_rate(), rate, channels).map_err(|error| {
-            CodecError::Open { name: plan.source.name.clone(), reason: error.to_string() }
+            CodecError::Open { name: plan.source.name.text().clone(), reason: error.to_string() }
         })?;
         let concealment =
             (!decoder.can_conceal()).then(|| Concealment::new(decoder.sample_rate(), decoder.channels()));

@@ -228,7 +228,7 @@ pub fn sent_formats(media: &Media) -> Vec<MediaFormat> {
 /// second lacks is transcoded.
 pub fn connected(offerer: &[MediaFormat], answerer: &[MediaFormat], media_type: &str) -> Arc<Negotiated> {
     let spec = |f: &MediaFormat| CodecSpec {
-        name: f.format.name.clone(),
+        name: f.format.name.text().clone(),
         clock_rate: Some(f.format.clock_rate),
         channels: Some(f.format.channels),
         fmtp: Some(f.format.fmtp.clone()).filter(|fmtp| !fmtp.is_empty()),

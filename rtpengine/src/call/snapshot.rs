@@ -243,7 +243,7 @@ fn media_snapshot(index: usize, media: &Media, opposite: Option<&Media>) -> Medi
     let codec = shared.ingress_ssrc.iter().find(|slot| slot.ssrc.load(Relaxed) != 0).and_then(|slot| {
         let seen = slot.payload_type.load(Relaxed);
         let remote = media.remote.as_ref()?;
-        remote.formats.iter().find(|f| u32::from(f.payload_type) == seen).map(|f| f.name.clone())
+        remote.formats.iter().find(|f| u32::from(f.payload_type) == seen).map(|f| f.name.text().clone())
     });
     MediaSnapshot {
         index,

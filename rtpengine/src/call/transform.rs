@@ -199,5 +199,5 @@ fn format(entry: &PayloadTypeEntry) -> Option<PayloadFormat> {
     let clock_rate = entry.clock_rate.or_else(|| Some(def?.clock_rate))?;
     let channels = entry.channels.or_else(|| Some(def?.channels.max(1))).unwrap_or(1);
     let fmtp = entry.format.clone().unwrap_or_default();
-    Some(PayloadFormat { payload_type, name, clock_rate, channels, fmtp })
+    Some(PayloadFormat { payload_type, name: name.into(), clock_rate, channels, fmtp })
 }

@@ -99,7 +99,7 @@ impl Mixer {
         let encoder = new_encoder(&plan.format, &plan.options)?;
         if encoder.sample_rate() != plan.rate {
             let reason = format!("encodes at {} Hz and not at {}", encoder.sample_rate(), plan.rate);
-            return Err(CodecError::Open { name: plan.format.name.clone(), reason });
+            return Err(CodecError::Open { name: plan.format.name.text().clone(), reason });
         }
         let packet = plan.packet_samples(encoder.frame_samples());
         let samples = |time: Duration| (time.as_micros() * u128::from(plan.rate) / 1_000_000) as usize;

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use super::value::{Dict, MAX_DEPTH, Octets, Value};
+use super::value::{Dict, MAX_DEPTH, Octets, TreeWriter, Value};
 
 /// Why bytes are not a bencode dictionary.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -118,45 +118,115 @@ impl Scanner {
 
 /// Appends the bencode form of a dictionary to `out`, keys in the order of the dictionary.
 pub fn encode_dict(dict: &Dict, out: &mut Vec<u8>) {
-    out.push(b'd');
-    for (key, value) in &dict.0 {
-        encode_bytes(key, out);
-        encode_value(value, out);
-    }
-    out.push(b'e');
+    dict.write(&mut Writer::new(out));
 }
 
-fn encode_value(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Int(number) => {
-            out.push(b'i');
-            out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
-            out.push(b'e');
+/// Appends the bencode form of what is written; complete when it is dropped.
+///
+/// What was written ends at `end`; zeros that follow are room, so that an octet, a number or a short text costs one look at the length.
+pub struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    end: usize,
+}
+
+impl<'o> Writer<'o> {
+    /// Writes behind what there is.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        let end = out.len();
+        Writer { out, end }
+    }
+
+    /// Room for so many octets, which count as written.
+    #[inline]
+    fn room(&mut self, octets: usize) -> &mut [u8] {
+        let start = self.end;
+        self.end += octets;
+        if self.end > self.out.len() {
+            self.grow();
         }
-        Value::Bytes(bytes) => encode_bytes(bytes, out),
-        Value::List(items) => {
-            out.push(b'l');
-            for item in items {
-                encode_value(item, out);
+        self.out.get_mut(start..self.end).unwrap_or_default()
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.out.resize(self.end + GROWTH, 0);
+    }
+
+    fn octet(&mut self, octet: u8) {
+        if let [place] = self.room(1) {
+            *place = octet;
+        }
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.end);
+    }
+}
+
+impl TreeWriter for Writer<'_> {
+    fn begin_dict(&mut self) {
+        self.octet(b'd');
+    }
+
+    fn end_dict(&mut self) {
+        self.octet(b'e');
+    }
+
+    fn begin_list(&mut self) {
+        self.octet(b'l');
+    }
+
+    fn end_list(&mut self) {
+        self.octet(b'e');
+    }
+
+    fn key(&mut self, key: &[u8]) {
+        self.bytes(key);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let length = bytes.len();
+        // Most keys and values have lengths of one or two digits.
+        if length < 10 {
+            if let [digit, colon, text @ ..] = self.room(length + 2) {
+                *digit = b'0' + length as u8;
+                *colon = b':';
+                text.copy_from_slice(bytes);
             }
-            out.push(b'e');
+        } else if length < 100 {
+            if let [tens, ones, colon, text @ ..] = self.room(length + 3) {
+                *tens = b'0' + length as u8 / 10;
+                *ones = b'0' + length as u8 % 10;
+                *colon = b':';
+                text.copy_from_slice(bytes);
+            }
+        } else {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(length).as_bytes();
+            self.room(digits.len()).copy_from_slice(digits);
+            self.octet(b':');
+            self.room(length).copy_from_slice(bytes);
         }
-        Value::Dict(dict) => encode_dict(dict, out),
+    }
+
+    fn int(&mut self, number: i64) {
+        // Most counters of a call that has just begun, and all switches.
+        if let Ok(digit @ 0..=9) = u8::try_from(number) {
+            self.room(3).copy_from_slice(&[b'i', b'0' + digit, b'e']);
+        } else {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(number).as_bytes();
+            self.octet(b'i');
+            self.room(digits.len()).copy_from_slice(digits);
+            self.octet(b'e');
+        }
     }
 }
 
-fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    match bytes.len() as u8 {
-        // Most keys and values.
-        length if bytes.len() < 10 => out.extend_from_slice(&[b'0' + length, b':']),
-        length if bytes.len() < 100 => out.extend_from_slice(&[b'0' + length / 10, b'0' + length % 10, b':']),
-        _ => {
-            out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
-            out.push(b':');
-        }
-    }
-    out.extend_from_slice(bytes);
-}
+/// Octets by which room grows beyond what is wanted.
+const GROWTH: usize = 1024;
 
 /// Numbers are not longer, leading zeros included; so that the start of a token is cheap to read again.
 const MAX_DIGITS: usize = 64;

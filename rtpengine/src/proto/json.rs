@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-use super::value::{Dict, MAX_DEPTH, Value};
+use super::value::{Dict, MAX_DEPTH, TreeWriter, Value};
 
 /// Why text is not a JSON dictionary. `Display` is the reason sent to clients.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -39,33 +39,67 @@ pub fn decode(text: &[u8]) -> Result<Dict, JsonError> {
 
 /// Appends the JSON form of a dictionary to `out`, without blanks, keys in the order of the dictionary.
 pub fn encode_dict(dict: &Dict, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (index, (key, value)) in dict.0.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        encode_string(key, out);
-        out.push(b':');
-        encode_value(value, out);
-    }
-    out.push(b'}');
+    dict.write(&mut Writer::new(out));
 }
 
-fn encode_value(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Int(number) => out.extend_from_slice(number.to_string().as_bytes()),
-        Value::Bytes(bytes) => encode_string(bytes, out),
-        Value::List(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                encode_value(item, out);
-            }
-            out.push(b']');
+/// Appends the JSON form of what is written.
+pub struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    /// Something stands before what comes next.
+    follows: bool,
+}
+
+impl<'o> Writer<'o> {
+    /// Before the outermost value.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        Writer { out, follows: false }
+    }
+
+    fn separate(&mut self, follows: bool) {
+        if std::mem::replace(&mut self.follows, follows) {
+            self.out.push(b',');
         }
-        Value::Dict(dict) => encode_dict(dict, out),
+    }
+
+    fn end(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.follows = true;
+    }
+}
+
+impl TreeWriter for Writer<'_> {
+    fn begin_dict(&mut self) {
+        self.separate(false);
+        self.out.push(b'{');
+    }
+
+    fn end_dict(&mut self) {
+        self.end(b'}');
+    }
+
+    fn begin_list(&mut self) {
+        self.separate(false);
+        self.out.push(b'[');
+    }
+
+    fn end_list(&mut self) {
+        self.end(b']');
+    }
+
+    fn key(&mut self, key: &[u8]) {
+        self.separate(false);
+        encode_string(key, self.out);
+        self.out.push(b':');
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.separate(true);
+        encode_string(bytes, self.out);
+    }
+
+    fn int(&mut self, number: i64) {
+        self.separate(true);
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 }
 

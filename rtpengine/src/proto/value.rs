@@ -102,7 +102,86 @@ impl Dict {
     }
 }
 
+/// What a tree is written into, piece by piece, so that large replies need not be built as a [`Dict`] first.
+///
+/// Each `begin` has its `end`; inside a dictionary a [`key`](Self::key) stands before each value.
+pub trait TreeWriter {
+    /// A dictionary begins.
+    fn begin_dict(&mut self);
+    /// The dictionary that began last is complete.
+    fn end_dict(&mut self);
+    /// A list begins.
+    fn begin_list(&mut self);
+    /// The list that began last is complete.
+    fn end_list(&mut self);
+    /// The key of the next value.
+    fn key(&mut self, key: &[u8]);
+    /// A byte string.
+    fn bytes(&mut self, bytes: &[u8]);
+    /// An integer.
+    fn int(&mut self, number: i64);
+
+    /// A key with an integer that is never negative.
+    fn number(&mut self, key: &str, number: u64) {
+        self.key(key.as_bytes());
+        self.int(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// A key with a text.
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    /// A key with a dictionary, whose members `write` writes.
+    fn dict(&mut self, key: &str, write: impl FnOnce(&mut Self))
+    where
+        Self: Sized,
+    {
+        self.key(key.as_bytes());
+        self.begin_dict();
+        write(self);
+        self.end_dict();
+    }
+
+    /// A key with a list, each of whose items `write` writes.
+    fn list<T>(&mut self, key: &str, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Self, T))
+    where
+        Self: Sized,
+    {
+        self.key(key.as_bytes());
+        self.begin_list();
+        items.into_iter().for_each(|item| write(self, item));
+        self.end_list();
+    }
+}
+
+impl Dict {
+    /// Writes the whole dictionary, in its own order.
+    pub fn write(&self, out: &mut impl TreeWriter) {
+        out.begin_dict();
+        for (key, value) in &self.0 {
+            out.key(key);
+            value.write(out);
+        }
+        out.end_dict();
+    }
+}
+
 impl Value {
+    fn write(&self, out: &mut impl TreeWriter) {
+        match self {
+            Value::Int(number) => out.int(*number),
+            Value::Bytes(bytes) => out.bytes(bytes),
+            Value::List(items) => {
+                out.begin_list();
+                items.iter().for_each(|item| item.write(out));
+                out.end_list();
+            }
+            Value::Dict(dict) => dict.write(out),
+        }
+    }
+
     /// The bytes of a string; `None` for other types.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {

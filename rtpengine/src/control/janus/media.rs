@@ -58,6 +58,8 @@ impl NgMedia {
             request::decode(request, peer, &Templates::default()).map_err(|reason| reason.to_string())?;
         let reply = match self.handler.handle(request) {
             Outcome::Ready(reply) => reply,
+            // Nobody looks at the statistics of a room's call that ends.
+            Outcome::Report(_) => Dict::new(),
             Outcome::Later(reply) => tokio::runtime::Handle::current().block_on(reply),
         };
         let text = |key: &str| {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::explain::explained_media;
 use super::handler::{Handler, Outcome, error};
-use super::query;
+use super::query::CallReport;
 use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
-use crate::call::{CommandError, Deleted, Engine, MediaSwitch, Message, Position, RecordingCommand};
+use crate::call::{
+    CallSnapshot, CommandError, Deleted, Engine, MediaSwitch, Message, Position, RecordingCommand,
+};
 use crate::config::SsrcReporting;
 use crate::control::operations::Operations;
 use crate::negotiate::signal::Signal;
@@ -28,27 +30,33 @@ impl Commands {
         Self { engine, ssrc_reporting, operations }
     }
 
-    fn delete(&self, request: &NgRequest) -> Result<Dict, CommandError> {
-        Ok(match self.engine.delete(&request.signal)? {
-            Deleted::Statistics(Some(call)) => query::encode(&call, self.ssrc_reporting),
-            Deleted::Statistics(None) => Dict::new(),
-            Deleted::Warning => {
+    fn delete(&self, signal: &Signal) -> Outcome {
+        let reply = match self.engine.delete(signal) {
+            Ok(Deleted::Statistics(Some(call))) => return self.report(*call),
+            Ok(Deleted::Statistics(None)) => Ok(Dict::new()),
+            Ok(Deleted::Warning) => {
                 let mut reply = Dict::new();
                 reply.push("warning", CommandError::NothingToDelete.to_string());
-                reply
+                Ok(reply)
             }
-        })
+            Err(refused) => Err(refused),
+        };
+        Outcome::Ready(replied(reply, signal.identity.supports_load_limit))
+    }
+
+    fn report(&self, call: CallSnapshot) -> Outcome {
+        Outcome::Report(Box::new(CallReport { call, ssrcs: self.ssrc_reporting }))
     }
 
     /// `query` knows its keys in one spelling only.
-    fn query(&self, request: &NgRequest) -> Result<Dict, CommandError> {
+    fn query(&self, request: &NgRequest) -> Result<CallSnapshot, CommandError> {
         let text = |key: &str| {
             let octets = request.body.get(key).and_then(Value::as_bytes)?;
             Some(String::from_utf8_lossy(octets).into_owned())
         };
         let call_id = text("call-id").ok_or(CommandError::NoCallId)?;
         let selected = text("to-tag").or_else(|| text("from-tag"));
-        Ok(query::encode(&self.engine.query(&call_id, selected.as_deref())?, self.ssrc_reporting))
+        self.engine.query(&call_id, selected.as_deref())
     }
 
     fn list(&self, request: &NgRequest) -> Result<Dict, CommandError> {
@@ -152,8 +160,11 @@ impl Handler for Commands {
             "offer" | "answer" if self.engine.may_open_music(signal) => return self.exchange_later(request),
             "offer" => exchange(&self.engine, signal, Message::Offer),
             "answer" => exchange(&self.engine, signal, Message::Answer),
-            "delete" => self.delete(&request),
-            "query" => self.query(&request),
+            "delete" => return self.delete(signal),
+            "query" => match self.query(&request) {
+                Ok(call) => return self.report(call),
+                Err(refused) => Err(refused),
+            },
             "list" => self.list(&request),
             "statistics" => {
                 // The client that asks is listed, also when this is its first request.

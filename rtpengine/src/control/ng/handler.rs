@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use super::query::CallReport;
 use super::request::NgRequest;
 use crate::proto::value::Dict;
 
@@ -16,6 +17,8 @@ pub trait Handler: Send + Sync + 'static {
 pub enum Outcome {
     /// The reply.
     Ready(Dict),
+    /// The state of a call and `result: ok`.
+    Report(Box<CallReport>),
     /// The reply needs something to happen first; other requests are served meanwhile.
     Later(Pin<Box<dyn Future<Output = Dict> + Send>>),
 }

@@ -1,41 +1,44 @@
 //! What receivers report about an SSRC, as members of its entry in `query`.
 
 use crate::media::quality::{QualitySnapshot, Sample};
-use crate::proto::value::{Dict, Value};
+use crate::proto::value::TreeWriter;
 
 /// Adds the mean, the extremes and the progression.
-pub fn push(entry: &mut Dict, quality: &QualitySnapshot) {
-    let mut average = sample(&quality.average);
-    average.push("samples", quality.samples);
-    entry.push("average MOS", average);
-    entry.push("lowest MOS", timed(&quality.lowest));
-    entry.push("highest MOS", timed(&quality.highest));
-    let mut progression = Dict::new();
-    progression.push("interval", u64::from(quality.interval_s));
-    let entries: Vec<Value> = quality.progression.iter().map(|sample| timed(sample).into()).collect();
-    progression.push("entries", entries);
-    entry.push("MOS progression", progression);
+pub fn write(out: &mut impl TreeWriter, quality: &QualitySnapshot) {
+    out.dict("average MOS", |out| {
+        sample(out, &quality.average);
+        out.number("samples", quality.samples);
+    });
+    out.dict("lowest MOS", |out| timed(out, &quality.lowest));
+    out.dict("highest MOS", |out| timed(out, &quality.highest));
+    out.dict("MOS progression", |out| {
+        out.number("interval", u64::from(quality.interval_s));
+        out.list("entries", &quality.progression, |out, sample| {
+            out.begin_dict();
+            timed(out, sample);
+            out.end_dict();
+        });
+    });
 }
 
-fn timed(of: &Sample) -> Dict {
-    let mut dict = sample(of);
-    dict.push("reported at", u64::from(of.at_s));
-    dict
+fn timed(out: &mut impl TreeWriter, of: &Sample) {
+    sample(out, of);
+    out.number("reported at", u64::from(of.at_s));
 }
 
-fn sample(sample: &Sample) -> Dict {
-    let mut dict = Dict::with_capacity(6);
-    dict.push("MOS", u64::from(sample.mos));
-    dict.push("round-trip time", u64::from(sample.round_trip_us));
-    dict.push("round-trip time leg", u64::from(sample.round_trip_leg_us));
-    dict.push("jitter", u64::from(sample.jitter_ms));
-    dict.push("packet loss", u64::from(sample.loss_percent));
-    dict
+fn sample(out: &mut impl TreeWriter, sample: &Sample) {
+    out.number("MOS", u64::from(sample.mos));
+    out.number("round-trip time", u64::from(sample.round_trip_us));
+    out.number("round-trip time leg", u64::from(sample.round_trip_leg_us));
+    out.number("jitter", u64::from(sample.jitter_ms));
+    out.number("packet loss", u64::from(sample.loss_percent));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::bencode;
+    use crate::proto::value::Value;
 
     #[test]
     fn quality_is_in_the_units_of_the_protocol() {
@@ -55,8 +58,10 @@ mod tests {
             interval_s: 4,
             progression: vec![sample],
         };
-        let mut entry = Dict::new();
-        push(&mut entry, &quality);
+        let mut octets = b"d".to_vec();
+        write(&mut bencode::Writer::new(&mut octets), &quality);
+        octets.push(b'e');
+        let entry = bencode::decode(&octets).expect("a dictionary");
         let number = |dict: &Value, key: &str| match dict {
             Value::Dict(dict) => dict.get(key).and_then(Value::as_int),
             _ => None,

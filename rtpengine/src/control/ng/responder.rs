@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::command::{self, CommandCounters, Success};
 use super::handler::{Handler, Outcome, error};
+use super::query::CallReport;
 use super::request::{self, Templates};
 use crate::control::answer::{Answer, Respond};
 use crate::control::cookie_cache::{CookieCache, Limits, Lookup, Reply};
@@ -70,9 +71,9 @@ impl Responder {
     /// Answers a dictionary that came without cookie; it is not cached.
     pub fn respond_plain(&self, dictionary: &[u8], peer: SocketAddr) -> Answer {
         match self.execute(dictionary, peer) {
-            Executed::Ready(format, reply) => Answer::Now(encode(b"", format, &reply)),
+            Executed::Ready(format, content) => Answer::Now(encode(b"", format, &content)),
             Executed::Later(format, reply) => {
-                Answer::Later(Box::pin(async move { Some(encode(b"", format, &reply.await)) }))
+                Answer::Later(Box::pin(async move { Some(encode(b"", format, &Content::Dict(reply.await))) }))
             }
             Executed::Failed => Answer::None,
         }
@@ -97,7 +98,7 @@ impl Responder {
             Err(reason) => {
                 tracing::debug!(%peer, reason, "request refused");
                 self.counters.record(peer.ip(), command, started.elapsed(), Success::Error);
-                return Executed::Ready(format, error(&reason));
+                return Executed::Ready(format, Content::Dict(error(&reason)));
             }
         };
         // A defect in a command must not end the listener that serves all others.
@@ -109,7 +110,11 @@ impl Responder {
         match outcome {
             Outcome::Ready(reply) => {
                 self.counters.record(peer.ip(), command, started.elapsed(), success(&reply));
-                Executed::Ready(format, reply)
+                Executed::Ready(format, Content::Dict(reply))
+            }
+            Outcome::Report(report) => {
+                self.counters.record(peer.ip(), command, started.elapsed(), Success::Ok);
+                Executed::Ready(format, Content::Report(report))
             }
             Outcome::Later(reply) => {
                 let counters = Arc::clone(&self.counters);
@@ -146,8 +151,8 @@ impl Respond for Responder {
         let call_id = self.homer.as_ref().map(|_| call_id(dictionary)).unwrap_or_default();
         self.copy(NgSide::Client, peer, &call_id, message);
         match self.execute(dictionary, peer) {
-            Executed::Ready(format, reply) => {
-                let reply = encode(&message[..=space], format, &reply);
+            Executed::Ready(format, content) => {
+                let reply = encode(&message[..=space], format, &content);
                 self.copy(NgSide::Daemon, peer, &call_id, &reply);
                 ticket.complete(&reply);
                 Answer::Now(reply)
@@ -156,7 +161,7 @@ impl Respond for Responder {
                 let prefix: Box<[u8]> = message[..=space].into();
                 let homer = self.homer.clone();
                 Answer::Later(Box::pin(async move {
-                    let reply = encode(&prefix, format, &reply.await);
+                    let reply = encode(&prefix, format, &Content::Dict(reply.await));
                     if let Some((homer, local)) = homer {
                         homer.ng(NgSide::Daemon, peer, local, &call_id, &reply);
                     }
@@ -169,8 +174,14 @@ impl Respond for Responder {
     }
 }
 
+/// What a reply says.
+enum Content {
+    Dict(Dict),
+    Report(Box<CallReport>),
+}
+
 enum Executed {
-    Ready(Format, Dict),
+    Ready(Format, Content),
     Later(Format, Pin<Box<dyn Future<Output = Dict> + Send>>),
     Failed,
 }
@@ -205,13 +216,15 @@ fn decode(dictionary: &[u8]) -> (Format, Result<Dict, String>) {
     }
 }
 
-fn encode(prefix: &[u8], format: Format, reply: &Dict) -> Reply {
+fn encode(prefix: &[u8], format: Format, content: &Content) -> Reply {
     // Most replies, even to `delete` with its statistics, are shorter.
     let mut message = Vec::with_capacity(prefix.len() + 4096);
     message.extend_from_slice(prefix);
-    match format {
-        Format::Bencode => bencode::encode_dict(reply, &mut message),
-        Format::Json => json::encode_dict(reply, &mut message),
+    match (format, content) {
+        (Format::Bencode, Content::Dict(dict)) => bencode::encode_dict(dict, &mut message),
+        (Format::Json, Content::Dict(dict)) => json::encode_dict(dict, &mut message),
+        (Format::Bencode, Content::Report(report)) => report.write(&mut bencode::Writer::new(&mut message)),
+        (Format::Json, Content::Report(report)) => report.write(&mut json::Writer::new(&mut message)),
     }
     message.into()
 }

@@ -46,7 +46,7 @@ fn numbered(spec: &CodecSpec, present: &[MediaFormat], registry: &Registry) -> O
         }
         None => PayloadFormat {
             payload_type: FIRST_DYNAMIC,
-            name: spec.name.clone(),
+            name: spec.name.clone().into(),
             clock_rate: spec.clock_rate.unwrap_or(0),
             channels: spec.channels.unwrap_or(1),
             fmtp: spec.fmtp.clone().unwrap_or_default(),

@@ -173,7 +173,7 @@ fn generated(media: &MediaDescription) -> GeneratedSection {
     let mut formats = media.formats.clone();
     for format in &mut formats {
         if !is_printed(format.format.payload_type) {
-            format.format.name = SmolStr::default();
+            format.format.name = Default::default();
         }
     }
     GeneratedSection {

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::attribute::simple::ip_address;
 use super::attribute::{Collector, Level};
 use super::model::{Bandwidth, Connection, MediaDescription, Origin, SessionDescription, Transport};
+use super::text::split_at_first;
 
 /// How strict to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +102,7 @@ pub fn parse(body: &str, options: ParseOptions) -> Result<SessionDescription, Sd
     let mut line = 0;
     // A remainder shorter than two characters is no line.
     while rest.len() >= 2 {
-        let (text, tail) = rest.split_once('\n').unwrap_or((rest, ""));
+        let (text, tail) = split_at_first(rest, b'\n').unwrap_or((rest, ""));
         rest = tail;
         line += 1;
         let text = text.strip_suffix('\r').unwrap_or(text);
@@ -351,7 +352,7 @@ fn bandwidth(bandwidth: &mut Bandwidth, value: &str) {
 /// `<media> <port>[/<count>] <proto> <fmt>…`
 fn parse_media(value: &str) -> Option<MediaDescription> {
     let mut words = value.split_ascii_whitespace();
-    let media_type = words.next()?.to_owned();
+    let media_type = words.next()?;
     let port = words.next()?;
     let (port, count) = match port.split_once('/') {
         Some((port, count)) => (port, count.parse().ok().filter(|n| (1..=10).contains(n))?),
@@ -368,7 +369,7 @@ fn parse_media(value: &str) -> Option<MediaDescription> {
         connection: None,
         bandwidth: Bandwidth::default(),
         attributes: Default::default(),
-        attribute_lines: Vec::new(),
+        attribute_lines: Vec::with_capacity(8),
         other_half: None,
     })
 }

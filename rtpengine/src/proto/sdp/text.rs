@@ -12,6 +12,13 @@ const ESCAPE: u32 = 0x10_ff00;
 /// The first octet of all characters from U+100000 on. Text without it has no escapes.
 const FIRST_OCTET: u8 = 0xf4;
 
+/// What stands before and behind the first `separator`, an ASCII character. For lines and words, which are short, this is faster than a
+/// search that is made for long texts.
+pub(crate) fn split_at_first(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|octet| octet == separator)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 fn is_escape(character: char) -> bool {
     u32::from(character) >= ESCAPE
 }

@@ -1,14 +1,15 @@
 //! `rtpmap`, `fmtp` and `rtcp-fb` lines, merged with the payload types of the `m=` line.
 
-use codec::{PayloadFormat, def};
+use codec::{EncodingName, PayloadFormat, def};
 use smol_str::SmolStr;
 
 use crate::proto::sdp::model::MediaFormat;
+use crate::proto::sdp::text::split_at_first;
 
 /// What the attribute lines say about one payload type.
 #[derive(Clone, Debug, Default)]
 struct Lines {
-    map: Option<(SmolStr, u32, u8)>,
+    map: Option<(EncodingName, u32, u8)>,
     fmtp: Option<SmolStr>,
     feedback: Vec<SmolStr>,
 }
@@ -23,8 +24,9 @@ impl FormatLines {
     /// `<pt> <name>/<clock>[/<channels>]`; without a clock rate it is dropped.
     pub fn rtpmap(&mut self, text: &str) {
         let Some((lines, map)) = self.entry(text) else { return };
-        let mut parts = map.trim().split('/');
-        let (Some(name), Some(clock)) = (parts.next(), parts.next()) else { return };
+        let Some((name, rest)) = split_at_first(map.trim(), b'/') else { return };
+        let mut parts = rest.split('/');
+        let Some(clock) = parts.next() else { return };
         let (name, Ok(clock_rate)) = (name.trim(), clock.trim().parse()) else { return };
         if name.is_empty() || clock_rate == 0 || lines.map.is_some() {
             return;
@@ -60,7 +62,7 @@ impl FormatLines {
                 lines.map(|(_, lines)| std::mem::take(lines)).unwrap_or_default();
             let (name, clock_rate, channels) = map.unwrap_or_else(|| {
                 let known = def::static_payload_type(payload_type);
-                known.map_or((String::new().into(), 0, 1), |(name, clock, channels)| {
+                known.map_or((EncodingName::default(), 0, 1), |(name, clock, channels)| {
                     (name.into(), clock, channels)
                 })
             });
@@ -73,7 +75,7 @@ impl FormatLines {
 
     /// Splits off the payload type.
     fn entry<'t>(&mut self, text: &'t str) -> Option<(&mut Lines, &'t str)> {
-        let (number, rest) = text.trim_start().split_once(' ')?;
+        let (number, rest) = split_at_first(text.trim_start(), b' ')?;
         let number = number.parse::<u8>().ok().filter(|number| *number <= 127)?;
         let known = self.by_type.iter().position(|(known, _)| *known == number);
         let at = known.unwrap_or(self.by_type.len());

@@ -9,6 +9,7 @@ pub(crate) mod simple;
 use smol_str::SmolStr;
 
 use super::model::{Attributes, Direction, Group};
+use super::text::split_at_first;
 use format::FormatLines;
 
 /// Where a section is in the body; a few attributes exist at one level only.
@@ -30,7 +31,7 @@ pub(crate) struct Collector {
 impl Collector {
     /// Takes one `a=` line (without `a=`).
     pub fn add(&mut self, level: Level, line: &str) {
-        let (name, value) = match line.split_once(':') {
+        let (name, value) = match split_at_first(line, b':') {
             Some((name, value)) => (name, Some(value)),
             None => (line, None),
         };
