@@ -5,7 +5,7 @@ SHELL    := /bin/bash
 NEXTEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help install-deps build release install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder churn failover interop module-core test-kernel clean
+.PHONY: help install-deps build release dist install run demo test unit lint conformance conformance-update differential fuzz talk-off bench quality load load-recorder churn failover interop module-core test-kernel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*##/\1\t/p;s/^\([a-z-]*\):  *##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -19,10 +19,13 @@ build: install-deps  ## build everything, unoptimised
 release: install-deps  ## build everything, optimised
 	$(CARGO) build --release --workspace --bins
 
+dist: install-deps  ## the relay as it is installed: linked as a whole (some minutes)
+	$(CARGO) build --profile dist -p rtpengine --bin rtpengine
+
 run: release     ## start both daemons for this machine
 	@scripts/run
 
-install: release  ## put everything into place (DESTDIR=… PREFIX=/usr/local SYSCONFDIR=/etc); configuration that is there stays
+install: release dist  ## put everything into place (DESTDIR=… PREFIX=/usr/local SYSCONFDIR=/etc); configuration that is there stays
 	@scripts/install
 
 demo: release    ## one call, end to end, on loopback, with a report
@@ -67,7 +70,7 @@ fuzz:            ## each parser for ten minutes (FUZZ_SECONDS=…), memory bound
 talk-off:        ## 100 minutes of recorded speech and music (fetched from Debian) must contain no digit
 	@scripts/talk-off
 
-bench: release   ## CPU per packet and per call beside other daemons, as ratios of one run
+bench: release dist  ## CPU per packet and per call beside other daemons, as ratios of one run
 	@scripts/bench
 
 quality: release ## how transcoded speech sounds beside the reference, with and without loss (PESQ; needs Python with pesq)

@@ -231,9 +231,14 @@ fn nothing_is_lost_while_the_recorder_is_stopped_for_long() {
     });
     assert!(spilled.is_some(), "nothing waits on disk");
     std::thread::sleep(Duration::from_secs(1));
+    let told =
+        |key: &str| relay.ng.ok(json!({"command": "statistics"}))["statistics"]["recording"][key].as_u64();
+    assert_eq!(told("recordings"), Some(1));
+    assert!(told("spilled_packets") > Some(0) && told("spilled_bytes") > Some(0));
     bench.recorder.process.signal(libc::SIGCONT);
     saying.join().expect("sent");
     std::thread::sleep(Duration::from_millis(200));
+    assert_eq!((told("exposed_lost"), told("spilled_bytes")), (Some(0), Some(0)), "all was taken");
     delete(&relay, "stopped");
     bench.check(&said, a.ssrc, 0);
 }

@@ -65,7 +65,7 @@ pub struct Engine {
     pub(super) statistics: Statistics,
     pub(super) pool: Arc<PortPool>,
     pub(super) plane: MediaPlane,
-    pub(super) recorder: Recorder,
+    pub(crate) recorder: Recorder,
     pub(super) sources: Sources,
     /// Ours, in DTLS.
     pub identities: Identities,

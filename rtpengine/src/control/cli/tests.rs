@@ -172,6 +172,7 @@ fn json_is_the_tree_of_the_ng_command_with_numbers() {
         "poller_threads",
         "bufferpools",
         "drops",
+        "recording",
     ];
     assert_eq!(keys, expected);
     assert!(json["totalstatistics"]["uptime"].is_u64() && json["mos"]["mos_total"].is_f64());

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::report::Report;
 use crate::control::ng::command::COMMANDS;
+use crate::record::RecorderStats;
 use crate::statistics::{MetricSums, Quality};
 
 /// All metrics; those of one name stand together, as the format demands.
@@ -17,6 +18,7 @@ pub fn metrics(report: &Report) -> String {
     transcoders(&mut metrics, report);
     workers(&mut metrics, report);
     drops(&mut metrics, report);
+    recording(&mut metrics, &report.recorder);
     metrics.0
 }
 
@@ -256,6 +258,32 @@ fn drops(metrics: &mut Metrics, report: &Report) {
     let help = "Packets received that did not go on, by reason";
     let by_reason: Vec<_> = report.plane.drops().map(|(reason, packets)| (reason.name(), packets)).collect();
     metrics.by("dropped_packets_total", Counter, help, "reason", &by_reason);
+}
+
+fn recording(metrics: &mut Metrics, stats: &RecorderStats) {
+    let by_state = [("open", stats.recordings), ("closing", stats.closing)];
+    metrics.by("recordings", Gauge, "Recordings at present", "state", &by_state);
+    let taken = [("pcap", stats.pcap_packets), ("exposed", stats.exposed_packets)];
+    metrics.by("recorded_packets_total", Counter, "Packets written or taken by a reader", "type", &taken);
+    let lost = [
+        ("pcap", stats.pcap_lost),
+        ("exposed", stats.exposed_lost),
+        ("unclaimed", stats.unclaimed_packets),
+        ("signalling", stats.signalling_lost),
+    ];
+    metrics.by(
+        "recording_lost_packets_total",
+        Counter,
+        "Packets and messages missing in recordings",
+        "type",
+        &lost,
+    );
+    let spilled = stats.spilled_packets;
+    metrics.one("recording_spilled_packets_total", Counter, "Packets that waited on disk", spilled);
+    let waiting = [("memory", stats.exposed_queued_octets), ("disk", stats.spilled_octets)];
+    metrics.by("recording_queued_bytes", Gauge, "Octets that wait for a reader", "place", &waiting);
+    metrics.one("recording_failing", Gauge, "Files and sockets that cannot be written", stats.failing);
+    metrics.one("recording_failures_total", Counter, "Failed attempts to write or open", stats.failures);
 }
 
 fn transcoders(metrics: &mut Metrics, report: &Report) {

@@ -8,6 +8,7 @@ use crate::control::ng::command::{ClientCounters, CommandCounters};
 use crate::control::report::IntervalReport;
 use crate::media::stats::TrafficCount;
 use crate::media::totals::{InterfaceCount, PlaneTotals};
+use crate::record::RecorderStats;
 use crate::statistics::{CallTotals, Quality, Rates};
 
 /// See the module.
@@ -35,6 +36,7 @@ pub struct Report {
     pub media_cache: u64,
     /// Octets of encoded announcements that are kept.
     pub player_cache: u64,
+    pub recorder: RecorderStats,
 }
 
 /// One local address of a logical interface.
@@ -69,6 +71,7 @@ impl Report {
             packet_buffers: engine.plane().packet_buffers(),
             media_cache: engine.sources().library().octets(),
             player_cache: engine.sources().encodings().octets(),
+            recorder: engine.recorder.stats(),
             plane,
             interval: None,
         }

@@ -9,6 +9,7 @@ use crate::control::report::IntervalReport;
 use crate::media::stats::TrafficCount;
 use crate::proto::json;
 use crate::proto::value::{Dict, Key, Value};
+use crate::record::RecorderStats;
 use crate::statistics::{MetricSums, Quality};
 
 /// A node. Bencode has no decimals, so ng gets them as text; JSON gets numbers.
@@ -156,7 +157,27 @@ fn whole(report: &Report, last: Option<&IntervalReport>, interfaces: Vec<Node>) 
         drops.int(reason.name(), packets);
     }
     tree.push("drops", Node::Branch(drops));
+    tree.push("recording", Node::Branch(recording(&report.recorder)));
     tree
+}
+
+fn recording(stats: &RecorderStats) -> Branch {
+    let mut branch = Branch::default();
+    branch
+        .int("recordings", stats.recordings)
+        .int("closing", stats.closing)
+        .int("pcap_packets", stats.pcap_packets)
+        .int("pcap_lost", stats.pcap_lost)
+        .int("exposed_packets", stats.exposed_packets)
+        .int("exposed_lost", stats.exposed_lost)
+        .int("unclaimed_packets", stats.unclaimed_packets)
+        .int("spilled_packets", stats.spilled_packets)
+        .int("queued_bytes", stats.exposed_queued_octets)
+        .int("spilled_bytes", stats.spilled_octets)
+        .int("signalling_lost", stats.signalling_lost)
+        .int("failing", stats.failing)
+        .int("failures", stats.failures);
+    branch
 }
 
 fn current(report: &Report) -> Branch {
