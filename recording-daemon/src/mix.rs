@@ -107,6 +107,23 @@ impl Mixer {
         self.dirty = 0..0;
     }
 
+    /// Gives inputs other numbers: `order` says for each new number which input it was. For as long as no block was given out.
+    pub fn reorder(&mut self, order: &[usize]) {
+        if !self.blocks.is_empty() || order.len() != self.inputs.len() {
+            return;
+        }
+        self.inputs = order.iter().filter_map(|&before| self.inputs.get(before).cloned()).collect();
+        if self.method == MixMethod::Channels {
+            let mut frame = vec![0; self.output_channels];
+            for sums in self.sums.make_contiguous().chunks_exact_mut(self.output_channels) {
+                frame.copy_from_slice(sums);
+                for (sum, &before) in sums.iter_mut().zip(order) {
+                    *sum = frame.get(before).copied().unwrap_or_default();
+                }
+            }
+        }
+    }
+
     /// Adds samples of an input at a position. What overlaps with earlier audio of that input, or lies before what is
     /// still in memory, is left out.
     pub fn push(&mut self, input: usize, position: i64, samples: &[i16]) {

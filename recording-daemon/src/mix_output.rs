@@ -65,6 +65,10 @@ pub enum Written {
 struct Owner {
     ssrc: u32,
     last_used: CallTime,
+    /// Whose it is.
+    tag: Option<u32>,
+    /// First input and distance of the inputs of its slot.
+    slot: (usize, usize),
 }
 
 /// The mixed output of one call.
@@ -117,7 +121,7 @@ impl MixOutput {
         mixer.resume(state.origin + i64::try_from(from).ok()?, &samples, &state.active);
         let mut mix = Self::with_mixer(settings, mixer);
         for (owner, ssrc) in mix.owners.iter_mut().zip(&state.owners) {
-            *owner = ssrc.map(|ssrc| Owner { ssrc, last_used: 0 });
+            *owner = ssrc.map(|ssrc| Owner { ssrc, last_used: 0, tag: None, slot: (0, 1) });
         }
         mix.origin = Some(state.origin);
         mix.stage_for(&mut file, state.origin + i64::try_from(file_end).ok()?);
@@ -292,6 +296,7 @@ impl MixOutput {
 
     fn open(&mut self, place: &mut MixPlace<'_>) {
         let Some(origin) = self.mixer.first().filter(|_| !self.cannot_open) else { return };
+        self.settle_order();
         let format = AudioFormat {
             sample_rate: self.mixer.sample_rate(),
             channels: self.mixer.output_channels() as u16,
@@ -349,7 +354,7 @@ impl MixOutput {
             (stream.slot.max(1) as usize - 1, stream.slots.max(1) as usize)
         };
         if let Some(at) = self.owners.iter().position(|owner| owner.is_some_and(|owner| owner.ssrc == ssrc)) {
-            self.owners[at] = Some(Owner { ssrc, last_used: now });
+            self.owners[at].iter_mut().for_each(|owner| owner.last_used = now);
             return Some(at);
         }
         if refused {
@@ -359,8 +364,28 @@ impl MixOutput {
         let at = slot()
             .find(|&at| self.owners[at].is_none())
             .or_else(|| slot().min_by_key(|&at| self.owners[at].map(|owner| owner.last_used)))?;
-        self.owners[at] = Some(Owner { ssrc, last_used: now });
+        self.owners[at] = Some(Owner { ssrc, last_used: now, tag: stream.tag, slot: (first, step) });
         Some(at)
+    }
+
+    /// Gives the inputs of each slot to those who began first, and of those who began together to the first participant, whoever's packets
+    /// were read first.
+    fn settle_order(&mut self) {
+        let began = self.mixer.active();
+        let mut order: Vec<usize> = (0..self.owners.len()).collect();
+        for at in 0..self.owners.len() {
+            let Some(slot) = self.owners[at].map(|owner| owner.slot) else { continue };
+            let rank = |at: usize| {
+                let owner = self.owners[at].filter(|owner| owner.slot == slot)?;
+                Some((began.get(at).copied().flatten().unwrap_or(i64::MAX), owner.tag, at))
+            };
+            let places: Vec<usize> = (0..self.owners.len()).filter(|&at| rank(at).is_some()).collect();
+            let mut sorted = places.clone();
+            sorted.sort_by_key(|&at| rank(at));
+            places.iter().zip(sorted).for_each(|(&place, before)| order[place] = before);
+        }
+        self.owners = order.iter().map(|&before| self.owners[before]).collect();
+        self.mixer.reorder(&order);
     }
 }
 
@@ -397,6 +422,34 @@ mod tests {
         assert_eq!(mix.input_of(2, &first, 1, false), Some(0));
         assert_eq!(mix.input_of(3, &first, 2, false), Some(2));
         assert_eq!(mix.input_of(2, &first, 3, false), Some(0), "it keeps its input");
+    }
+
+    #[test]
+    fn who_begins_first_is_first_whoever_was_read_first() {
+        let frames = |level: i16| [level; 160];
+        let push = |mix: &mut MixOutput, ssrc, tag, begins_ms: i64, level| {
+            let of = Stream { tag: Some(tag), ..Stream::default() };
+            let audio = PlacedAudio {
+                time: begins_ms * 1_000_000,
+                format: AudioFormat { sample_rate: 8000, channels: 1 },
+                samples: &frames(level),
+            };
+            mix.push(&mut Feed::default(), ssrc, &of, 0, audio);
+        };
+        for (first, second) in [((7, 2, 20), (8, 1, 0)), ((7, 2, 0), (8, 1, 0))] {
+            let mut mix = mix(MixInput::ByAppearance);
+            push(&mut mix, first.0, first.1, first.2, 700);
+            push(&mut mix, second.0, second.1, second.2, 800);
+            mix.settle_order();
+            let owners: Vec<_> = mix.owners.iter().map(|owner| owner.map(|owner| owner.ssrc)).collect();
+            assert_eq!(owners, [Some(8), Some(7), None, None]);
+            let of = Stream { tag: Some(second.1), ..Stream::default() };
+            assert_eq!(mix.input_of(8, &of, 1, false), Some(0));
+            let blocks = mix.mixer.take_blocks();
+            let [.., last] = &blocks[..] else { panic!("no block") };
+            let at = |ms: i64, channel: usize| last.samples[((ms * 8 - last.start) * 4) as usize + channel];
+            assert_eq!((at(second.2 + 5, 0), at(first.2 + 5, 1), at(first.2 + 5, 2)), (800, 700, 0));
+        }
     }
 
     #[test]
