@@ -43,6 +43,11 @@ impl Poll {
         usize::try_from(n).unwrap_or(0).min(self.events.len())
     }
 
+    /// Most events that a `wait` tells of.
+    pub fn capacity(&self) -> usize {
+        self.events.len()
+    }
+
     /// The token of an event of the last `wait`.
     pub fn token(&self, index: usize) -> u64 {
         self.events[index].u64

@@ -193,7 +193,10 @@ impl Worker {
             if !self.round(ready) {
                 return;
             }
-            self.gather(woken);
+            // Those of more sockets than one call can tell of are waiting already.
+            if ready < self.poll.capacity() {
+                self.gather(woken);
+            }
         }
     }
 
