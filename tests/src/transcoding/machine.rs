@@ -10,6 +10,8 @@ pub fn pin(process: u32, processor: u32) {
         let _ = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     };
     run("taskset", &["-ap", "-c", &processor.to_string(), &process.to_string()]);
+    // Priorities count within a session only, where sessions share processors evenly.
+    let _ = std::fs::write(format!("/proc/{process}/autogroup"), "-19");
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
         run("renice", &["-n", "-19", "-p", &thread.file_name().to_string_lossy()]);
     }
