@@ -164,3 +164,39 @@ fn gateway_begins_with_a_re_offer_and_ends_with_stop() {
     while call.a.receive(Duration::from_millis(1)).is_some() {}
     call.learn();
 }
+
+#[test]
+fn every_option_is_understood_in_each_form_and_shows_where_it_does() {
+    let relay = Relay::start(&[]);
+    let party = Party::new("127.0.0.1");
+    let lines = |id: usize, extra: Value| {
+        let sdp = sdp::audio(party.local(), &["0 PCMU/8000"], &["ptime:20"]);
+        let mut request =
+            json!({"command": "offer", "call-id": format!("options-{id}"), "from-tag": "a", "sdp": sdp});
+        extend(&mut request, &extra);
+        let reply = relay.ng.ok(request);
+        assert!(reply.get("warning").is_none(), "{extra}: {reply}");
+        reply["sdp"].as_str().expect("an SDP").to_owned()
+    };
+    let plain = ["m=image ", "T38FaxVersion:0", "T38FaxUdpEC:t38UDPRedundancy"];
+    let fec = ["m=image ", "T38FaxVersion:0", "T38FaxUdpEC:t38UDPFEC"];
+    let third = ["m=image ", "T38FaxVersion:3", "T38FaxUdpEC:t38UDPRedundancy"];
+    let no_modems = ["force", "no-ECM", "no-V17", "no V.27ter", "no-V.29", "no-v34", "no IAF"];
+    let cases = [
+        (json!({"T.38": ["force"]}), plain),
+        (json!({"T38": no_modems}), plain),
+        (json!({"flags": ["T38-force", "T.38-no-ECM"]}), plain),
+        (json!({"T.38": ["force", "FEC"]}), fec),
+        (json!({"t.38": ["force", "fec"]}), fec),
+        (json!({"T.38": ["force"], "T.38-version": 3}), third),
+        (json!({"t38": ["force"], "T38 version": 3}), third),
+        (json!({"T.38": ["force", "stop"]}), ["m=audio ", "PCMU", "ptime:20"]),
+        (json!({"T.38": ["decode"]}), ["m=audio ", "PCMU", "ptime:20"]),
+    ];
+    for (id, (extra, expected)) in cases.into_iter().enumerate() {
+        let sdp = lines(id, extra.clone());
+        for text in expected {
+            assert!(sdp.contains(text), "{extra}: {text} in\n{sdp}");
+        }
+    }
+}
