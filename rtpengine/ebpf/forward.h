@@ -7,6 +7,7 @@
 #include <linux/types.h>
 
 #define MAX_FORMATS 16
+#define MAX_OUTPUTS 8
 
 /* IPv4 addresses are in the first four octets, the others are zero. */
 struct endpoint {
@@ -18,43 +19,95 @@ struct endpoint {
 /* A payload type that is forwarded. */
 struct format {
 	__u8 payload_type;
-	__u8 leaves_as;
-	__u16 reserved;
+	__u8 reserved[3];
 	__u32 clock_rate; /* Hz, 0 = unknown */
 };
 
+/* Where packets go. */
+struct output {
+	struct endpoint from; /* where packets leave from */
+	struct endpoint to;
+	__u32 ifindex;
+	__u32 ssrc_mask; /* network byte order */
+	__u8 ttl;
+	__u8 tos;
+	__u16 flags;
+	__u32 reserved;
+	__u8 leaves_as[MAX_FORMATS]; /* payload types, in the order of the target's formats */
+	/* Copied into records. */
+	__u64 recording, stream;
+	__u64 failed; /* packets that could not be copied for it */
+};
+
 enum {
-	TARGET_ANY_SOURCE = 1,	 /* source is not looked at */
-	TARGET_PINNED = 2,	 /* packets of other sources are dropped */
-	TARGET_DATAGRAMS = 4,	 /* not RTP */
-	TARGET_STAYS_HERE = 8,	 /* the destination is this host */
-	TARGET_TAP_INGRESS = 16,
-	TARGET_TAP_EGRESS = 32,
-	TARGET_GUARD = 64,	 /* nothing is forwarded; only others' packets are looked at */
+	OUTPUT_STAYS_HERE = 1, /* the destination is this host */
+	OUTPUT_TAP = 2,
+};
+
+enum {
+	TARGET_ANY_SOURCE = 1, /* source is not looked at */
+	TARGET_DATAGRAMS = 2,  /* not RTP */
+	TARGET_TAP = 4,
+	TARGET_TRANSLATED = 8, /* some output is of the other family */
+	TARGET_LEAVING = 16,   /* nothing is forwarded any more but copies that have been made */
 };
 
 struct target {
 	__u32 id;
 	__u32 flags;
 	struct endpoint source;
-	struct endpoint from; /* where packets leave from */
-	struct endpoint to;
-	__u32 ifindex;
-	__u32 mtu; /* of that interface */
-	__u32 ssrc_mask; /* network byte order */
-	__u8 ttl;
-	__u8 tos;
+	__u32 room; /* longest UDP payload that all outputs take */
 	__u16 formats_used;
+	__u16 outputs_used;
 	struct format formats[MAX_FORMATS];
 	__u32 reserved;
-	/* Copied into records. */
-	__u64 recording_in, stream_in;
-	__u64 recording_out, stream_out;
-	/* The shield: packets of others that may go up, and those that were dropped. */
+	__u64 recording, stream;
+	__u64 tap_lost;
+	struct output first;
+};
+
+/* The outputs of a target but for the first. */
+struct output_key {
+	__u32 target;
+	__u32 index; /* from 1 */
+};
+
+#define GUARD_SOURCES 4
+#define GUARD_SSRCS 8
+
+enum {
+	GUARD_OPEN = 1,	     /* nobody in particular is expected */
+	GUARD_PINNED = 2,    /* others are never heard */
+	GUARD_DATAGRAMS = 4, /* not RTP: anything may come */
+};
+
+/* A media port, whoever forwards what comes to it. */
+struct guard {
+	__u32 id; /* of who has the port */
+	__u32 flags;
+	struct endpoint sources[GUARD_SOURCES]; /* expected; unused ones have no family */
+	__u32 ssrcs[GUARD_SSRCS];		/* host byte order */
+	__u32 ssrcs_used;
+	__u32 reserved;
+};
+
+struct bucket {
 	__u64 refilled_ns;
 	__u64 tokens;
+};
+
+/* What others may send to a port, and what of it was dropped. */
+struct spray {
+	__u32 id; /* of the guard */
+	__u32 reserved;
+	struct bucket strangers;
+	struct bucket with_ssrc;
+	struct bucket stun;
+	struct bucket dtls;
+	struct bucket new_sources;
+	struct bucket newcomers;
 	__u64 wrong_source;
-	__u64 tap_lost;
+	__u64 over_budget;
 };
 
 /* One SSRC of a target; 0 for datagrams. */
@@ -87,12 +140,17 @@ struct record {
 	struct endpoint local;
 	struct endpoint from;
 	struct endpoint to;
-	__u32 flags; /* TARGET_TAP_… */
+	__u32 flags; /* RECORD_… */
 	__u32 ssrc_mask;
 	__u16 length;
 	__u8 is_rtp;
 	__u8 leaves_as;
 	__u32 reserved;
+};
+
+enum {
+	RECORD_INGRESS = 1,
+	RECORD_EGRESS = 2,
 };
 
 #define SMALL_PAYLOAD 256

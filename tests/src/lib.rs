@@ -26,6 +26,7 @@ pub mod mariadb;
 pub mod measured;
 pub mod mosquitto;
 pub mod ng;
+pub mod offload;
 pub mod party;
 pub mod pcap;
 pub mod ports;

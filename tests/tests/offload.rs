@@ -4,60 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use e2e::call::{Call, Setup};
-use e2e::daemon::{Relay, files_below, may_load_ebpf, wait_for};
+use e2e::daemon::{files_below, wait_for};
 use e2e::lan::{self, Lan};
+use e2e::offload::{SOON, between_hosts, is_kernelized, move_down, numbers, pass, relay, stream};
 use e2e::party::Party;
 use e2e::{pcap, sdp};
 use serde_json::{Value, json};
-
-const EBPF: &[&str] = &["--offload=ebpf", "--offload-delay=0", "--no-fallback"];
-const SOON: Duration = Duration::from_secs(5);
-
-/// A relay with eBPF; `None`, with a message, where that cannot be.
-fn relay(interfaces: &[&str], arguments: &[&str]) -> Option<Relay> {
-    if !may_load_ebpf() {
-        eprintln!("SKIPPED: eBPF needs CAP_BPF and CAP_NET_ADMIN");
-        return None;
-    }
-    Some(Relay::start_on(interfaces, &[EBPF, arguments].concat()))
-}
-
-/// The RTP stream of a party in a `query`.
-fn stream(call: &Call<'_>, tag: &str) -> Value {
-    call.query()["tags"][tag]["medias"][0]["streams"][0].clone()
-}
-
-fn is_kernelized(stream: &Value) -> bool {
-    stream["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "kernelized"))
-}
-
-/// Sends both ways until both streams are forwarded by the kernel; returns how many packets each party has sent.
-fn move_down(call: &mut Call<'_>) -> u64 {
-    let mut sent = 0;
-    let moved = wait_for(SOON, || {
-        call.learn();
-        sent += 1;
-        (is_kernelized(&stream(call, "a")) && is_kernelized(&stream(call, "b"))).then_some(())
-    });
-    assert!(moved.is_some(), "{}\n{}", stream(call, "a"), stream(call, "b"));
-    sent
-}
-
-/// Packets of one direction arrive as they were sent.
-fn pass(from: &mut Party, to: &Party, count: usize) {
-    for _ in 0..count {
-        let packet = from.next_packet(0, &rand::random::<[u8; 160]>(), 160);
-        from.send(&packet);
-        let received = to.receive(SOON).expect("it is forwarded");
-        assert_eq!(received.packet, packet);
-    }
-}
-
-/// Numbers of a stream.
-fn numbers(stream: &Value, side: &str) -> (u64, u64, u64) {
-    let of = |key| stream[side][key].as_u64().unwrap_or(u64::MAX);
-    (of("packets"), of("bytes"), of("errors"))
-}
 
 fn last_kernel_packet(stream: &Value) -> u64 {
     stream["last kernel packet"].as_u64().unwrap_or(0)
@@ -95,30 +47,25 @@ fn packets_and_numbers_are_the_same_on_the_loopback_interface() {
     }
 }
 
-/// A call between two hosts through the relay's host.
-fn between_hosts<'a>(relay: &'a Relay, lan: &Lan, addresses: [[&str; 2]; 2], extra: &Value) -> Call<'a> {
-    let parties = [0, 1].map(|party| lan.at(party, || Party::new(addresses[party][1])));
-    let [a, b] = parties;
-    let offer = sdp::audio(a.local(), &["0 PCMU/8000"], &["ptime:20"]);
-    let mut request = json!({"command": "offer", "call-id": "lan", "from-tag": "a", "sdp": offer});
-    e2e::call::extend(&mut request, extra);
-    let offered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
-    let answer = sdp::audio(b.local(), &["0 PCMU/8000"], &["ptime:20"]);
-    let request =
-        json!({"command": "answer", "call-id": "lan", "from-tag": "a", "to-tag": "b", "sdp": answer});
-    let answered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
-    Call::between(relay, "lan", [a, b], [offered, answered])
-}
-
 #[test]
 fn packets_and_numbers_are_the_same_between_hosts() {
     let Some(lan) = Lan::build() else { return };
-    for (name, addresses) in [("IPv4", lan::V4), ("IPv6", lan::V6), ("VLAN", lan::VLAN)] {
-        if name == "VLAN" && !lan.has_vlans {
+    let cases = [
+        ("IPv4", lan::V4),
+        ("IPv6", lan::V6),
+        ("VLAN", lan::VLAN),
+        ("from a VLAN", [lan::VLAN[0], lan::V4[1]]),
+        ("to a VLAN", [lan::V4[0], lan::VLAN[1]]),
+        ("from a VLAN to IPv6", [lan::VLAN[0], lan::V6[1]]),
+    ];
+    for (name, addresses) in cases {
+        if name.contains("VLAN") && !lan.has_vlans {
             eprintln!("SKIPPED: this kernel has no VLANs");
             continue;
         }
-        let Some(relay) = relay(&[addresses[0][0]], &[]) else { return };
+        let mut interfaces = vec![addresses[0][0], lan::V6[0][0]];
+        interfaces.dedup();
+        let Some(relay) = relay(&interfaces, &[]) else { return };
         let mut call = between_hosts(&relay, &lan, addresses, &json!({}));
         let sent = move_down(&mut call);
         pass(&mut call.a, &call.b, 50);

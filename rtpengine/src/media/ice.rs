@@ -65,6 +65,11 @@ impl StreamIce {
         self.path.map(|(_, remote)| remote)
     }
 
+    /// Those whose media are taken, beside the path's.
+    pub fn sources(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sources.iter().copied()
+    }
+
     /// What the agent calls the socket at a position.
     fn base(&self, position: usize) -> BaseId {
         position.checked_sub(1).and_then(|at| self.alternates.get(at)).map_or(self.own, |(base, _)| *base)
@@ -298,6 +303,10 @@ impl Worker {
 
     /// A stream has no agent any more.
     pub(super) fn detach(&mut self, slot: u32) {
+        if self.streams.get(slot).is_none_or(|stream| stream.ice.is_none()) {
+            return;
+        }
+        self.unguard(slot);
         let token = self.streams.token(slot);
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let Some(ice) = stream.ice.take() else { return };

@@ -131,6 +131,7 @@ impl Worker {
         for slot in slots {
             self.tell_companion(slot);
             self.reconsider(slot);
+            self.guard(slot);
         }
         for number in orphans {
             let sink = self.calls.players.get(&number).map(|p| p.sink);
@@ -273,6 +274,7 @@ impl Worker {
     }
 
     fn close(&mut self, slot: u32) {
+        self.unguard(slot);
         self.detach(slot);
         self.take_back(slot, Reason::NoOutput);
         if let Some(stream) = self.streams.remove(slot) {

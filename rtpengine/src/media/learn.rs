@@ -244,6 +244,11 @@ impl Learner {
         self.peer
     }
 
+    /// Where the party said that it is.
+    pub fn signalled(&self) -> Option<SocketAddr> {
+        self.rules.signalled
+    }
+
     /// A packet from `source` needs no thought: [`Self::observe`] would accept it and change nothing.
     #[inline]
     pub fn is_settled(&self, source: SocketAddr) -> bool {

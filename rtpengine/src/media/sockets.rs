@@ -91,6 +91,7 @@ impl Worker {
             return;
         }
         self.take_back(slot, Reason::Waiting);
+        self.unguard(slot);
         // Candidates are ports: the agent is another one.
         self.detach(slot);
         let token = self.streams.token(slot);

@@ -41,6 +41,8 @@ pub struct SsrcTable {
     recent: u8,
     /// Slot to be replaced next, once all are used.
     oldest: u8,
+    /// An SSRC has come that was not known before.
+    is_new: bool,
     /// Nearly always one.
     tracks: SmallVec<[Private; 1]>,
 }
@@ -69,6 +71,7 @@ impl SsrcTable {
         }
         let slot = self.position(ssrc).unwrap_or_else(|| {
             let new = Private { ssrc, ..Private::default() };
+            self.is_new = true;
             let slot = if self.tracks.len() < SSRC_SLOTS {
                 self.tracks.push(new);
                 self.tracks.len() - 1
@@ -90,6 +93,17 @@ impl SsrcTable {
     /// The slot of an SSRC of which packets were counted.
     pub fn position(&self, ssrc: u32) -> Option<usize> {
         self.tracks.iter().position(|t| t.used && t.ssrc == ssrc)
+    }
+
+    /// An SSRC has come that nobody has [taken](Self::take_new) notice of.
+    #[inline]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Notice is taken.
+    pub fn take_new(&mut self) {
+        self.is_new = false;
     }
 
     /// Payload type of the last packet in a slot.

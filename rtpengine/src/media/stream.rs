@@ -16,7 +16,7 @@ use super::learn::{Learner, PeerRules};
 use super::measure::Meter;
 use super::mid::MidWriter;
 use super::mixer::Mixer;
-use super::offload::{Offloading, Place};
+use super::offload::{Guarded, Offloading, Place};
 use super::own_reports::Generator;
 use super::pierce::Pierce;
 use super::plan::{CallKey, DropReason, Expect, StreamId, StreamPlan, StreamSecurity, TapPlan, Unheard};
@@ -102,6 +102,10 @@ pub struct Stream {
 
     /// Whether the kernel forwards what comes in.
     pub offload: Offloading,
+    /// Where the party is may have changed since the shield was told.
+    pub learned_anew: bool,
+    /// What keeps strangers from its ports.
+    pub guarded: Option<Box<Guarded>>,
     pub id: StreamId,
     pub call: CallKey,
     /// (payload type, clock rate)
@@ -172,6 +176,8 @@ impl Stream {
             twin: None,
             is_behind: plan.behind.is_some(),
             offload: Offloading::default(),
+            guarded: None,
+            learned_anew: false,
             epoch: plan.learning_epoch,
             totals: Arc::clone(totals),
         };
@@ -306,6 +312,7 @@ impl Stream {
         // Where something is done about a peer that is not heard, its first packet is looked at.
         let settled = self.learner.is_confirmed() && !self.awaits_peer && self.pierce.is_none();
         self.shared.confirmed.store(settled.into(), Relaxed);
+        self.learned_anew = true;
     }
 
     /// Tells who forwards what comes in.
@@ -401,6 +408,11 @@ impl Streams {
         let stream = self.slots.get_mut(slot as usize)?.1.take()?;
         self.free.push(slot);
         Some(stream)
+    }
+
+    /// All slots that are used are below this one.
+    pub fn slots(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     pub fn get(&self, slot: u32) -> Option<&Stream> {

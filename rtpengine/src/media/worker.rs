@@ -182,6 +182,7 @@ impl Worker {
     /// Has something below user space.
     pub fn above(mut self, ladder: Option<Ladder>) -> Self {
         self.ladder = ladder;
+        self.raise_shield();
         self
     }
 
@@ -308,6 +309,9 @@ impl Worker {
                     }
                 }
                 self.ice_news();
+                if self.ladder.is_some() {
+                    self.guard_if_news(slot);
+                }
             }
             total += count;
             if count < asked {

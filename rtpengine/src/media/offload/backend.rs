@@ -2,11 +2,16 @@
 
 use smallvec::SmallVec;
 
-use super::{Reason, Rung, Target};
+use super::{Reason, Rung, Shield, Target};
 
 /// The kernel's side of off-loading, as one worker sees it. Calls may make system calls, but never wait.
 pub trait Backend: Send {
     fn rung(&self) -> Rung;
+
+    /// Keeps floods from the daemon; `None` when this rung cannot.
+    fn shield(&mut self) -> Option<&mut dyn Shield> {
+        None
+    }
 
     /// Whether such a stream can be off-loaded at all. Cheap; nothing is changed.
     ///

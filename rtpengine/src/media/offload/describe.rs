@@ -101,7 +101,9 @@ fn output(sink: &Stream, edge: &Edge) -> Result<TargetOutput, Reason> {
         (sink.mixer.is_some(), Reason::Mixed),
         (sink.muted_by > 0, Reason::Player),
     ])?;
-    let is_settled = sink.shared.confirmed.load(Relaxed) == 1 || !sink.learner.may_move();
+    // A party that only listens will hardly be heard; if it is, and is elsewhere, the target is another one.
+    let only_listens = sink.edges.is_empty();
+    let is_settled = sink.shared.confirmed.load(Relaxed) == 1 || !sink.learner.may_move() || only_listens;
     let peer = sink.reachable_peer().filter(|_| is_settled).ok_or(Reason::SinkNotConfirmed)?;
     let socket = sink.path_socket();
     let key = match sink.secured {

@@ -18,8 +18,9 @@ use super::super::stream::{Stream, Streams};
 use super::super::totals::WorkerTotals;
 use super::super::worker::Worker;
 use super::backend::SETTLING;
+use super::shield::{self, Rounds};
 use super::{
-    Backend, Carries, Counters, Handle, Indices, Place, Reason, Target, TargetOutput, Track, describe,
+    Backend, Carries, Counters, Handle, Indices, Place, Reason, Shield, Target, TargetOutput, Track, describe,
 };
 use crate::config::InterfaceId;
 
@@ -48,6 +49,7 @@ pub struct Ladder {
     counters: Counters,
     /// The kernel refused one before.
     complained: bool,
+    pub(super) rounds: Rounds,
 }
 
 /// What a stream has to know about it.
@@ -91,7 +93,19 @@ struct Leaving {
 
 impl Ladder {
     pub fn new(backend: Box<dyn Backend>, delay: Duration) -> Self {
-        Self { backend, delay, leaving: VecDeque::new(), counters: Counters::default(), complained: false }
+        Self {
+            backend,
+            delay,
+            leaving: VecDeque::new(),
+            counters: Counters::default(),
+            complained: false,
+            rounds: Rounds::default(),
+        }
+    }
+
+    /// What keeps floods from the daemon, if anything does.
+    pub(super) fn shield(&mut self) -> Option<&mut dyn Shield> {
+        self.backend.shield()
     }
 
     fn place(&self) -> Place {
@@ -299,6 +313,7 @@ impl Worker {
             for slot in self.slots_of(call) {
                 self.read_below(slot);
             }
+            self.count_drops_of(call);
         }
     }
 
@@ -328,6 +343,10 @@ impl Worker {
     pub(in super::super) fn offload_turn(&mut self, token: u64, at: Instant) {
         if let Some(ladder) = &mut self.ladder {
             ladder.settle(self.output.now.instant, &self.output.totals);
+        }
+        if token == shield::TURN {
+            self.shield_turn();
+            return;
         }
         let Some(slot) = self.streams.resolve(token) else { return };
         let Some(stream) = self.streams.get_mut(slot) else { return };

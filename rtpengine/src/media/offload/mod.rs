@@ -14,7 +14,8 @@
 //!
 //! **Contract of a rung.** It forwards a packet only if source, kind, payload type and SSRC are those of the [`Target`]; everything else,
 //! and RTCP always, goes up to the stream's socket as if the rung were not there. A packet is either forwarded and counted, or goes up;
-//! never both. What goes up from the target's own source is a surprise and moves the stream up, RTCP and STUN excepted.
+//! never both. What goes up from the target's own source is a surprise and moves the stream up, RTCP and STUN excepted. Of what others
+//! send, a rung may drop what goes beyond any use ([`Shield`]).
 
 mod backend;
 mod describe;
@@ -24,6 +25,7 @@ mod ground;
 mod ladder;
 pub mod module;
 mod reason;
+mod shield;
 #[cfg(test)]
 pub mod simulated;
 mod target;
@@ -35,4 +37,5 @@ pub use describe::describe;
 pub use ground::{Ground, NoFallback, has_ebpf};
 pub use ladder::{Ladder, Offloading};
 pub use reason::{Place, Reason, Rung};
+pub use shield::{Dropped, GUARD_SOURCES, GUARD_SSRCS, Guard, Guarded, Policy, Shield};
 pub use target::{Carries, Source, Target, TargetFormat, TargetOutput};

@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use smallvec::SmallVec;
 
 use super::super::{
-    Backend, BackendError, Carries, Counters, Handle, Reason, Rung, Source, Target, Track, TrackCount,
+    Backend, BackendError, Carries, Counters, Handle, Reason, Rung, Shield, Source, Target, TargetFormat,
+    TargetOutput, Track, TrackCount,
 };
+use super::guards::Guards;
 use super::interface::Interface;
 use super::layout::{
-    ANY_SOURCE, DATAGRAMS, Endpoint, Format, MAX_FORMATS, PINNED, STAYS_HERE, TAP_EGRESS, TAP_INGRESS,
-    TargetValue, TrackKey, TrackValue,
+    ANY_SOURCE, DATAGRAMS, Endpoint, Format, LEAVING, MAX_FORMATS, MAX_OUTPUTS, OUTPUT_TAP, OutputKey,
+    OutputValue, STAYS_HERE, TAP, TRANSLATED, TargetValue, TrackKey, TrackValue,
 };
 use super::map::clock_offset_us;
 use super::program::Shared;
@@ -25,15 +27,17 @@ pub struct EbpfBackend {
     shared: Arc<Shared>,
     routes: Routes,
     entries: HashMap<Handle, Entry>,
+    guards: Guards,
 }
 
 /// A target of this worker.
 struct Entry {
     local: Endpoint,
-    /// As it was written.
+    /// As they were written; of the outputs those behind the first.
     value: TargetValue,
+    outputs: SmallVec<[OutputValue; 0]>,
     ssrcs: SmallVec<[u32; 1]>,
-    addresses: Addresses,
+    ends: Ends,
     /// Routes are those of this time.
     generation: u64,
     /// Copies that were lost behind the program.
@@ -41,142 +45,214 @@ struct Entry {
     is_removed: bool,
 }
 
-/// What decides about the way.
-#[derive(Clone, Copy)]
-struct Addresses {
+/// What decides about the ways through this host.
+#[derive(Clone)]
+struct Ends {
     local: SocketAddr,
     source: Option<SocketAddr>,
-    from: SocketAddr,
-    to: SocketAddr,
+    /// From where and to where packets leave, for each output.
+    outputs: SmallVec<[(SocketAddr, SocketAddr); 1]>,
 }
 
-/// The way through this host.
+/// The way to the party behind an output.
 struct Way {
     out: Route,
-    mtu: u32,
+    /// Longest UDP payload that the interface takes.
+    room: u32,
 }
+
+type Ways = SmallVec<[Way; 1]>;
 
 impl EbpfBackend {
     pub fn new(shared: Arc<Shared>) -> io::Result<Self> {
-        Ok(Self { shared, routes: Routes::open()?, entries: HashMap::new() })
+        Ok(Self {
+            guards: Guards::new(Arc::clone(&shared)),
+            shared,
+            routes: Routes::open()?,
+            entries: HashMap::new(),
+        })
     }
 
-    /// Finds the way and sees to it that the program is where packets come in.
-    fn way(&mut self, addresses: &Addresses) -> Result<Way, Reason> {
-        let Addresses { local, source, from, to } = *addresses;
+    /// Finds the ways and sees to it that the program is where packets come in.
+    fn ways(&mut self, ends: &Ends) -> Result<Ways, Reason> {
         let unroutable = |_: io::Error| Reason::Route;
-        let out = self.routes.find(from.ip(), to.ip()).map_err(unroutable)?;
-        let back = match source {
-            Some(source) => self.routes.find(local.ip(), source.ip()).map_err(unroutable)?,
+        let local = ends.local.ip();
+        let back = match ends.source {
+            Some(source) => self.routes.find(local, source.ip()).map_err(unroutable)?,
             // From wherever: the loopback interface has nothing but its own.
-            None => Route { is_local: local.ip().is_loopback(), ifindex: 0 },
+            None => Route { is_local: local.is_loopback(), ifindex: 0 },
         };
-        if out.is_local != back.is_local {
-            return Err(Reason::Route);
-        }
-        let interface = Interface::read(out.ifindex).map_err(unroutable)?;
-        if !interface.is_ethernet && !out.is_local {
-            return Err(Reason::Route);
+        let mut ways = Ways::new();
+        for (from, to) in &ends.outputs {
+            let out = self.routes.find(from.ip(), to.ip()).map_err(unroutable)?;
+            if out.is_local != back.is_local {
+                return Err(Reason::Route);
+            }
+            // There the packet keeps the route that it has, which is one of its former family.
+            if out.is_local && to.is_ipv4() != local.is_ipv4() {
+                return Err(Reason::Families);
+            }
+            let interface = Interface::read(out.ifindex).map_err(unroutable)?;
+            if !interface.is_ethernet && !out.is_local {
+                return Err(Reason::Route);
+            }
+            let headers = if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
+            ways.push(Way { out, room: interface.mtu.saturating_sub(headers) });
         }
         // What comes from this host comes through the loopback interface, whatever its address.
         let comes_in_by = if back.is_local { Some(LOOPBACK) } else { Some(back.ifindex).filter(|i| *i != 0) };
         if let Some(ifindex) = comes_in_by {
             self.shared.attach(ifindex).map_err(|_| Reason::Route)?;
         }
-        Ok(Way { out, mtu: interface.mtu })
+        Ok(ways)
     }
 
-    fn value(&self, id: u32, target: &Target, way: &Way) -> Result<TargetValue, Reason> {
-        let [output] = target.outputs.as_slice() else { return Err(Reason::SeveralOutputs) };
-        let mut flags = if way.out.is_local { STAYS_HERE } else { 0 };
-        flags |= match target.source {
-            Source::Any => ANY_SOURCE,
-            Source::Only(_) => 0,
-            Source::Pinned(_) => PINNED,
-        };
-        flags |= target.tap.map_or(0, |_| TAP_INGRESS) | output.tap.map_or(0, |_| TAP_EGRESS);
-        let mut formats = [Format::default(); MAX_FORMATS];
-        let formats_used = match &target.carries {
-            Carries::Datagrams => {
-                flags |= DATAGRAMS;
-                0
-            }
+    /// The target, and its outputs behind the first.
+    fn values(
+        &self,
+        id: u32,
+        target: &Target,
+        ways: &Ways,
+    ) -> Result<(TargetValue, SmallVec<[OutputValue; 0]>), Reason> {
+        let wanted: &[TargetFormat] = match &target.carries {
+            Carries::Datagrams => &[],
             Carries::Rtp(wanted) if wanted.len() > MAX_FORMATS => return Err(Reason::PayloadTypes),
-            Carries::Rtp(wanted) => {
-                for (format, wanted) in formats.iter_mut().zip(wanted) {
-                    let renamed = output.renamed.iter().find(|(from, _)| *from == wanted.payload_type);
-                    *format = Format {
-                        payload_type: wanted.payload_type,
-                        leaves_as: renamed.map_or(wanted.payload_type, |(_, to)| *to),
-                        reserved: 0,
-                        clock_rate: wanted.clock_rate,
-                    };
-                }
-                wanted.len() as u16
-            }
+            Carries::Rtp(wanted) => wanted,
         };
-        let is_v6 = output.peer.is_ipv6();
-        Ok(TargetValue {
+        let mut formats = [Format::default(); MAX_FORMATS];
+        for (format, wanted) in formats.iter_mut().zip(wanted) {
+            let TargetFormat { payload_type, clock_rate } = *wanted;
+            *format = Format { payload_type, clock_rate, ..Format::default() };
+        }
+        let outputs = target.outputs.iter().zip(ways).map(|(output, way)| self.output(output, way, wanted));
+        let mut outputs: SmallVec<[OutputValue; 0]> = outputs.collect();
+        if outputs.is_empty() {
+            return Err(Reason::NoOutput);
+        }
+        let mut flags = if target.source == Source::Any { ANY_SOURCE } else { 0 };
+        if target.carries == Carries::Datagrams {
+            flags |= DATAGRAMS;
+        }
+        if target.tap.is_some() {
+            flags |= TAP;
+        }
+        if target.outputs.iter().any(|output| output.peer.is_ipv4() != target.local.is_ipv4()) {
+            flags |= TRANSLATED;
+        }
+        let outputs_used = outputs.len() as u16;
+        let value = TargetValue {
             id,
             flags,
             source: target.source.address().map(Endpoint::from).unwrap_or_default(),
+            room: room(ways),
+            formats_used: wanted.len() as u16,
+            outputs_used,
+            formats,
+            recording: target.tap.map_or(0, |tap| tap.recording),
+            stream: target.stream.0,
+            first: outputs.remove(0),
+            ..TargetValue::default()
+        };
+        Ok((value, outputs))
+    }
+
+    fn output(&self, output: &TargetOutput, way: &Way, formats: &[TargetFormat]) -> OutputValue {
+        let mut leaves_as = [0; MAX_FORMATS];
+        for (leaves_as, format) in leaves_as.iter_mut().zip(formats) {
+            let renamed = output.renamed.iter().find(|(from, _)| *from == format.payload_type);
+            *leaves_as = renamed.map_or(format.payload_type, |(_, to)| *to);
+        }
+        OutputValue {
             from: output.local.into(),
             to: output.peer.into(),
             ifindex: way.out.ifindex,
-            mtu: way.mtu,
             ssrc_mask: output.ssrc_mask.to_be_bytes(),
-            ttl: if is_v6 { self.shared.hop_limit } else { self.shared.ttl },
+            ttl: if output.peer.is_ipv6() { self.shared.hop_limit } else { self.shared.ttl },
             tos: output.tos,
-            formats_used,
-            formats,
-            recording_in: target.tap.map_or(0, |tap| tap.recording),
-            stream_in: target.stream.0,
-            recording_out: output.tap.map_or(0, |tap| tap.recording),
-            stream_out: output.stream.0,
-            ..TargetValue::default()
-        })
+            flags: stays_here(way) | output.tap.map_or(0, |_| OUTPUT_TAP),
+            leaves_as,
+            recording: output.tap.map_or(0, |tap| tap.recording),
+            stream: output.stream.0,
+            ..OutputValue::default()
+        }
     }
 
-    /// Routes may have changed: the target goes by the present one, or not at all.
+    /// Writes the outputs behind the first.
+    fn write_outputs(&self, id: u32, outputs: &[OutputValue]) -> io::Result<()> {
+        let mut keys = output_keys(id);
+        outputs.iter().zip(&mut keys).try_for_each(|(output, key)| self.shared.outputs.set(&key, output))
+    }
+
+    /// Routes may have changed: the target goes by the present ones, or not at all.
     fn reroute(&mut self, handle: Handle) -> Result<(), Reason> {
         let generation = self.shared.generation.load(Relaxed);
         let Some(entry) = self.entries.get(&handle) else { return Ok(()) };
         if entry.generation == generation || entry.is_removed {
             return Ok(());
         }
-        let addresses = entry.addresses;
-        let way = self.way(&addresses)?;
+        let ends = entry.ends.clone();
+        let ways = self.ways(&ends)?;
         let Some(entry) = self.entries.get_mut(&handle) else { return Ok(()) };
         entry.generation = generation;
-        let stays = if way.out.is_local { STAYS_HERE } else { 0 };
-        let value = TargetValue {
-            ifindex: way.out.ifindex,
-            mtu: way.mtu,
-            flags: entry.value.flags & !STAYS_HERE | stays,
-            ..entry.value
-        };
-        if value != entry.value {
-            entry.value = value;
-            // The shield begins anew; what it has counted so far is lost with the old way.
-            self.shared.targets.set(&entry.local, &value).map_err(|_| Reason::Refused)?;
+        let before = (entry.value, entry.outputs.clone());
+        entry.value.room = room(&ways);
+        let outputs = std::iter::once(&mut entry.value.first).chain(&mut entry.outputs);
+        for (output, way) in outputs.zip(&ways) {
+            output.ifindex = way.out.ifindex;
+            output.flags = output.flags & !STAYS_HERE | stays_here(way);
+        }
+        if before != (entry.value, entry.outputs.clone()) {
+            let (id, local, value, outputs) =
+                (entry.value.id, entry.local, entry.value, entry.outputs.clone());
+            let written = self.write_outputs(id, &outputs);
+            written.and_then(|()| self.shared.targets.set(&local, &value)).map_err(|_| Reason::Refused)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the program counts beside the tracks.
+    fn read_values(&mut self, handle: Handle) -> Result<(), BackendError> {
+        let entry = self.entries.get_mut(&handle).ok_or(BackendError::Unknown)?;
+        let now = self.shared.targets.get(&entry.local).map_err(|_| BackendError::Unknown)?;
+        entry.value.tap_lost = now.tap_lost;
+        for (output, key) in entry.outputs.iter_mut().zip(output_keys(entry.value.id)) {
+            output.failed = self.shared.outputs.get(&key).map_err(|_| BackendError::Unknown)?.failed;
         }
         Ok(())
     }
 }
 
+impl Entry {
+    fn is_tapped(&self) -> bool {
+        let mut outputs = std::iter::once(&self.value.first).chain(&self.outputs);
+        self.value.flags & TAP != 0 || outputs.any(|output| output.flags & OUTPUT_TAP != 0)
+    }
+}
+
+/// Keys of the outputs behind the first.
+fn output_keys(target: u32) -> impl Iterator<Item = OutputKey> {
+    (1..).map(move |index| OutputKey { target, index })
+}
+
+fn room(ways: &Ways) -> u32 {
+    ways.iter().map(|way| way.room).min().unwrap_or(0)
+}
+
+fn stays_here(way: &Way) -> u16 {
+    if way.out.is_local { STAYS_HERE } else { 0 }
+}
+
 /// Number of the loopback interface in every network namespace.
 pub const LOOPBACK: u32 = 1;
 
-fn addresses_of(target: &Target) -> Result<Addresses, Reason> {
-    let [output] = target.outputs.as_slice() else { return Err(Reason::SeveralOutputs) };
-    if target.local.is_ipv4() != output.peer.is_ipv4() || output.local.is_ipv4() != output.peer.is_ipv4() {
-        return Err(Reason::Families);
+fn ends_of(target: &Target) -> Result<Ends, Reason> {
+    if target.outputs.len() > MAX_OUTPUTS {
+        return Err(Reason::SeveralOutputs);
     }
-    Ok(Addresses {
+    Ok(Ends {
         local: target.local,
         source: target.source.address(),
-        from: output.local,
-        to: output.peer,
+        outputs: target.outputs.iter().map(|output| (output.local, output.peer)).collect(),
     })
 }
 
@@ -185,40 +261,45 @@ impl Backend for EbpfBackend {
         Rung::Ebpf
     }
 
+    fn shield(&mut self) -> Option<&mut dyn Shield> {
+        Some(&mut self.guards)
+    }
+
     fn accepts(&mut self, target: &Target) -> Result<(), Reason> {
-        let addresses = addresses_of(target)?;
-        let way = self.way(&addresses)?;
-        self.value(0, target, &way).map(|_| ())
+        let ways = self.ways(&ends_of(target)?)?;
+        self.values(0, target, &ways).map(|_| ())
     }
 
     fn add(&mut self, target: &Target, tracks: &[Track]) -> Result<Handle, BackendError> {
         let generation = self.shared.generation.load(Relaxed);
-        let addresses = addresses_of(target).map_err(BackendError::Unsuitable)?;
-        let way = self.way(&addresses).map_err(BackendError::Unsuitable)?;
+        let ends = ends_of(target).map_err(BackendError::Unsuitable)?;
+        let ways = self.ways(&ends).map_err(BackendError::Unsuitable)?;
         let id = self.shared.next_id.fetch_add(1, Relaxed);
-        let value = self.value(id, target, &way).map_err(BackendError::Unsuitable)?;
+        let (value, outputs) = self.values(id, target, &ways).map_err(BackendError::Unsuitable)?;
         let offset = clock_offset_us();
         let datagrams = [Track::default()];
         let tracks = if target.carries == Carries::Datagrams { &datagrams } else { tracks };
         let entry = Entry {
             local: target.local.into(),
             value,
+            outputs,
             ssrcs: tracks.iter().map(|track| track.ssrc).collect(),
-            addresses,
+            ends,
             generation,
             behind: 0,
             is_removed: false,
         };
-        // Tracks first: with the target packets begin to be forwarded.
+        // The target last: with it packets begin to be forwarded.
         let written = tracks
             .iter()
             .try_for_each(|track| {
                 let key = TrackKey { target: id, ssrc: track.ssrc };
                 self.shared.tracks.set(&key, &to_value(track, offset))
             })
+            .and_then(|()| self.write_outputs(id, &entry.outputs))
             .and_then(|()| self.shared.targets.set(&entry.local, &value));
         let handle = Handle(id.into());
-        let has_tap = value.flags & (TAP_INGRESS | TAP_EGRESS) != 0;
+        let has_tap = entry.is_tapped();
         self.entries.insert(handle, entry);
         if let Err(source) = written {
             self.forget(handle);
@@ -232,35 +313,44 @@ impl Backend for EbpfBackend {
 
     fn read(&mut self, handle: Handle, counters: &mut Counters) -> Result<(), BackendError> {
         self.reroute(handle).map_err(BackendError::Unsuitable)?;
-        let entry = self.entries.get_mut(&handle).ok_or(BackendError::Unknown)?;
-        if !entry.is_removed {
-            let now = self.shared.targets.get(&entry.local).map_err(|_| BackendError::Unknown)?;
-            (entry.value.wrong_source, entry.value.tap_lost) = (now.wrong_source, now.tap_lost);
+        if self.entries.get(&handle).is_some_and(|entry| !entry.is_removed) {
+            self.read_values(handle)?;
         }
+        let entry = self.entries.get_mut(&handle).ok_or(BackendError::Unknown)?;
         let offset = clock_offset_us();
         for ssrc in &entry.ssrcs {
             let key = TrackKey { target: entry.value.id, ssrc: *ssrc };
             let value = self.shared.tracks.get(&key).map_err(|_| BackendError::Unknown)?;
             counters.tracks.push(from_value(*ssrc, &value, offset));
         }
-        if entry.value.flags & (TAP_INGRESS | TAP_EGRESS) != 0 {
-            entry.behind += self.shared.take_tap_lost(entry.value.stream_in);
+        if entry.is_tapped() {
+            let outputs = std::iter::once(&entry.value.first).chain(&entry.outputs);
+            let streams = outputs.map(|output| output.stream).chain([entry.value.stream]);
+            entry.behind += streams.map(|stream| self.shared.take_tap_lost(stream)).sum::<u64>();
         }
-        counters.wrong_source = entry.value.wrong_source;
         counters.tap_lost = entry.value.tap_lost + entry.behind;
         counters.failed.push(0);
+        counters.failed.extend(entry.outputs.iter().map(|output| output.failed));
         Ok(())
     }
 
     fn remove(&mut self, handle: Handle) {
-        let Some(entry) = self.entries.get_mut(&handle).filter(|entry| !entry.is_removed) else { return };
-        if let Ok(now) = self.shared.targets.get(&entry.local) {
-            (entry.value.wrong_source, entry.value.tap_lost) = (now.wrong_source, now.tap_lost);
+        if self.entries.get(&handle).is_none_or(|entry| entry.is_removed) {
+            return;
         }
+        // Without them those of the last time stay.
+        let _ = self.read_values(handle);
+        let Some(entry) = self.entries.get_mut(&handle) else { return };
         // If it is not there, nothing is forwarded.
-        let _ = self.shared.targets.delete(&entry.local);
+        let _ = if entry.outputs.is_empty() {
+            self.shared.targets.delete(&entry.local)
+        } else {
+            // Copies are on their way.
+            entry.value.flags |= LEAVING;
+            self.shared.targets.set(&entry.local, &entry.value)
+        };
         entry.is_removed = true;
-        if entry.value.flags & (TAP_INGRESS | TAP_EGRESS) != 0 {
+        if entry.is_tapped() {
             self.shared.tapped.fetch_sub(1, Relaxed);
             // Before what user space copies from now on.
             self.shared.drain_taps();
@@ -272,6 +362,13 @@ impl Backend for EbpfBackend {
         let Some(entry) = self.entries.remove(&handle) else { return };
         for ssrc in entry.ssrcs {
             let _ = self.shared.tracks.delete(&TrackKey { target: entry.value.id, ssrc });
+        }
+        let is_used = |other: &Entry| other.local == entry.local && !other.is_removed;
+        if !entry.outputs.is_empty() && !self.entries.values().any(is_used) {
+            let _ = self.shared.targets.delete(&entry.local);
+        }
+        for (_, key) in entry.outputs.iter().zip(output_keys(entry.value.id)) {
+            let _ = self.shared.outputs.delete(&key);
         }
     }
 }

@@ -2,14 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::super::{GUARD_SOURCES, GUARD_SSRCS};
+
 pub const MAX_FORMATS: usize = 16;
+pub const MAX_OUTPUTS: usize = 8;
 
 pub const ANY_SOURCE: u32 = 1;
-pub const PINNED: u32 = 2;
-pub const DATAGRAMS: u32 = 4;
-pub const STAYS_HERE: u32 = 8;
-pub const TAP_INGRESS: u32 = 16;
-pub const TAP_EGRESS: u32 = 32;
+pub const DATAGRAMS: u32 = 2;
+pub const TAP: u32 = 4;
+pub const TRANSLATED: u32 = 8;
+pub const LEAVING: u32 = 16;
+
+pub const STAYS_HERE: u16 = 1;
+pub const OUTPUT_TAP: u16 = 2;
+
+pub const RECORD_INGRESS: u32 = 1;
+pub const RECORD_EGRESS: u32 = 2;
 
 /// Values that a map holds: plain octets, no padding, all bit patterns valid.
 ///
@@ -30,9 +38,32 @@ pub struct Endpoint {
 #[repr(C)]
 pub struct Format {
     pub payload_type: u8,
-    pub leaves_as: u8,
-    pub reserved: u16,
+    pub reserved: [u8; 3],
     pub clock_rate: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OutputValue {
+    pub from: Endpoint,
+    pub to: Endpoint,
+    pub ifindex: u32,
+    pub ssrc_mask: [u8; 4],
+    pub ttl: u8,
+    pub tos: u8,
+    pub flags: u16,
+    pub reserved: u32,
+    pub leaves_as: [u8; MAX_FORMATS],
+    pub recording: u64,
+    pub stream: u64,
+    pub failed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OutputKey {
+    pub target: u32,
+    pub index: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,24 +72,41 @@ pub struct TargetValue {
     pub id: u32,
     pub flags: u32,
     pub source: Endpoint,
-    pub from: Endpoint,
-    pub to: Endpoint,
-    pub ifindex: u32,
-    pub mtu: u32,
-    pub ssrc_mask: [u8; 4],
-    pub ttl: u8,
-    pub tos: u8,
+    pub room: u32,
     pub formats_used: u16,
+    pub outputs_used: u16,
     pub formats: [Format; MAX_FORMATS],
     pub reserved: u32,
-    pub recording_in: u64,
-    pub stream_in: u64,
-    pub recording_out: u64,
-    pub stream_out: u64,
-    pub refilled_ns: u64,
-    pub tokens: u64,
-    pub wrong_source: u64,
+    pub recording: u64,
+    pub stream: u64,
     pub tap_lost: u64,
+    pub first: OutputValue,
+}
+
+pub const OPEN: u32 = 1;
+pub const PINNED: u32 = 2;
+pub const ANY_DATAGRAM: u32 = 4;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct GuardValue {
+    pub id: u32,
+    pub flags: u32,
+    pub sources: [Endpoint; GUARD_SOURCES],
+    pub ssrcs: [u32; GUARD_SSRCS],
+    pub ssrcs_used: u32,
+    pub reserved: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SprayValue {
+    pub id: u32,
+    pub reserved: u32,
+    /// Six of them, which only the program looks at.
+    pub buckets: [u64; 12],
+    pub wrong_source: u64,
+    pub over_budget: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +158,18 @@ pub struct RecordHead {
 unsafe impl Plain for Endpoint {}
 // SAFETY: as above.
 unsafe impl Plain for TargetValue {}
+// SAFETY: as above.
+unsafe impl Plain for OutputKey {}
+// SAFETY: as above.
+unsafe impl Plain for OutputValue {}
+// SAFETY: as above.
+unsafe impl Plain for GuardValue {}
+// SAFETY: as above.
+unsafe impl Plain for SprayValue {}
+// SAFETY: an integer.
+unsafe impl Plain for u32 {}
+// SAFETY: an integer.
+unsafe impl Plain for u64 {}
 // SAFETY: as above.
 unsafe impl Plain for TrackKey {}
 // SAFETY: as above.
@@ -164,7 +224,11 @@ mod tests {
     fn sizes_are_those_of_the_header() {
         assert_eq!(size_of::<Endpoint>(), 20);
         assert_eq!(size_of::<Format>(), 8);
-        assert_eq!(size_of::<TargetValue>(), 280);
+        assert_eq!(size_of::<OutputKey>(), 8);
+        assert_eq!(size_of::<OutputValue>(), 96);
+        assert_eq!(size_of::<TargetValue>(), 288);
+        assert_eq!(size_of::<GuardValue>(), 128);
+        assert_eq!(size_of::<SprayValue>(), 120);
         assert_eq!(size_of::<TrackKey>(), 8);
         assert_eq!(size_of::<TrackValue>(), 80);
         assert_eq!(size_of::<RecordHead>(), 136);

@@ -11,6 +11,7 @@ use super::layout::Plain;
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
+const TAKE: libc::c_long = 21;
 
 /// Copy the value under its spin lock.
 const LOCKED: u64 = 4;
@@ -54,8 +55,20 @@ impl<K: Plain, V: Plain> Map<K, V> {
     /// # Errors
     /// `NotFound`, or what the kernel says.
     pub fn get(&self, key: &K) -> io::Result<V> {
+        self.read(LOOKUP, key, self.flags)
+    }
+
+    /// Reads an element and deletes it.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn take(&self, key: &K) -> io::Result<V> {
+        self.read(TAKE, key, self.flags)
+    }
+
+    fn read(&self, command: libc::c_long, key: &K, flags: u64) -> io::Result<V> {
         let mut value = MaybeUninit::<V>::zeroed();
-        self.call(LOOKUP, key, value.as_mut_ptr() as u64, self.flags)?;
+        self.call(command, key, value.as_mut_ptr() as u64, flags)?;
         // SAFETY: zeroed, and perhaps overwritten by the kernel; all bit patterns of a `Plain` type are valid.
         Ok(unsafe { value.assume_init() })
     }

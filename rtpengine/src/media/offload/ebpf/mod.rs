@@ -2,7 +2,11 @@
 //!
 //! `ebpf/forward.bpf.c` has the packet's way, `ebpf/forward.h` what both sides share (`layout`). Targets are elements of one hash map,
 //! their counters of another one (one element an SSRC, under a spin lock), so that a target can be removed while its last packet is on
-//! its way. Copies for recordings come through a ring that is looked into every few milliseconds.
+//! its way. Copies for recordings come through a ring that is looked into every few milliseconds. Every media port has a guard in a third
+//! map, and, once others have sent to it, what they may send and what of it was dropped in a fourth (`guards`).
+//!
+//! Of a target with several outputs the first is part of the target, the others are in a map of their own; the program makes a copy for each
+//! and meets it again where the packet came in.
 //!
 //! Only packets from one interface to another, or from the loopback interface to it, are forwarded: what would turn around between an
 //! interface and this host stays in user space. The program finds the neighbour by the kernel's tables for each packet; the interface is
@@ -11,6 +15,7 @@
 
 mod backend;
 mod clsact;
+mod guards;
 mod interface;
 mod layout;
 mod map;

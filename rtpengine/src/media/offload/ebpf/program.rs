@@ -19,7 +19,9 @@ use super::super::Backend;
 use super::backend::{EbpfBackend, LOOPBACK};
 use super::clsact;
 use super::interface::Interface;
-use super::layout::{Endpoint, TargetValue, TrackKey, TrackValue};
+use super::layout::{
+    Endpoint, GuardValue, OutputKey, OutputValue, SprayValue, TargetValue, TrackKey, TrackValue,
+};
 use super::map::Map;
 use super::route::Changes;
 use super::taps::Taps;
@@ -76,6 +78,11 @@ pub struct Program {
 pub struct Shared {
     pub targets: Map<Endpoint, TargetValue>,
     pub tracks: Map<TrackKey, TrackValue>,
+    pub outputs: Map<OutputKey, OutputValue>,
+    pub guards: Map<Endpoint, GuardValue>,
+    pub sprays: Map<Endpoint, SprayValue>,
+    /// One element: when something was dropped last.
+    pub dropped_at: Map<u32, u64>,
     pub next_id: AtomicU32,
     /// Counts changes of routes and interfaces.
     pub generation: AtomicU64,
@@ -108,12 +115,19 @@ impl Program {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TARGETS", MOST_TARGETS)
             .map_max_entries("TRACKS", MOST_TARGETS)
+            .map_max_entries("OUTPUTS", MOST_TARGETS)
+            .map_max_entries("GUARDS", MOST_TARGETS)
+            .map_max_entries("SPRAYS", MOST_TARGETS)
             .map_max_entries("TAPS", ring)
             .load(OBJECT)
             .map_err(|error| EbpfError::Load(with_causes(&error)))?;
         program(&mut ebpf)?.load().map_err(|error| EbpfError::Load(with_causes(&error)))?;
         let targets = Map::new(map_fd(&mut ebpf, "TARGETS")?);
         let tracks = Map::with_lock(map_fd(&mut ebpf, "TRACKS")?);
+        let outputs = Map::new(map_fd(&mut ebpf, "OUTPUTS")?);
+        let guards = Map::new(map_fd(&mut ebpf, "GUARDS")?);
+        let sprays = Map::new(map_fd(&mut ebpf, "SPRAYS")?);
+        let dropped_at = Map::new(map_fd(&mut ebpf, "DROPPED_AT")?);
         let missing = || EbpfError::Load("the program has no map TAPS".into());
         let ring = ebpf.take_map("TAPS").ok_or_else(missing)?;
         let ring: RingBuf<MapData> =
@@ -121,6 +135,10 @@ impl Program {
         let shared = Arc::new(Shared {
             targets,
             tracks,
+            outputs,
+            guards,
+            sprays,
+            dropped_at,
             next_id: AtomicU32::new(1),
             generation: AtomicU64::new(0),
             tapped: AtomicUsize::new(0),
@@ -234,7 +252,9 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, EbpfError> {
 
 fn map_fd(ebpf: &mut Ebpf, name: &str) -> Result<std::os::fd::OwnedFd, EbpfError> {
     let missing = || EbpfError::Load(format!("the program has no map {name}"));
-    let Some(aya::maps::Map::HashMap(map)) = ebpf.map(name) else { return Err(missing()) };
+    let Some(aya::maps::Map::HashMap(map) | aya::maps::Map::Array(map)) = ebpf.map(name) else {
+        return Err(missing());
+    };
     Ok(map.fd().as_fd().try_clone_to_owned()?)
 }
 
@@ -309,7 +329,7 @@ mod tests {
         let Some(program) = program() else { return };
         let (targets, tracks) = (&program.shared.targets, &program.shared.tracks);
         let key = endpoint(1);
-        let value = TargetValue { id: 7, formats_used: 3, stream_out: u64::MAX, ..TargetValue::default() };
+        let value = TargetValue { id: 7, formats_used: 3, stream: u64::MAX, ..TargetValue::default() };
         targets.set(&key, &value).unwrap();
         assert_eq!(targets.get(&key).unwrap(), value);
         targets.delete(&key).unwrap();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aya::maps::{MapData, RingBuf};
 
 use super::super::super::tap::{Producer, TapDirection, TapRecord};
-use super::layout::{RecordHead, TAP_EGRESS, TAP_INGRESS};
+use super::layout::{RECORD_EGRESS, RECORD_INGRESS, RecordHead};
 use super::map::clock_offset_us;
 
 /// The ring that the program writes, and the one that the recorder reads.
@@ -57,7 +57,7 @@ fn records<'a>(
     left: &mut Vec<u8>,
 ) -> [Option<TapRecord<'a>>; 2] {
     let time_us = (head.time_ns / 1000).wrapping_add(offset_us);
-    let ingress = (head.flags & TAP_INGRESS != 0).then(|| TapRecord {
+    let ingress = (head.flags & RECORD_INGRESS != 0).then(|| TapRecord {
         recording: head.recording_in,
         stream: head.stream_in,
         direction: TapDirection::Ingress,
@@ -66,7 +66,7 @@ fn records<'a>(
         destination: head.local.into(),
         payload,
     });
-    let egress = (head.flags & TAP_EGRESS != 0).then(|| {
+    let egress = (head.flags & RECORD_EGRESS != 0).then(|| {
         left.clear();
         left.extend_from_slice(payload);
         if head.is_rtp != 0
@@ -108,7 +108,7 @@ mod tests {
             local: address("192.0.2.9:30000"),
             from: address("192.0.2.9:30002"),
             to: address("192.0.2.2:5000"),
-            flags: TAP_INGRESS | TAP_EGRESS,
+            flags: RECORD_INGRESS | RECORD_EGRESS,
             ssrc_mask: [0, 0, 0, 1],
             length: 14,
             is_rtp: 1,
