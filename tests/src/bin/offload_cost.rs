@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use e2e::daemon::{Relay, wait_for};
-use e2e::lan::{Lan, V4};
+use e2e::lan::{Lan, V4, ip};
 use e2e::sdp;
 use serde_json::json;
 
@@ -78,14 +78,19 @@ fn main() -> ExitCode {
         let (ratio, lost) = (over / reference, cost.lost);
         println!("| {name} | {:.2} | {:.2} | {over:.2} | {ratio:.2} | {lost} |", cost.parties, cost.daemon);
     }
-    let (open, shielded) = (spray(&lan, USER), spray(&lan, EBPF));
-    println!(
-        "\n| garbage at the port of a call | parties and kernel, us | daemon, us | ratio of all | of the daemon |"
-    );
+    let alone = Cost { parties: flood(&lan, nowhere(&lan)), ..Cost::default() };
+    println!("\n| garbage at the port of | parties and kernel, us | daemon, us | over bare, us | ratio |");
     println!("| --- | ---: | ---: | ---: | ---: |");
-    println!("| user space | {:.2} | {:.2} | 1 | 1 |", open.parties, open.daemon);
-    let (all, daemon) = (shielded.total() / open.total(), shielded.daemon / open.daemon);
-    println!("| eBPF | {:.2} | {:.2} | {all:.2} | {daemon:.2} |", shielded.parties, shielded.daemon);
+    println!("| nobody: dropped behind the cable | {:.2} | - | 0 | |", alone.parties);
+    for port in [Port::Forwarded, Port::Transcoded, Port::Open] {
+        let [open, shielded] = [USER, EBPF].map(|arguments| spray(&lan, arguments, port));
+        for (way, cost) in [("user space", open), ("eBPF", shielded)] {
+            let over = cost.total() - alone.total();
+            let ratio = over / (open.total() - alone.total());
+            let (parties, daemon) = (cost.parties, cost.daemon);
+            println!("| {}, {way} | {parties:.2} | {daemon:.2} | {over:.2} | {ratio:.2} |", port.name());
+        }
+    }
     ExitCode::SUCCESS
 }
 
@@ -112,25 +117,30 @@ fn start(arguments: &[&str]) -> Relay {
 
 /// Calls between the two parties, both ways.
 fn ways(lan: &Lan, relay: &Relay, calls: usize, recorded: bool) -> Vec<Way> {
-    let mut ways = Vec::with_capacity(calls * 2);
-    for call in 0..calls {
-        let [a, b] = [0, 1].map(|party| lan.at(party, || socket(V4[party][1])));
-        let [at_a, at_b] = [&a, &b].map(|socket| socket.local_addr().expect("bound"));
-        let id = format!("cost-{call}");
-        let record = if recorded { "yes" } else { "no" };
-        let offer = sdp::audio(at_a, &["0 PCMU/8000"], &["ptime:20"]);
-        let request =
-            json!({"command": "offer", "call-id": id, "from-tag": "a", "sdp": offer, "record-call": record});
-        let offered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
-        let answer = sdp::audio(at_b, &["0 PCMU/8000"], &["ptime:20"]);
-        let request =
-            json!({"command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b", "sdp": answer});
-        let answered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
-        let [a2, b2] = [&a, &b].map(|socket| socket.try_clone().expect("descriptors are left"));
-        ways.push(Way { from: a, to: answered.rtp, at: b2, sequence: 0 });
-        ways.push(Way { from: b, to: offered.rtp, at: a2, sequence: 0 });
+    let record = if recorded { "yes" } else { "no" };
+    let one = |number| call(lan, relay, &format!("cost-{number}"), ["0 PCMU/8000"; 2], record);
+    (0..calls).flat_map(one).collect()
+}
+
+/// A call between the two parties, with these formats: the way from the first party, and that to it.
+fn call(lan: &Lan, relay: &Relay, id: &str, formats: [&str; 2], record: &str) -> [Way; 2] {
+    let [a, b] = [0, 1].map(|party| lan.at(party, || socket(V4[party][1])));
+    let [at_a, at_b] = [&a, &b].map(|socket| socket.local_addr().expect("bound"));
+    let offer = sdp::audio(at_a, &formats[..1], &["ptime:20"]);
+    let mut request =
+        json!({"command": "offer", "call-id": id, "from-tag": "a", "sdp": offer, "record-call": record});
+    if formats[0] != formats[1] {
+        request["codec"] = json!({"transcode": ["PCMA"]});
     }
-    ways
+    let offered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
+    let answer = sdp::audio(at_b, &formats[1..], &["ptime:20"]);
+    let request = json!({"command": "answer", "call-id": id, "from-tag": "a", "to-tag": "b", "sdp": answer});
+    let answered = sdp::media(relay.ng.ok(request)["sdp"].as_str().expect("SDP"));
+    let [a2, b2] = [&a, &b].map(|socket| socket.try_clone().expect("descriptors are left"));
+    [
+        Way { from: a, to: answered.rtp, at: b2, sequence: 0 },
+        Way { from: b, to: offered.rtp, at: a2, sequence: 0 },
+    ]
 }
 
 fn relayed(lan: &Lan, calls: usize, time: Duration, arguments: &[&str], recorded: bool) -> Cost {
@@ -194,26 +204,69 @@ fn drain(socket: &UdpSocket) -> u64 {
     }
 }
 
-/// Garbage from a stranger at one port of a call that goes on.
-fn spray(lan: &Lan, arguments: &[&str]) -> Cost {
-    const PACKETS: u32 = 100_000;
+/// Whose port garbage is sent to.
+#[derive(Clone, Copy, PartialEq)]
+enum Port {
+    /// A call that can be forwarded by the kernel.
+    Forwarded,
+    /// One that cannot.
+    Transcoded,
+    /// One that nothing has come from yet.
+    Open,
+}
+
+impl Port {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forwarded => "a call",
+            Self::Transcoded => "a transcoded call",
+            Self::Open => "a call before its first packet",
+        }
+    }
+}
+
+/// Garbage from a stranger at one port of a call.
+fn spray(lan: &Lan, arguments: &[&str], port: Port) -> Cost {
     let relay = start(arguments);
-    let mut ways = ways(lan, &relay, 1, false);
-    pace(&mut ways, Duration::from_millis(500), || 0);
+    let formats = if port == Port::Transcoded { ["0 PCMU/8000", "8 PCMA/8000"] } else { ["0 PCMU/8000"; 2] };
+    let mut ways = vec![];
+    ways.extend(call(lan, &relay, "spray", formats, "no"));
+    if port != Port::Open {
+        pace(&mut ways[..1], Duration::from_millis(500), || 0);
+    }
+    let daemon = cpu_ns(relay.process.id());
+    let parties = flood(lan, ways[0].to);
+    Cost {
+        parties,
+        daemon: (cpu_ns(relay.process.id()) - daemon) as f64 / 1000.0 / f64::from(FLOOD),
+        lost: 0,
+    }
+}
+
+/// Packets of a flood, of which 50 000 leave in a second.
+const FLOOD: u32 = 200_000;
+
+/// Sends a flood; what a packet has cost the sender and what the kernel does on its behalf, in microseconds.
+fn flood(lan: &Lan, to: SocketAddr) -> f64 {
     let stranger = lan.at(0, || socket(V4[0][1]));
-    let (daemon, own, begin) = (cpu_ns(relay.process.id()), own_cpu_ns(), Instant::now());
-    for number in 0..PACKETS {
+    let (own, begin) = (own_cpu_ns(), Instant::now());
+    for number in 0..FLOOD {
         let garbage = [&[0x80, 0][..], &number.to_be_bytes(), &[0xaa; 166]].concat();
-        let _ = stranger.send_to(&garbage, ways[0].to);
-        // 50 000 a second.
+        let _ = stranger.send_to(&garbage, to);
         if number % 50 == 0 {
             let due = begin + Duration::from_micros(20) * number;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
     }
     std::thread::sleep(Duration::from_millis(50));
-    let of = |ns: u64| ns as f64 / 1000.0 / f64::from(PACKETS);
-    Cost { parties: of(own_cpu_ns() - own), daemon: of(cpu_ns(relay.process.id()) - daemon), lost: 0 }
+    (own_cpu_ns() - own) as f64 / 1000.0 / f64::from(FLOOD)
+}
+
+/// An address on the cable whose frames the relay's host is not meant by: it drops them before it looks at them.
+fn nowhere(lan: &Lan) -> SocketAddr {
+    const NEIGHBOUR: &str = "neigh replace 10.77.1.77 lladdr 02:00:00:00:00:77 dev far0";
+    lan.at(0, || ip(NEIGHBOUR)).expect("a neighbour");
+    SocketAddr::from(([10, 77, 1, 77], 30_000))
 }
 
 /// Processor time of this process, the kernel's work on its behalf included, in nanoseconds.
