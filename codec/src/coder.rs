@@ -57,6 +57,10 @@ pub trait Decoder: Send {
     fn can_conceal(&self) -> bool {
         false
     }
+    /// A loss whose end is known is heard less when the signal is bridged ([`crate::plc`]) than with [`Decoder::conceal`].
+    fn is_better_bridged(&self) -> bool {
+        false
+    }
     /// What the payloads so far say to the encoder of the other direction.
     fn feedback(&self) -> Feedback {
         Feedback::default()

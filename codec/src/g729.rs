@@ -174,6 +174,12 @@ impl Decoder for G729Decoder {
     fn can_conceal(&self) -> bool {
         true
     }
+
+    /// Measured with 25 pieces of speech at 10 % loss: MOS-LQO 2.12 instead of 2.00, and 2.04 when the library conceals first, for the sake of
+    /// its state.
+    fn is_better_bridged(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for G729Decoder {

@@ -8,8 +8,8 @@
 //! Numbering: the outgoing timestamp is the source's first timestamp plus the encoder's position in the sink's
 //! clock. Gaps in the incoming timestamps of up to five seconds advance that position, larger ones are a
 //! discontinuity and do not. Sequence numbers have no gap of their own making. Lost packets are replaced up to an
-//! eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by repeating the signal
-//! ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
+//! eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by a signal that leads from what
+//! was heard to what follows ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
 
 mod dtx;
 mod event_tones;
@@ -351,8 +351,7 @@ impl Stages {
             return;
         }
         let gap = self.input.follow(packet.timestamp);
-        self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
-        match self.input.decode(&packet.payload, &mut self.packetiser) {
+        match self.input.decode_behind(gap, packet, &mut self.packetiser, now, emit) {
             Ok(frames) => self.samples_in += frames as u64,
             Err(_) => self.decode_errors += 1,
         }

@@ -1,7 +1,9 @@
 //! Packet-loss concealment for codecs without their own, by repeating pitch periods (the method of ITU-T G.711 Appendix I, at any rate).
 //!
 //! Differs from the recommendation in that nothing is delayed: instead of fading into the first repetition, the step between the
-//! signal and the repetition is taken out of the latter.
+//! signal and the repetition is taken out of the latter. Where the packet behind the loss is known, [`Concealment::bridge`] makes use of it.
+
+mod bridge;
 
 use std::ops::Range;
 
@@ -22,6 +24,8 @@ pub struct Concealment {
     /// Step at the beginning of the first repetition, for each channel.
     step: [i32; 2],
     scratch: Vec<i16>,
+    /// The repetition while it is being joined with what follows.
+    forward: Vec<i16>,
 }
 
 impl Concealment {
@@ -39,6 +43,7 @@ impl Concealment {
             erased: 0,
             step: [0; 2],
             scratch: Vec::with_capacity(values),
+            forward: Vec::with_capacity(rate / 8 * channels),
         }
     }
 
@@ -50,7 +55,7 @@ impl Concealment {
             let overlap = overlap.min(samples.len() / self.channels);
             let mut scratch = std::mem::take(&mut self.scratch);
             scratch.clear();
-            self.repeat(overlap, &mut scratch);
+            self.repeat(overlap, Self::fading, &mut scratch);
             for (index, (sample, made_up)) in samples.iter_mut().zip(&scratch).enumerate() {
                 let weight = (index / self.channels + 1) as i32;
                 let all = overlap as i32 + 1;
@@ -66,17 +71,21 @@ impl Concealment {
     /// Appends `frames` samples per channel in place of lost ones; silence after 60 ms.
     pub fn conceal(&mut self, frames: usize, out: &mut Vec<i16>) {
         let start = out.len();
-        let mut left = frames;
-        while left > 0 {
-            // In pieces that end where the repetition changes.
-            let piece = left.min(self.rate / 100 - self.erased % (self.rate / 100));
-            self.prepare();
-            self.repeat(piece, out);
-            left -= piece;
-        }
+        self.go_on(frames, Self::fading, out);
         let made_up = out.get(start..).unwrap_or_default();
         // Borrowed apart: only history changes.
         remember(&mut self.history, made_up);
+    }
+
+    /// Repeats what was heard, in pieces that end where the repetition changes.
+    fn go_on(&mut self, frames: usize, gain: fn(&Self) -> i32, out: &mut Vec<i16>) {
+        let mut left = frames;
+        while left > 0 {
+            let piece = left.min(self.rate / 100 - self.erased % (self.rate / 100));
+            self.prepare();
+            self.repeat(piece, gain, out);
+            left -= piece;
+        }
     }
 
     fn remember(&mut self, samples: &[i16]) {
@@ -129,13 +138,19 @@ impl Concealment {
         }
     }
 
-    /// Repeats the cycle, ever softer from 10 ms on.
-    fn repeat(&mut self, frames: usize, out: &mut Vec<i16>) {
+    /// Share (of 32 768) of a repetition that becomes ever softer from 10 ms on.
+    fn fading(&self) -> i32 {
+        let block = self.rate / 100;
+        let softer = self.erased.saturating_sub(block).min(5 * block);
+        32_768 - (softer * 32_768 / (5 * block)) as i32
+    }
+
+    /// Repeats the cycle.
+    fn repeat(&mut self, frames: usize, gain: fn(&Self) -> i32, out: &mut Vec<i16>) {
         let length = (self.cycle.len() / self.channels).max(1);
-        let (block, fade) = (self.rate / 100, (self.pitch / 4).max(1));
+        let fade = (self.pitch / 4).max(1);
         for _ in 0..frames {
-            let softer = self.erased.saturating_sub(block).min(5 * block);
-            let gain = 32_768 - (softer * 32_768 / (5 * block)) as i32;
+            let gain = gain(self);
             for channel in 0..self.channels {
                 let value =
                     self.cycle.get(self.phase * self.channels + channel).copied().map_or(0, i32::from);

@@ -276,6 +276,11 @@ impl Decoder for SpeexDecoder {
     fn can_conceal(&self) -> bool {
         true
     }
+
+    /// Measured as for G.729: MOS-LQO 2.14 instead of 2.05.
+    fn is_better_bridged(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for SpeexDecoder {

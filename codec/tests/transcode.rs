@@ -104,6 +104,38 @@ fn a_lost_packet_is_replaced_in_every_codec() {
 }
 
 #[test]
+fn a_word_that_begins_in_a_lost_packet_is_heard_from_there_on() {
+    // Codecs whose frames mean the same whatever came before.
+    for source in ["PCMU/8000", "L16/16000/2"] {
+        let plan = plan(source, "PCMA/8000", None);
+        let mut harness = Harness::new(&plan);
+        let mut encoder = new_encoder(&plan.source, &EncoderOptions::default()).unwrap();
+        let (rate, channels) = (encoder.sample_rate(), encoder.channels());
+        let per_packet = rate as usize / 50;
+        for n in 0..30 {
+            let mut samples = sine(rate, channels, n * per_packet, per_packet);
+            if n < 15 {
+                samples.fill(0);
+            }
+            let mut payload = Vec::new();
+            for frame in samples.chunks_exact(encoder.frame_samples() * usize::from(channels)) {
+                encoder.encode(frame, &mut payload).unwrap();
+            }
+            if n != 15 {
+                let offset = n as u32 * plan.source.clock_rate / 50;
+                harness.push(plan.source.payload_type, n as u16, offset, &payload);
+            }
+        }
+        assert_eq!(harness.sent.len(), 30, "{source}");
+        harness.assert_gapless();
+        let mut samples = Vec::new();
+        new_decoder(&plan.sink).unwrap().decode(&harness.sent[15].payload, &mut samples).unwrap();
+        let [first, last] = [&samples[..40], &samples[120..]].map(rms);
+        assert!(last > 1000.0 && last > 2.0 * first, "{source}: from {first} to {last}");
+    }
+}
+
+#[test]
 fn long_loss_moves_the_clock_and_stays_visible_in_the_sequence() {
     let plan = plan("PCMU/8000", "PCMA/8000", None);
     let mut harness = Harness::new(&plan);

@@ -44,6 +44,65 @@ pub fn speak(speaker: Speaker, rate: u32) -> Vec<i16> {
     signal::resample(&audio.mono(), audio.rate, rate)
 }
 
+/// So many pieces of speech of so many seconds, mono at 16 kHz, of all voices that are there: recorded prompts in G.722 of Debian's packages
+/// `asterisk-core-sounds-*-g722`, else [`speak`].
+///
+/// # Panics
+/// When there are fewer recordings than that of a voice whose package is installed.
+pub fn pieces(count: usize, seconds: usize) -> Vec<Vec<i16>> {
+    let length = 16_000 * seconds;
+    let mut folders: Vec<_> = std::fs::read_dir("/usr/share/asterisk/sounds")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| prompts(&entry.path()))
+        .filter(|files| !files.is_empty())
+        .collect();
+    folders.sort();
+    if folders.is_empty() {
+        let speakers = [Speaker::Caller, Speaker::Callee, Speaker::Announcer];
+        let said = speakers.map(|speaker| {
+            let sentence = [speak(speaker, 16_000), vec![0; 8000]].concat();
+            sentence.repeat(length / sentence.len() + 1)[..length].to_vec()
+        });
+        return (0..count).map(|piece| said[piece % said.len()].clone()).collect();
+    }
+    let voices: Vec<Vec<i16>> = folders
+        .iter()
+        .map(|files| {
+            let mut audio = Vec::new();
+            for file in files {
+                if audio.len() > length * count.div_ceil(folders.len()) {
+                    break;
+                }
+                let format = codec::PayloadFormat::new(9, "G722", 8000, 1);
+                let mut decoder = codec::new_decoder(&format).expect("G.722 is built in");
+                let octets = std::fs::read(file).expect("a recording can be read");
+                decoder.decode(&octets, &mut audio).expect("all octets are G.722");
+            }
+            audio
+        })
+        .collect();
+    let piece = |number: usize| {
+        let (voice, piece) = (&voices[number % voices.len()], number / voices.len());
+        voice.get(piece * length..(piece + 1) * length).expect("recordings are long enough").to_vec()
+    };
+    (0..count).map(piece).collect()
+}
+
+/// Recordings in a folder, the longest first.
+fn prompts(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "g722"))
+        .filter_map(|file| Some((std::cmp::Reverse(file.metadata().ok()?.len()), file.path())))
+        .collect();
+    files.sort();
+    files.into_iter().map(|(_, path)| path).collect()
+}
+
 fn espeak(voice: &str, text: &str) -> Option<wav::Wav> {
     let folder = tempfile::tempdir().ok()?;
     let file = folder.path().join("speech.wav");

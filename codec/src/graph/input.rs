@@ -25,6 +25,8 @@ pub(super) struct Input {
     /// The timestamp that follows the last decoded sample; `None` before the first packet.
     pub(super) expected_timestamp: Option<u32>,
     decoded: Vec<i16>,
+    /// What was decoded of the packet behind a loss while that is being replaced.
+    behind: Vec<i16>,
     mixed: Vec<i16>,
     /// Samples per channel of the last good packet.
     packet_frames: usize,
@@ -45,8 +47,8 @@ impl Input {
         let resampler = Resampler::new(decoder.sample_rate(), rate, channels).map_err(|error| {
             CodecError::Open { name: plan.source.name.text().clone(), reason: error.to_string() }
         })?;
-        let concealment =
-            (!decoder.can_conceal()).then(|| Concealment::new(decoder.sample_rate(), decoder.channels()));
+        let concealment = (!decoder.can_conceal() || decoder.is_better_bridged())
+            .then(|| Concealment::new(decoder.sample_rate(), decoder.channels()));
         Ok(Self {
             plan: plan.clone(),
             concealment,
@@ -56,6 +58,7 @@ impl Input {
             sink_channels: channels,
             expected_timestamp: None,
             decoded: Vec::new(),
+            behind: Vec::new(),
             mixed: Vec::new(),
             packet_frames: 0,
         })
@@ -79,6 +82,39 @@ impl Input {
         gap
     }
 
+    /// Decodes the payload of a packet behind a gap, so that what was lost can be joined with it; gives the samples per channel.
+    pub(super) fn decode_behind(
+        &mut self,
+        gap: u32,
+        packet: &SequencedPacket,
+        packetiser: &mut Packetiser,
+        now: Instant,
+        emit: Emit<'_>,
+    ) -> Result<usize, CodecError> {
+        let is_loss = self.lost_frames(gap, packet).is_some();
+        if !is_loss || self.concealment.is_none() {
+            self.fill_gap(gap, packet, packetiser, now, emit);
+            return self.decode(&packet.payload, packetiser);
+        }
+        self.behind.clear();
+        let result = self.decoder.decode(&packet.payload, &mut self.behind);
+        self.fill_gap(gap, packet, packetiser, now, emit);
+        self.decoded.clear();
+        self.decoded.append(&mut self.behind);
+        let frames = self.take_decoded(packetiser);
+        result?;
+        self.packet_frames = frames;
+        Ok(frames)
+    }
+
+    /// Samples per channel of a gap that is to be filled: a loss of up to an eighth of a second.
+    fn lost_frames(&self, gap: u32, packet: &SequencedPacket) -> Option<usize> {
+        let lost_ticks = self.ticks(self.packet_frames) * u64::from(packet.lost_before);
+        let rate = u64::from(self.decoder.sample_rate());
+        let frames = u64::from(gap) * rate / u64::from(self.clock_rate());
+        (gap > 0 && u64::from(gap) <= lost_ticks && frames <= rate / 8).then_some(frames as usize)
+    }
+
     /// What was lost is replaced; the rest of the gap only moves the clock.
     pub(super) fn fill_gap(
         &mut self,
@@ -96,14 +132,11 @@ impl Input {
             lost_ticks: self.ticks(self.packet_frames) * u64::from(packet.lost_before),
             clock_rate: self.clock_rate(),
         };
-        // A loss is bridged by invented sound up to an eighth of a second.
-        let frames = gap.ticks * u64::from(self.decoder.sample_rate()) / u64::from(gap.clock_rate);
-        let most = u64::from(self.decoder.sample_rate() / 8);
-        if gap.ticks <= gap.lost_ticks && frames <= most {
+        if let Some(frames) = self.lost_frames(gap.ticks as u32, packet) {
             self.decoded.clear();
             match &mut self.concealment {
-                Some(concealment) => concealment.conceal(frames as usize, &mut self.decoded),
-                None => self.decoder.recover(&packet.payload, frames as usize, &mut self.decoded),
+                Some(concealment) => concealment.bridge(frames, &self.behind, &mut self.decoded),
+                None => self.decoder.recover(&packet.payload, frames, &mut self.decoded),
             }
             let replaced = self.ticks(self.decoded.len() / usize::from(self.decoder.channels()));
             self.convert(packetiser);

@@ -1,20 +1,23 @@
 //! How transcoded speech sounds: PESQ (ITU-T P.862, P.862.2) of this relay and of Debian's on the same speech with the same losses.
 //!
-//! Three speakers talk through each pair of codecs; none, 3 % or 10 % of the packets to the relay are lost. Two receivers listen: one
-//! that conceals what is missing like a good phone, and one that plays silence. Scores come from `scripts/pesq`, a Python
-//! program with the module of that name.
+//! `transcode_quality [--talks N] [--only PAIR]`. N pieces of speech go through each pair of codecs, each with losses of its own: none, 3 % or
+//! 10 % of the packets to the relay, the same ones for both relays. Two receivers listen: one that conceals what is missing like a good
+//! phone (the codec's own means, else ITU-T G.711 Appendix I), and one that plays silence. What is printed beside each mean is half its
+//! interval of confidence of 95 %; that of the difference is smaller, since both relays get the same talks. Speech is that of the Debian
+//! packages `asterisk-core-sounds-*-g722` where they are installed (five voices), else synthetic. Scores come from `scripts/pesq`, a
+//! Python program with the module of that name.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use codec::graph::{OutPacket, TranscodePlan, Transcoder};
+use codec::PayloadFormat;
+use codec::plc::Concealment;
 use codec::rtp::RtpPacket;
-use codec::{EncoderOptions, PayloadFormat};
 use e2e::daemon::relay_binary;
 use e2e::differential::run::reference;
 use e2e::python::with_module;
-use e2e::speech::{self, Speaker};
+use e2e::speech;
 use e2e::transcoding::{Daemon, Leg};
 use e2e::{sdp, signal, wav};
 
@@ -31,11 +34,11 @@ const PAIRS: [(&str, &str); 11] = [
     ("96 opus/48000/2 useinbandfec=1", "97 AMR-WB/16000 octet-align=1"),
     ("9 G722/8000", "96 opus/48000/2 useinbandfec=1"),
 ];
-const SPEAKERS: [Speaker; 3] = [Speaker::Caller, Speaker::Callee, Speaker::Announcer];
+const SECONDS: usize = 8;
 const LOSSES: [u32; 3] = [0, 3, 10];
 const PACKET: Duration = Duration::from_millis(20);
 
-/// One speaker in one call.
+/// One piece of speech in one call.
 struct Talk {
     pair: usize,
     loss: u32,
@@ -44,19 +47,40 @@ struct Talk {
     /// 16 kHz.
     said: Vec<i16>,
     heard: Vec<(Instant, Vec<u8>)>,
-    speaker: u32,
+    number: u32,
+}
+
+/// What a score is of.
+#[derive(Clone, Copy, PartialEq)]
+struct Cell {
+    pair: usize,
+    loss: u32,
+    /// Ours or the reference.
+    peer: usize,
+    receiver: usize,
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let text = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|at| arguments.get(at + 1))
+    };
+    let talks = text("--talks").map_or(30, |number| number.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let peers = [Some(("ours", relay_binary())), reference().map(|program| ("reference", program))];
+    let speech = speech::pieces(talks, SECONDS);
     let mut jobs = String::new();
     let mut order = Vec::new();
-    for (peer, who) in peers.iter().enumerate() {
-        let Some((name, program)) = who else { continue };
-        for loss in LOSSES {
+    for (pair, formats) in PAIRS.into_iter().enumerate() {
+        if text("--only").is_some_and(|only| !pair_name(formats).contains(only.as_str())) {
+            continue;
+        }
+        let runs = peers.iter().enumerate().flat_map(|peer| LOSSES.map(|loss| (peer, loss)));
+        for ((peer, who), loss) in runs {
+            let Some((name, program)) = who else { continue };
             let daemon = Daemon::start(name, program, peer as u8 + 1);
-            let mut talks = talks(&daemon, loss);
+            let mut talks = self::talks(&daemon, pair, loss, &speech);
             run(&mut talks);
             for talk in &talks {
                 let format = sdp::format(PAIRS[talk.pair].1);
@@ -65,7 +89,7 @@ fn main() -> ExitCode {
                     [concealed(&talk.heard, &format), silent(&talk.heard, &format)].into_iter().enumerate()
                 {
                     jobs += &job(folder.path(), jobs.lines().count(), talk, &audio);
-                    order.push((talk.pair, talk.loss, peer, receiver));
+                    order.push((Cell { pair, loss, peer, receiver }, talk.number));
                 }
             }
         }
@@ -121,22 +145,18 @@ fn is_wide((a, b): (&str, &str)) -> bool {
     [a, b].iter().all(|text| ["G722", "opus", "AMR-WB"].iter().any(|wide| text.contains(wide)))
 }
 
-fn talks(daemon: &Daemon, loss: u32) -> Vec<Talk> {
-    let said = SPEAKERS.map(|speaker| {
-        let sentence = speech::speak(speaker, 16_000);
-        let pause = vec![0; 8000];
-        [&sentence[..], &pause, &sentence, &pause, &sentence].concat()
-    });
-    let mut talks = Vec::new();
-    for (pair, (a, b)) in PAIRS.into_iter().enumerate() {
-        for (speaker, said) in said.iter().enumerate() {
-            let Some(legs) = daemon.establish(talks.len() as u32, [a, b]) else { continue };
-            let (payloads, _) = speech::encode(said, 16_000, &sdp::format(a));
-            let said = said.clone();
-            talks.push(Talk { pair, loss, legs, payloads, said, heard: Vec::new(), speaker: speaker as u32 });
-        }
+fn talks(daemon: &Daemon, pair: usize, loss: u32, speech: &[Vec<i16>]) -> Vec<Talk> {
+    let (a, b) = PAIRS[pair];
+    if codec::new_encoder(&sdp::format(a), &codec::EncoderOptions::default()).is_err() {
+        return Vec::new();
     }
-    talks
+    let numbered = (0..).zip(speech);
+    let talk = |(number, said): (u32, &Vec<i16>)| {
+        let legs = daemon.establish(number, [a, b])?;
+        let (payloads, _) = speech::encode(said, 16_000, &sdp::format(a));
+        Some(Talk { pair, loss, legs, payloads, said: said.clone(), heard: Vec::new(), number })
+    };
+    numbered.filter_map(talk).collect()
 }
 
 fn run(talks: &mut [Talk]) {
@@ -150,7 +170,7 @@ fn run(talks: &mut [Talk]) {
                 (begin + PACKET * n + between * index as u32).saturating_duration_since(Instant::now()),
             );
             if let Some(payload) = talk.payloads.get(n as usize)
-                && !is_lost(talk.speaker, n, talk.loss)
+                && !is_lost(talk.number, n, talk.loss)
             {
                 talk.legs[0].send(n, payload);
             }
@@ -160,34 +180,47 @@ fn run(talks: &mut [Talk]) {
     }
 }
 
-/// The same packets of a speaker in every run and for every pair; never one of the first ten.
-fn is_lost(speaker: u32, packet: u32, percent: u32) -> bool {
-    let mut value = speaker.wrapping_mul(0x9e37_79b9) ^ packet.wrapping_mul(0x85eb_ca6b) ^ 0x5bd1_e995;
+/// The same packets of a talk in every run and for every pair; never one of the first ten.
+fn is_lost(talk: u32, packet: u32, percent: u32) -> bool {
+    let mut value = talk.wrapping_mul(0x9e37_79b9) ^ packet.wrapping_mul(0x85eb_ca6b) ^ 0x5bd1_e995;
     for shift in [16, 13, 16] {
         value = (value ^ (value >> shift)).wrapping_mul(0xc2b2_ae35);
     }
     packet >= 10 && value % 100 < percent
 }
 
-/// A receiver that replaces what is missing; 16 kHz.
+/// A receiver that replaces what is missing without looking ahead; 16 kHz.
 fn concealed(heard: &[(Instant, Vec<u8>)], format: &PayloadFormat) -> Vec<i16> {
-    let linear = PayloadFormat::new(100, "L16", 16_000, 1);
-    let plan = TranscodePlan::new(format.clone(), linear, EncoderOptions::default());
-    let mut receiver = Transcoder::new(&plan, 1, 1).expect("the codec has a decoder");
-    let mut audio = Vec::new();
+    let mut decoder = codec::new_decoder(format).expect("the codec has a decoder");
+    let (rate, channels) = (decoder.sample_rate(), decoder.channels());
+    let mut concealment = Concealment::new(rate, channels);
+    let frames = |ticks: u32| (u64::from(ticks) * u64::from(rate) / u64::from(format.clock_rate)) as usize;
+    let mut audio: Vec<i16> = Vec::new();
     let mut first = None;
-    for (at, octets) in heard {
+    for (_, octets) in heard {
         let Ok(packet) = RtpPacket::parse(octets) else { continue };
-        receiver.push(*at, packet, &mut |out: OutPacket<'_>| {
-            let position = out.timestamp.wrapping_sub(*first.get_or_insert(out.timestamp)) as usize;
-            put(
-                &mut audio,
-                position,
-                out.payload.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])),
-            );
-        });
+        let position = frames(packet.timestamp().wrapping_sub(*first.get_or_insert(packet.timestamp())));
+        let end = audio.len() / usize::from(channels);
+        if packet.payload_type() != format.payload_type || !(end..60 * 48_000).contains(&position) {
+            continue;
+        }
+        let mut samples = Vec::new();
+        let missing = (position - end).min(rate as usize / 8);
+        if decoder.can_conceal() && missing > 0 {
+            decoder.recover(packet.payload(), missing, &mut audio);
+        } else if missing > 0 {
+            concealment.conceal(missing, &mut audio);
+        }
+        audio.resize(position * usize::from(channels), 0);
+        if decoder.decode(packet.payload(), &mut samples).is_ok() {
+            if !decoder.can_conceal() {
+                concealment.heard(&mut samples);
+            }
+            audio.append(&mut samples);
+        }
     }
-    audio
+    let mono: Vec<i16> = audio.chunks_exact(usize::from(channels)).map(|frame| frame[0]).collect();
+    signal::resample(&mono, rate, 16_000)
 }
 
 /// A receiver that plays silence where something is missing; 16 kHz.
@@ -219,31 +252,61 @@ fn put(audio: &mut Vec<i16>, position: usize, samples: impl Iterator<Item = i16>
     }
 }
 
-/// Means over the speakers.
-fn print(order: &[(usize, u32, usize, usize)], scores: &[f64]) {
+fn pair_name((a, b): (&str, &str)) -> String {
+    let [a, b] = [a, b].map(|text| text.split([' ', '/']).nth(1).unwrap_or_default());
+    format!("{a} → {b}")
+}
+
+/// Means over the talks, and of the differences between the two relays.
+fn print(order: &[(Cell, u32)], scores: &[f64]) {
     println!(
-        "| MOS-LQO by PESQ | loss | concealing receiver: ours / reference | plain receiver: ours / reference |"
+        "| MOS-LQO by PESQ | loss | concealing receiver: ours / reference | difference | plain receiver: ours / reference | difference |"
     );
-    println!("| --- | ---: | --- | --- |");
-    for (pair, (a, b)) in PAIRS.into_iter().enumerate() {
-        let name = |text: &str| text.split([' ', '/']).nth(1).unwrap_or_default().to_owned();
-        let band = if is_wide((a, b)) { "wide" } else { "narrow" };
+    println!("| --- | ---: | --- | ---: | --- | ---: |");
+    for (pair, formats) in PAIRS.into_iter().enumerate() {
+        let band = if is_wide(formats) { "wide" } else { "narrow" };
         for loss in LOSSES {
-            let mean = |peer, receiver| {
-                let of = order.iter().zip(scores).filter(|(of, _)| **of == (pair, loss, peer, receiver));
-                let scores: Vec<f64> = of.map(|(_, score)| *score).collect();
-                let sum: f64 = scores.iter().sum();
-                if scores.is_empty() { "–".to_owned() } else { format!("{:.2}", sum / scores.len() as f64) }
+            let of = |peer, receiver| -> Vec<(u32, f64)> {
+                let cell = Cell { pair, loss, peer, receiver };
+                let scored =
+                    order.iter().zip(scores).filter(|((of, _), score)| *of == cell && !score.is_nan());
+                scored.map(|((_, number), score)| (*number, *score)).collect()
             };
-            println!(
-                "| {} → {} ({band}) | {loss} % | {} / {} | {} / {} |",
-                name(a),
-                name(b),
-                mean(0, 0),
-                mean(1, 0),
-                mean(0, 1),
-                mean(1, 1)
-            );
+            if of(0, 0).is_empty() && of(1, 0).is_empty() {
+                continue;
+            }
+            let columns = [0, 1].map(|receiver| {
+                let [ours, theirs] = [0, 1].map(|peer| of(peer, receiver));
+                let of_same = |(number, own): &(u32, f64)| {
+                    theirs.iter().find(|(other, _)| other == number).map(|(_, score)| own - score)
+                };
+                let differences: Vec<f64> = ours.iter().filter_map(of_same).collect();
+                let [ours, theirs] = [&ours, &theirs].map(|talks| {
+                    Estimate::of(&talks.iter().map(|(_, score)| *score).collect::<Vec<_>>()).show(false)
+                });
+                format!("{ours} / {theirs} | {}", Estimate::of(&differences).show(true))
+            });
+            println!("| {} ({band}) | {loss} % | {} |", pair_name(formats), columns.join(" | "));
+        }
+    }
+}
+
+/// A mean, and half of its interval of confidence of 95 %.
+struct Estimate(Option<(f64, f64)>);
+
+impl Estimate {
+    fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self((!values.is_empty()).then(|| (mean, 1.96 * (squares / (count - 1.0).max(1.0) / count).sqrt())))
+    }
+
+    fn show(&self, signed: bool) -> String {
+        match self.0 {
+            None => "–".to_owned(),
+            Some((mean, half)) if signed => format!("{mean:+.2} ± {half:.2}"),
+            Some((mean, half)) => format!("{mean:.2} ± {half:.2}"),
         }
     }
 }
