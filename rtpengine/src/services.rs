@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::call::{AWAY_QUEUE, Engine, Services as CallServices};
 use crate::config::{Config, OffloadChoice, PathMtu};
 use crate::control::http::{HttpDoor, HttpError, Services as HttpServices};
-use crate::control::janus::{Janus, NgMedia};
+use crate::control::janus::{self, Janus, NgMedia};
 use crate::control::legacy::{Lrkp, LrkpUnixListeners, MediaproxyListeners, Rtpproxy};
 use crate::control::ng::client;
 use crate::control::ng::events::Events;
@@ -199,7 +199,9 @@ impl Services {
             DtmfLog::new(config.dtmf.log_destination, told.clone().filter(|_| config.dtmf.over_ng_tcp));
         let playback_events = told.clone().filter(|_| config.control.playback_events);
         let homer = reporting.homer.map(|homer| Arc::new(Homer::start(homer)));
-        let reporter = Reporter::new(&config, log.clone(), dtmf_log, playback_events, homer.clone());
+        let (connections, connection_news) = mpsc::channel(janus::NEWS_QUEUE);
+        let reporter =
+            Reporter::new(&config, log.clone(), dtmf_log, playback_events, connections, homer.clone());
         let mut background = vec![
             tokio::spawn(reporter.run(engine.clone(), receiver, ended_calls)),
             tokio::spawn(client::run(engine.clone(), away_requests, config.control.client)),
@@ -261,6 +263,7 @@ impl Services {
             .map_err(ServiceError::Listen)?;
         let media = Arc::new(NgMedia::new(commands, engine.clone()));
         let janus = Arc::new(Janus::new(media, control.janus_secret.clone()));
+        background.push(tokio::spawn(Arc::clone(&janus).follow(connection_news)));
         let console: Arc<dyn Console> = operations;
         let cli = CliListeners::bind(&config.listen_cli).map_err(ServiceError::Listen)?;
         let services =

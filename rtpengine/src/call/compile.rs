@@ -77,6 +77,7 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
             streams(&mut plan, party, media, is_answered, mixer);
         }
     }
+    plan.streams.iter_mut().for_each(|stream| stream.tells_arrival = call.tells_connections);
     if call.relay.is_some() {
         share_sockets(&mut plan);
         plan.streams.iter_mut().for_each(|stream| stream.signalled_host_only = true);

@@ -219,6 +219,7 @@ impl Call {
         }
         self.last_signal = self.last_signal.max(other.last_signal);
         self.drop_traffic |= other.drop_traffic;
+        self.tells_connections |= other.tells_connections;
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use super::connection::{self, ConnectionReport};
 use super::delete::{self, Deletion};
 use super::dtmf::DtmfReport;
 use super::engine::Engine;
@@ -16,9 +17,10 @@ use super::store::{CallHandle, lock, next_id, unix_us};
 use super::switches::Switches;
 use super::timers::{self, Due, EndReason};
 use crate::media::Work;
-use crate::media::event::MediaEvent;
+use crate::media::event::{IceNews, MediaEvent};
 use crate::media::plan::CallKey;
 use crate::negotiate::signal::Signal;
+use crate::proto::ice::Component;
 use crate::record::RecordingEnd;
 use crate::statistics::MediaActivity;
 
@@ -27,6 +29,7 @@ use crate::statistics::MediaActivity;
 pub enum News {
     Digit(DtmfReport),
     PlaybackEnd(PlaybackReport),
+    Connection(ConnectionReport),
 }
 
 /// What a call will need, by what its first message asks for.
@@ -80,15 +83,22 @@ impl Engine {
                 let mut call = lock(&handle);
                 super::ice::learn(&mut call, *stream, *generation, *news);
                 self.changed(&call);
-                None
+                let is_path = matches!(news, IceNews::Selected { component: Component::Rtp, .. });
+                is_path.then(|| connection::up(&call, *stream)).flatten().map(News::Connection)
             }
             MediaEvent::DtmfEnded { call, stream, digit, injected } => {
                 self.on_digit(&self.by_key(call)?, *stream, digit, *injected).map(News::Digit)
             }
-            MediaEvent::Keyed { call, .. } => {
+            MediaEvent::Keyed { call, stream } => {
                 let handle = self.by_key(call)?;
-                self.changed(&lock(&handle));
-                None
+                let call = lock(&handle);
+                self.changed(&call);
+                connection::up(&call, *stream).map(News::Connection)
+            }
+            MediaEvent::MediaArrived { call, stream, section } => {
+                let handle = self.by_key(call)?;
+                let call = lock(&handle);
+                connection::arrived(&call, *stream, *section).map(News::Connection)
             }
             // Reported by whoever follows the events.
             MediaEvent::Rtcp { .. } => None,
@@ -196,6 +206,7 @@ impl Engine {
             foreign_since_us: None,
             next_media_number: 1,
             relay: None,
+            tells_connections: false,
         }
     }
 

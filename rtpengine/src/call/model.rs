@@ -97,6 +97,8 @@ pub struct Call {
     pub next_media_number: u32,
     /// It is a session whose ports the signalling proxy has chosen.
     pub relay: Option<RelaySession>,
+    /// [`super::connection`] tells about it.
+    pub tells_connections: bool,
 }
 
 /// A call that is part of another one now.

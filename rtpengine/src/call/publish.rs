@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use smol_str::SmolStr;
 
+use super::coding;
 use super::dialogue::{Participant, Role};
 use super::engine::{Engine, commit};
 use super::error::CommandError;
@@ -54,6 +55,7 @@ impl Engine {
             exchange.answer(&mut daemon, publisher, &order)?;
             call.next_media_number = exchange.next_media_number;
             publisher.description = Some(body.into());
+            publisher.media.iter_mut().for_each(|media| coding::note_published(media, &signal.codecs));
             let printed =
                 self.output(Role::Answer, &answer_signal, &answer, &daemon, &order).print(publisher)?;
             call.last_signal = Some(SystemTime::now());
@@ -191,6 +193,7 @@ impl Engine {
             let party: PartyId =
                 commit(&mut call, party.map_or(Participant::New, Participant::Existing), copy);
             call.delete_at = None;
+            call.tells_connections |= signal.flags.tells_connections;
             if let Some(metadata) = &identity.metadata {
                 call.metadata = Some(metadata.clone());
                 call.party_mut(party).metadata = Some(metadata.clone());

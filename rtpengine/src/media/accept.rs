@@ -131,6 +131,11 @@ pub fn accept(
                     return Accepted::Refused;
                 }
             }
+            if stream.tells_arrival
+                && let Some(arrivals) = &mut stream.arrivals
+            {
+                arrivals.note(seen.section.unwrap_or(0));
+            }
             if let Some(short) = &mut stream.short
                 && short.is_short(seen.payload_type, seen.octets)
             {

@@ -16,6 +16,9 @@ pub enum MediaEvent {
     Ice { call: CallKey, stream: StreamId, generation: u32, news: IceNews },
     /// A handshake has given a stream its keys.
     Keyed { call: CallKey, stream: StreamId },
+    /// The first RTP packet of a media section has come that control wants to hear of ([`super::plan::StreamPlan::tells_arrival`]).
+    /// `section` is its position among those that share the stream; `None` where none do.
+    MediaArrived { call: CallKey, stream: StreamId, section: Option<u8> },
     /// A DTMF digit ended that a party sent in event packets, or that was added to what it sends.
     DtmfEnded { call: CallKey, stream: StreamId, digit: Digit, injected: bool },
     /// An RTCP packet came in; only told when somebody reports them.

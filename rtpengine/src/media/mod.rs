@@ -11,6 +11,7 @@
 
 mod accept;
 mod apart;
+mod arrivals;
 pub mod classify;
 mod dtls;
 pub mod dtmf;

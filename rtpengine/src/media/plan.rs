@@ -101,6 +101,8 @@ pub struct StreamPlan {
     pub behind: Option<StreamId>,
     /// Other hosts than the signalled one are not the party, whatever speaks for them (`Heuristic` only).
     pub signalled_host_only: bool,
+    /// Control is told when the first RTP packet of each of its sections comes in.
+    pub tells_arrival: bool,
 }
 
 impl StreamPlan {
@@ -153,6 +155,7 @@ impl StreamPlan {
             detects_tones: false,
             behind: None,
             signalled_host_only: false,
+            tells_arrival: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use codec::header_extension::Ids;
 
+use super::arrivals::Arrivals;
 use super::dtls::Handshake;
 use super::dtmf::{Detector, EventFormats};
 use super::hold::Holding;
@@ -60,6 +61,8 @@ pub struct Stream {
     pub is_behind: bool,
     /// Some of `hidden_extensions` are there.
     pub hides_extensions: bool,
+    /// There are `arrivals`.
+    pub tells_arrival: bool,
     /// The party's profile has feedback messages (RFC 4585).
     pub feedback: bool,
     pub sockets: Sockets,
@@ -114,6 +117,8 @@ pub struct Stream {
     pub dtls: Option<Box<Handshake>>,
     pub pierce: Option<Box<Pierce>>,
     pub hidden_extensions: Ids,
+    /// Sections whose first packet control wants to hear of.
+    pub arrivals: Option<Box<Arrivals>>,
     /// RTCP from and to the party, once there is some.
     pub reports: Option<Box<Reports>>,
     /// The party gets RTCP of our own and none of others.
@@ -159,10 +164,12 @@ impl Stream {
             dtmf: None,
             pierce: None,
             short: None,
+            arrivals: None,
             sections: None,
             mids: None,
             hidden_extensions: Ids::default(),
             hides_extensions: false,
+            tells_arrival: false,
             ice: None,
             reports: None,
             generator: None,
@@ -244,6 +251,8 @@ impl Stream {
                 Some(sections)
             }
         };
+        self.arrivals = plan.tells_arrival.then(|| self.arrivals.take().unwrap_or_default());
+        self.tells_arrival = plan.tells_arrival;
         self.mids = plan.bundle.as_ref().and_then(MidWriter::new).map(Box::new);
         let before = self.short.take();
         if plan.block_short {

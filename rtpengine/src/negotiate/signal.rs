@@ -363,6 +363,8 @@ pub struct Flags {
     pub no_redis_update: bool,
     /// Bare words `internal`/`external` and unknown flags are not kept; `WebRTC` has been expanded.
     pub webrtc: bool,
+    /// No key of the protocol: the Janus interface wants to hear of the connections of the call's parties.
+    pub tells_connections: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

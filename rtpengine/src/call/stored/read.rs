@@ -146,6 +146,7 @@ impl Reader<'_> {
             ),
             next_media_number: state.next_media_number,
             relay: state.relay,
+            tells_connections: false,
             keyspace: Some(keyspace),
             away: Default::default(),
             stored_us: 0,

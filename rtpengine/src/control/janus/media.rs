@@ -54,8 +54,9 @@ impl NgMedia {
     fn command(&self, mut request: Dict, name: &str, room: u64) -> Result<Dict, String> {
         request.push("command", name).push("call-id", call_id(room));
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let request =
+        let mut request =
             request::decode(request, peer, &Templates::default()).map_err(|reason| reason.to_string())?;
+        request.signal.flags.tells_connections = true;
         let reply = match self.handler.handle(request) {
             Outcome::Ready(reply) => reply,
             // Nobody looks at the statistics of a room's call that ends.

@@ -5,6 +5,7 @@
 //! text → envelope (verb, transaction, session, handle) ─ verbs ─ message → room requests → Media (ng commands)
 //!                                                      └ trickle → fragment ─────────────┘
 //! replies and events → connections of the session
+//! call (path, keys, first packets) → follow → connections of the handle's session
 //! ```
 //!
 //! A room is the call `janus <room>`; the party of a handle has the handle's number as its tag. Requests are carried out one after the
@@ -30,8 +31,12 @@ use tokio::sync::mpsc;
 use envelope::{Failure, Reply, Request};
 use state::{Role, State};
 
+use crate::call::ConnectionReport;
+
 /// The only plugin.
 const PLUGIN: &str = "janus.plugin.videoroom";
+/// News of connections that wait to be told about.
+pub const NEWS_QUEUE: usize = 256;
 /// Texts that a connection may be behind.
 const QUEUE: usize = 256;
 /// How long a session is kept without a connection.
@@ -111,6 +116,25 @@ impl Janus {
         for session in state.orphaned(now, ORPHANED) {
             tracing::info!(session, "Janus session without connection ended");
             self.end_session(&mut state, session);
+        }
+    }
+
+    /// Tells clients what happens to their connections, until nothing comes any more.
+    pub async fn follow(self: Arc<Self>, mut news: mpsc::Receiver<ConnectionReport>) {
+        while let Some(report) = news.recv().await {
+            let janus = Arc::clone(&self);
+            // A request that is carried out meanwhile may take a while: not on a thread that serves others.
+            let told = tokio::task::spawn_blocking(move || janus.tell(&report)).await;
+            if let Err(error) = told {
+                tracing::error!(%error, "Janus event lost");
+            }
+        }
+    }
+
+    /// The tag of a party is the number of its handle; parties that others have brought into the call are none of ours.
+    fn tell(&self, report: &ConnectionReport) {
+        if let Ok(handle) = report.tag.parse() {
+            self.lock().tell_connection(handle, &report.fact);
         }
     }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
-use super::envelope::Failure;
+use super::envelope::{Failure, Reply};
+use crate::call::ConnectionFact;
 
 /// Sessions of the daemon.
 const MAX_SESSIONS: usize = 4096;
@@ -41,6 +43,15 @@ pub(super) struct Handle {
     session: u64,
     /// Room and role.
     membership: Option<(u64, Role)>,
+    connection: Connected,
+}
+
+/// What the session of a handle was told about its connection, since it entered its room.
+#[derive(Debug, Default)]
+struct Connected {
+    is_up: bool,
+    /// Sections from which something has come.
+    mids: HashSet<SmolStr>,
 }
 
 /// What a handle does in its room.
@@ -142,7 +153,7 @@ impl State {
             return Err(Failure::TOO_MANY);
         }
         let id = free_id(|id| self.handles.contains_key(&id));
-        self.handles.insert(id, Handle { session, membership: None });
+        self.handles.insert(id, Handle { session, membership: None, connection: Connected::default() });
         Ok(id)
     }
 
@@ -178,7 +189,9 @@ impl State {
     /// Everybody leaves; returns whether it existed.
     pub fn destroy_room(&mut self, id: u64) -> bool {
         for handle in self.handles.values_mut() {
-            handle.membership.take_if(|(room, _)| *room == id);
+            if handle.membership.take_if(|(room, _)| *room == id).is_some() {
+                handle.connection = Connected::default();
+            }
         }
         self.rooms.remove(&id).is_some()
     }
@@ -197,7 +210,9 @@ impl State {
 
     /// Returns the room and what the handle did there.
     pub fn leave_room(&mut self, handle: u64) -> Option<(u64, Role)> {
-        let (room, role) = self.handles.get_mut(&handle)?.membership.take()?;
+        let leaving = self.handles.get_mut(&handle)?;
+        leaving.connection = Connected::default();
+        let (room, role) = leaving.membership.take()?;
         if let (Role::Publisher { feed, .. }, Some(left)) = (&role, self.rooms.get_mut(&room)) {
             left.feeds.remove(feed);
         }
@@ -224,6 +239,26 @@ impl State {
             let mut all = json!({"janus": "event", "session_id": session, "sender": handle});
             all["plugindata"] = json!({"plugin": super::PLUGIN, "data": data});
             self.send(session, &all.to_string());
+        }
+    }
+
+    /// Tells a handle's own session about its connection: that it is up once, that media come in once a section.
+    pub fn tell_connection(&mut self, id: u64, fact: &ConnectionFact) {
+        let Some(handle) = self.handles.get_mut(&id).filter(|handle| handle.membership.is_some()) else {
+            return;
+        };
+        let connection = &mut handle.connection;
+        let (is_new, event) = match fact {
+            ConnectionFact::Up => (!std::mem::replace(&mut connection.is_up, true), Reply::new("webrtcup")),
+            ConnectionFact::MediaArrived { mid, media_type } => {
+                let event = Reply::new("media").with("mid", json!(mid.as_str()));
+                let event = event.with("type", json!(media_type.as_str())).with("receiving", json!(true));
+                (connection.mids.insert(mid.clone()), event)
+            }
+        };
+        if is_new {
+            let session = handle.session;
+            self.send(session, &event.render(None, Some(session), Some(id)));
         }
     }
 

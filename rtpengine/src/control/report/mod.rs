@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! call ends ─ EndedReport ──→ Reporter ─ log (final statistics), record (CDR), xmlrpc (own task)
-//! worker ─── MediaEvent ────→ Reporter ─ ends of announcements → ng clients; DTMF, RTCP → record, Homer (own task, bounded queue)
+//! worker ─── MediaEvent ────→ Reporter ─ ends of announcements → ng clients; connections → Janus; DTMF, RTCP → record, Homer (own task, bounded queue)
 //! call ends ─ EndedReport ──→ otlp (own task, bounded queue)
 //! ng ─────── request, reply ───────────→ Homer
 //! each second ──→ graphite (own task)
@@ -36,7 +36,7 @@ pub use mqtt::{live, start as start_mqtt};
 
 use otlp::Otlp;
 
-use crate::call::{EndReason, EndedReport, Engine, News, StreamWhereabouts};
+use crate::call::{ConnectionReport, EndReason, EndedReport, Engine, News, StreamWhereabouts};
 use crate::config::{Config, XmlRpcConfig};
 use crate::control::ng::events::Events;
 use crate::media::event::MediaEvent;
@@ -53,18 +53,20 @@ pub struct Reporter {
     dtmf: Option<Facility>,
     dtmf_log: DtmfLog,
     playback_events: Option<Events>,
+    connections: mpsc::Sender<ConnectionReport>,
     homer: Option<Arc<Homer>>,
     xmlrpc: Option<XmlRpcConfig>,
     otlp: Option<Otlp>,
 }
 
 impl Reporter {
-    /// Must be called within a runtime.
+    /// Must be called within a runtime. `connections` goes to the clients of rooms.
     pub fn new(
         config: &Config,
         log: LogHandle,
         dtmf_log: DtmfLog,
         playback_events: Option<Events>,
+        connections: mpsc::Sender<ConnectionReport>,
         homer: Option<Arc<Homer>>,
     ) -> Self {
         let reporting = &config.reporting;
@@ -75,6 +77,7 @@ impl Reporter {
             dtmf: reporting.dtmf_facility,
             dtmf_log,
             playback_events,
+            connections,
             homer: homer.filter(|_| reporting.homer.is_some_and(|homer| homer.rtcp)),
             xmlrpc: reporting.xmlrpc.clone(),
             otlp: reporting.otlp.clone().map(Otlp::start),
@@ -116,6 +119,11 @@ impl Reporter {
             Some(News::PlaybackEnd(report)) => {
                 if let Some(events) = &self.playback_events {
                     events.send("onPlaybackEnd", playback::event(&report));
+                }
+            }
+            Some(News::Connection(report)) => {
+                if let Err(mpsc::error::TrySendError::Full(report)) = self.connections.try_send(report) {
+                    tracing::warn!(tag = %report.tag, "too much happens to connections of rooms: event lost");
                 }
             }
             None => {}
