@@ -126,5 +126,102 @@ fn nothing_is_explained_unasked() {
             let reply = request(&relay, command, &["0 PCMU/8000"], &extra);
             assert!(reply.get("explain").is_none(), "{reply}");
         }
+        for command in ["publish", "subscribe request", "subscribe answer", "connect"] {
+            let mut keys = json!({"to-tag": "c"});
+            extend(&mut keys, &extra);
+            let reply = request(&relay, command, &["0 PCMU/8000"], &keys);
+            assert!(reply.get("explain").is_none(), "{command}: {reply}");
+        }
+    }
+}
+
+fn told(relay: &Relay) -> String {
+    let told = relay.ng.ok(json!({"command": "cli", "body": "list sessions why explain"}));
+    told["response"].as_str().expect("a text").to_owned()
+}
+
+#[test]
+fn what_is_published_and_heard_is_explained() {
+    let relay = Relay::start(&[]);
+    let formats = ["0 PCMU/8000", "8 PCMA/8000", "101 telephone-event/8000"];
+    let keys = json!({"explain": "yes", "codec": {"accept": ["PCMA"], "strip": ["G722"]}});
+    let reply = request(&relay, "publish", &[&formats[..], &["9 G722/8000"]].concat(), &keys);
+    assert_eq!(
+        codecs(&reply),
+        [
+            "0 PCMU/8000 dropped: one codec is accepted, and another one was preferred",
+            "8 PCMA/8000 kept: codec-accept",
+            "101 telephone-event/8000 kept: goes with a codec of this clock rate",
+            "9 G722/8000 dropped: codec-strip",
+        ]
+    );
+    let keys = json!({"to-tag": "c", "explain": "yes", "codec": {"transcode": ["GSM"]}});
+    let reply = request(&relay, "subscribe request", &formats, &keys);
+    assert_eq!(
+        codecs(&reply),
+        [
+            "8 PCMA/8000 kept: offered, and nothing takes it away",
+            "101 telephone-event/8000 kept: offered, and nothing takes it away",
+            "3 GSM/8000 added: codec-transcode",
+        ]
+    );
+    let keys = json!({"to-tag": "c", "rtpp-flags": "explain=yes allow-transcoding"});
+    let reply = request(&relay, "subscribe answer", &["3 GSM/8000"], &keys);
+    assert_eq!(
+        codecs(&reply),
+        ["3 GSM/8000 dropped: the offerer does not have it: it is converted, or only passed on"]
+    );
+    let heard = stream(&reply, "a");
+    assert_eq!(happens(heard, 8), "is transcoded to 3 GSM/8000: the receiver does not take it");
+    assert_eq!((&heard["to"], &heard["why not"]), (&json!("c"), &json!("it is transcoded")));
+    assert_eq!(
+        reply["explain"][0]["streams"].as_array().map(Vec::len),
+        Some(1),
+        "nothing goes back: {reply}"
+    );
+
+    let told = told(&relay);
+    for line in [
+        "--- Tag 'a' publishes",
+        "--------   0 PCMU/8000 dropped: one codec is accepted, and another one was preferred",
+        "--- Tag 'c' hears 'a'",
+        "--------   3 GSM/8000 added: codec-transcode",
+        "-------- sent as 8: is transcoded to 3 GSM/8000: the receiver does not take it",
+        "-------- not off-loaded: it is transcoded",
+    ] {
+        assert!(told.lines().any(|other| other == line), "{line} is not in{told}");
+    }
+}
+
+#[test]
+fn parties_that_are_connected_are_explained_without_an_exchange() {
+    let relay = Relay::start(&[]);
+    request(
+        &relay,
+        "publish",
+        &["8 PCMA/8000", "101 telephone-event/8000"],
+        &json!({"flags": ["bidirectional"]}),
+    );
+    let other = json!({"from-tag": "d", "flags": ["bidirectional"]});
+    request(&relay, "publish", &["0 PCMU/8000", "101 telephone-event/8000"], &other);
+    let own = [
+        "8 PCMA/8000 dropped: the other one does not have it: it is converted, or only passed on",
+        "101 telephone-event/8000 kept: both have it",
+    ];
+    for (flags, heard) in
+        [(json!(["directional"]), "--- Tag 'd' hears 'a'"), (json!([]), "--- Tag 'a' towards 'd'")]
+    {
+        let keys = json!({"to-tag": "d", "explain": "yes", "flags": flags});
+        let reply = request(&relay, "connect", &["0 PCMU/8000"], &keys);
+        assert_eq!(codecs(&reply), own, "{flags}");
+        let sent = stream(&reply, "a");
+        assert_eq!(
+            happens(sent, 8),
+            "is transcoded to 0 PCMU/8000: the receiver does not take it",
+            "{flags}"
+        );
+        assert_eq!(happens(sent, 101), "passes: the receiver takes it", "{flags}");
+        let told = told(&relay);
+        assert!(told.lines().any(|line| line == heard), "{heard} is not in{told}");
     }
 }

@@ -28,6 +28,9 @@ pub struct Negotiated {
     /// Keys of the offer and of the answer that say something about codecs, for whoever asks why.
     pub offer_options: Option<Arc<CodecOptions>>,
     pub answer_options: Option<Arc<CodecOptions>>,
+    /// The two were connected without an exchange between them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
     /// What happens to payload types whatever was negotiated (`transform`).
     pub fixed: Vec<PayloadHandler>,
     /// What comes of it for what the offerer and the answerer send, once somebody has asked.
@@ -146,6 +149,13 @@ pub fn offer(
     to.coding = Coding { side: Side::Answerer, negotiated };
 }
 
+/// Remembers what a party that has published asked for, for whoever wants to know why.
+pub fn note_published(media: &mut Media, options: &CodecOptions) {
+    if let Some(options) = kept_options(options) {
+        Arc::make_mut(&mut media.coding.negotiated).answer_options = Some(options);
+    }
+}
+
 /// Most messages have no such keys: nothing to keep.
 fn kept_options(options: &CodecOptions) -> Option<Arc<CodecOptions>> {
     (*options != CodecOptions::default()).then(|| Arc::new(options.clone()))
@@ -241,7 +251,7 @@ pub fn connected(offerer: &[MediaFormat], answerer: &[MediaFormat], media_type: 
     };
     let offered = codecs::offer(offerer, media_type, Some(answerer), &options, &Registry::BUILD);
     let answered = codecs::answer(&offered.state, answerer, &options, &Registry::BUILD);
-    Arc::new(Negotiated { codecs: answered.state, ..Negotiated::default() })
+    Arc::new(Negotiated { codecs: answered.state, joined: true, ..Negotiated::default() })
 }
 
 /// Gives two media the codecs that they have with each other from now on.

@@ -8,7 +8,8 @@ use super::query::CallReport;
 use super::replies::{ok, published, sdp_reply, subscribed, transformed};
 use super::request::NgRequest;
 use crate::call::{
-    CallSnapshot, CommandError, Deleted, Engine, MediaSwitch, Message, Position, RecordingCommand,
+    CallSnapshot, CommandError, Deleted, Engine, ExplainedMedia, MediaSwitch, Message, Position,
+    RecordingCommand,
 };
 use crate::config::SsrcReporting;
 use crate::control::operations::Operations;
@@ -107,6 +108,42 @@ impl Commands {
         self.engine.switch_media(signal, switch, position).map(nothing)
     }
 
+    fn publish(&self, signal: &Signal) -> Result<Dict, CommandError> {
+        let done = self.engine.publish(signal)?;
+        let (call_id, tag) = (done.call_id.clone(), done.from_tag.clone());
+        let mut reply = published(done);
+        explain(signal, &mut reply, || self.engine.explain_published(&call_id, &tag));
+        Ok(reply)
+    }
+
+    fn subscribe_request(&self, signal: &Signal) -> Result<Dict, CommandError> {
+        let done = self.engine.subscribe_request(signal)?;
+        let to_tag = done.to_tag.clone();
+        let mut reply = subscribed(done, signal.flags.siprec);
+        self.explain_subscriber(signal, &to_tag, Message::Offer, &mut reply);
+        Ok(reply)
+    }
+
+    fn subscribe_answer(&self, signal: &Signal) -> Result<Dict, CommandError> {
+        self.engine.subscribe_answer(signal)?;
+        let mut reply = Dict::new();
+        let to_tag = signal.identity.to_tag.as_deref().unwrap_or_default();
+        self.explain_subscriber(signal, to_tag, Message::Answer, &mut reply);
+        Ok(reply)
+    }
+
+    fn explain_subscriber(&self, signal: &Signal, to_tag: &str, message: Message, reply: &mut Dict) {
+        let call_id = signal.identity.call_id.as_deref().unwrap_or_default();
+        explain(signal, reply, || self.engine.explain_subscriber(call_id, to_tag, message));
+    }
+
+    fn connect(&self, signal: &Signal) -> Result<Dict, CommandError> {
+        self.engine.connect(signal)?;
+        let mut reply = Dict::new();
+        explain(signal, &mut reply, || self.engine.explain_connected(signal));
+        Ok(reply)
+    }
+
     fn stop_media(&self, request: &NgRequest) -> Result<Dict, CommandError> {
         let mut reply = Dict::new();
         reply.push("last-frame-pos", self.engine.stop_media(&request.signal)?);
@@ -178,15 +215,13 @@ impl Handler for Commands {
             "start recording" => self.record(&request, RecordingCommand::Start),
             "stop recording" => self.record(&request, RecordingCommand::Stop),
             "pause recording" => self.record(&request, RecordingCommand::Pause),
-            "publish" => self.engine.publish(signal).map(published),
+            "publish" => self.publish(signal),
             "create" => self.engine.create(signal).map(published),
             "create answer" => self.engine.create_answer(signal).map(|()| Dict::new()),
-            "subscribe request" => {
-                self.engine.subscribe_request(signal).map(|done| subscribed(done, signal.flags.siprec))
-            }
-            "subscribe answer" => self.engine.subscribe_answer(signal).map(|()| Dict::new()),
+            "subscribe request" => self.subscribe_request(signal),
+            "subscribe answer" => self.subscribe_answer(signal),
             "unsubscribe" => self.engine.unsubscribe(signal).map(|()| Dict::new()),
-            "connect" => self.engine.connect(signal).map(|()| Dict::new()),
+            "connect" => self.connect(signal),
             "mesh" => self.engine.mesh(signal).map(|()| Dict::new()),
             "inject start" => self.engine.inject_start(signal).map(|()| Dict::new()),
             "inject stop" => self.engine.inject_stop(signal).map(|()| Dict::new()),
@@ -219,11 +254,15 @@ fn exchange(engine: &Engine, signal: &Signal, message: Message) -> Result<Dict, 
         Message::Offer => engine.offer(signal)?,
         Message::Answer => engine.answer(signal)?,
     });
-    if signal.flags.explain {
-        let explained = engine.explain(signal, message);
-        reply.push("explain", explained.iter().map(explained_media).collect::<Vec<Value>>());
-    }
+    explain(signal, &mut reply, || engine.explain(signal, message));
     Ok(reply)
+}
+
+/// Adds an explanation to a reply, when one is asked for.
+fn explain(signal: &Signal, reply: &mut Dict, work_out: impl FnOnce() -> Vec<ExplainedMedia>) {
+    if signal.flags.explain {
+        reply.push("explain", work_out().iter().map(explained_media).collect::<Vec<Value>>());
+    }
 }
 
 fn replied(result: Result<Dict, CommandError>, load_limit: bool) -> Dict {

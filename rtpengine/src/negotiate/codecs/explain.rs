@@ -89,6 +89,48 @@ pub fn answered(
     })
 }
 
+/// Explains what the daemon has accepted of an offer that was made to it alone (`publish`). `received` is the offer's own list.
+pub fn accepted(
+    received: &[MediaFormat],
+    state: &CodecState,
+    options: &CodecOptions,
+    registry: &Registry,
+) -> Vec<ExplainedCodec> {
+    let convertible = |format: &PayloadFormat| registry.encodes(format) && registry.decodes(format);
+    explain(received, &state.towards_offerer, registry, |format, fate| match fate {
+        Fate::Kept | Fate::Renumbered(_) if registry.is_supplemental(format) => {
+            "goes with a codec of this clock rate"
+        }
+        Fate::Kept | Fate::Renumbered(_) if any_matches(&options.accept, format, registry) => "codec-accept",
+        Fate::Kept | Fate::Renumbered(_) if options.accept_all => "codec-accept of all",
+        Fate::Kept | Fate::Renumbered(_) if options.accept_any => "codec-accept of any: it came first",
+        Fate::Kept | Fate::Renumbered(_) => "the first one that the daemon can convert",
+        Fate::Dropped if any_matches(&options.ignore, format, registry) => "codec-ignore",
+        Fate::Dropped => stripped(format, options, registry).unwrap_or(if registry.is_supplemental(format) {
+            "no codec of this clock rate is left"
+        } else if options.accept_all || !convertible(format) {
+            "the daemon cannot convert it"
+        } else {
+            "one codec is accepted, and another one was preferred"
+        }),
+        Fate::Added => "the daemon's own",
+    })
+}
+
+/// Explains the codecs of one of two parties that were joined without an exchange between them: `own` is its list, `other` that of
+/// the other one.
+pub fn joined(own: &[MediaFormat], other: &[MediaFormat], registry: &Registry) -> Vec<ExplainedCodec> {
+    let mut codecs = explain(own, other, registry, |_, fate| match fate {
+        Fate::Kept => "both have it",
+        Fate::Renumbered(_) => "both have it, the other one under its own number",
+        Fate::Dropped => "the other one does not have it: it is converted, or only passed on",
+        Fate::Added => "",
+    });
+    // The other one's are told with it.
+    codecs.retain(|codec| codec.fate != Fate::Added);
+    codecs
+}
+
 fn explain(
     received: &[MediaFormat],
     shown: &[MediaFormat],
