@@ -7,6 +7,7 @@ use e2e::conformance::{Scenario, load};
 use e2e::differential::canonical::{Names, canonical, diff};
 use e2e::differential::exclusions::excluded;
 use e2e::differential::features::Features;
+use e2e::differential::reports::{CALLS, compare};
 use e2e::differential::run::{Outcome, Pair, REFERENCE, reference};
 use serde_json::Value;
 
@@ -43,6 +44,26 @@ fn recorded_references_agree_outside_of_the_named_exclusions() {
     println!("{compared} replies of {} scenarios compared", newest.len());
     assert!(compared > 550, "only {compared} replies lie outside of the exclusions");
     assert!(wrong.is_empty(), "{} scenarios differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn reports_of_calls_of_every_kind_are_those_of_the_reference() {
+    let Some(reference) = reference() else {
+        eprintln!(
+            "SKIPPED: {REFERENCE} (package rtpengine-daemon) is not installed, nothing to compare with"
+        );
+        return;
+    };
+    let pair = Pair::start(&reference).expect("both daemons start");
+    let (mut equal, mut failures) = (0, Vec::new());
+    for call in CALLS {
+        match compare(&pair, call) {
+            Ok(reports) => equal += reports,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(failures.is_empty(), "{} calls differ:\n{}", failures.len(), failures.join("\n"));
+    assert!(equal >= 40, "only {equal} reports were compared");
 }
 
 #[test]

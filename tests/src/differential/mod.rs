@@ -12,6 +12,7 @@ pub mod exclusions;
 pub mod features;
 pub mod generate;
 pub mod phone;
+pub mod reports;
 pub mod run;
 pub mod shrink;
 pub mod tree;

@@ -73,6 +73,11 @@ impl Pair {
         })
     }
 
+    /// Asks both: the reference's reply, and ours.
+    pub fn both(&self, request: &Value) -> [Option<Value>; 2] {
+        [&self.reference, &self.ours].map(|daemon| daemon.ask(request))
+    }
+
     /// Makes the case of a seed and plays it.
     pub fn play_seed(&self, seed: u64, features: &Features) -> Outcome {
         let mut generator = Generator::new(seed, features);
@@ -112,10 +117,13 @@ impl Pair {
                 }
             };
             if request["command"] == "delete" {
-                // What was counted in a call differs in form; that it was found does not.
                 if theirs["result"] != ours["result"] || theirs.get("warning") != ours.get("warning") {
                     let difference = format!("    - {theirs}\n    + {ours}\n");
                     break Outcome::Different(Failure { requests, difference });
+                }
+                let [left, right] = [&theirs, &ours].map(tree);
+                if !muxes(&requests) && left != right {
+                    break Outcome::Different(Failure { requests, difference: diff(&left, &right) });
                 }
                 equal += 1;
                 last = Some(theirs);
@@ -131,9 +139,7 @@ impl Pair {
             }
             equal += 1;
             last = Some(theirs);
-            // What 10.x keeps of multiplexing (see the exclusions) shows in its streams.
-            let muxes = || requests.iter().any(|request| request.to_string().contains("rtcp-mux"));
-            if request["command"] == "answer" && !muxes() {
+            if request["command"] == "answer" && !muxes(&requests) {
                 let query = json!({"command": "query", "call-id": call_id});
                 let [theirs, ours] = [&self.reference, &self.ours]
                     .map(|daemon| daemon.ask(&query).map(|reply| tree(&reply)).unwrap_or_default());
@@ -149,6 +155,11 @@ impl Pair {
         self.ours.ask(&end);
         outcome
     }
+}
+
+/// What 10.x keeps of multiplexing (see the exclusions) shows in its streams.
+fn muxes(requests: &[Value]) -> bool {
+    requests.iter().any(|request| request.to_string().contains("rtcp-mux"))
 }
 
 /// Takes keys from the last request until it keeps away from all exclusions. False when that cannot be done.

@@ -27,8 +27,21 @@ const LEFT_OUT: &[&str] = &[
 /// What both series mean the same by. Others say how far a handshake is, or are said of another side.
 const COMPARED_FLAGS: &[&str] = &["send", "recv", "RTP", "RTCP", "fallback RTCP", "filled"];
 
-/// A line for each leaf, with its path.
+/// Flags that 10.x does not have, or shows of what is only possible: both roles of DTLS before one is settled, and who controls ICE
+/// where nobody speaks it.
+const NEWER_FLAGS: &[&str] = &["DTLS role active", "DTLS role passive", "ICE controlling"];
+
+/// A line for each leaf, with its path; of flags those that mean the same at any time.
 pub fn tree(reply: &Value) -> Vec<String> {
+    lines(reply, &[], |word| COMPARED_FLAGS.contains(&word))
+}
+
+/// The same with all flags but [`NEWER_FLAGS`], and where parties are.
+pub fn full_tree(reply: &Value) -> Vec<String> {
+    lines(reply, &["endpoint"], |word| !NEWER_FLAGS.contains(&word))
+}
+
+fn lines(reply: &Value, kept: &[&str], is_compared: impl Fn(&str) -> bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut reply = reply.clone();
     if let Some(parties) = reply["tags"].as_object_mut() {
@@ -44,7 +57,7 @@ pub fn tree(reply: &Value) -> Vec<String> {
             streams.for_each(|streams| forget_rejected(streams));
         }
     }
-    flatten("", &reply, &mut lines);
+    flatten("", &reply, &Rules { kept, is_compared: &is_compared }, &mut lines);
     lines.sort();
     lines
 }
@@ -60,23 +73,32 @@ fn forget_rejected(streams: &mut [Value]) {
     }
 }
 
-fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
+/// What is compared.
+struct Rules<'r> {
+    /// Keys of [`LEFT_OUT`] that are not left out.
+    kept: &'r [&'r str],
+    /// Which flags.
+    is_compared: &'r dyn Fn(&str) -> bool,
+}
+
+fn flatten(path: &str, value: &Value, rules: &Rules<'_>, lines: &mut Vec<String>) {
     match value {
         Value::Object(entries) => {
-            for (key, value) in entries.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str())) {
-                flatten(&format!("{path}/{key}"), value, lines);
+            let is_left_out = |key: &str| LEFT_OUT.contains(&key) && !rules.kept.contains(&key);
+            for (key, value) in entries.iter().filter(|(key, _)| !is_left_out(key)) {
+                flatten(&format!("{path}/{key}"), value, rules, lines);
             }
         }
         // Flags are a set.
         Value::Array(items) if items.iter().all(Value::is_string) => {
             let mut words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-            words.retain(|word| COMPARED_FLAGS.contains(word));
+            words.retain(|word| (rules.is_compared)(word));
             words.sort_unstable();
             lines.push(format!("{path}: {}", words.join(" ")));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                flatten(&format!("{path}/{index}"), item, lines);
+                flatten(&format!("{path}/{index}"), item, rules, lines);
             }
         }
         leaf => lines.push(format!("{path}: {leaf}")),
