@@ -47,8 +47,8 @@ struct {
 	__type(value, struct bucket);
 } NEWCOMERS SEC(".maps");
 
-/* Packets a second, and at once. One stream of 40 Mbit/s has no more than that. */
-#define OF_ONE_SOURCE 4096
+/* Packets a second, and at once. One stream of 20 Mbit/s has no more than that. */
+#define OF_ONE_SOURCE 2048
 #define OF_OPEN_PORT (2 * OF_ONE_SOURCE)
 #define NEW_SOURCES 512
 #define OF_STRANGERS 64
