@@ -48,9 +48,14 @@ static int control_release(struct inode *inode, struct file *file)
 
 	mutex_lock(&table->mutex);
 	table->opened--;
-	/* Its targets stay: media go on, and the next daemon may take over. */
-	if (table->controller == control)
+	/*
+	 * Its targets stay: media go on, and the next daemon may take over.
+	 * Players would go on for ever, whether or not anybody listens.
+	 */
+	if (table->controller == control) {
 		table->controller = NULL;
+		rtpe_end_players(table);
+	}
 	mutex_unlock(&table->mutex);
 	rtpe_table_put(table);
 	kfree(control);
@@ -75,8 +80,8 @@ static int command_init(struct control *control, struct rtpe_init *init)
 	init->header.command = RTPE_INIT;
 	init->header.length = sizeof(*init);
 	init->module_abi = RTPE_ABI_VERSION;
-	init->max_command = RTPE_GET_STREAM;
-	init->features = rtpe_srtp_features();
+	init->max_command = RTPE_STOP_PLAYER;
+	init->features = rtpe_srtp_features() | RTPE_FEATURE_PLAYERS;
 	strscpy(init->module_version, RTPE_VERSION, sizeof(init->module_version));
 	return 0;
 }
@@ -100,6 +105,14 @@ static int run_read(struct control *control, void *message)
 		return rtpe_add_stream(table, message);
 	case RTPE_GET_STREAM:
 		return rtpe_get_stream(table, message);
+	case RTPE_ADD_MEDIA:
+		return rtpe_add_media(table, message);
+	case RTPE_START_PLAYER:
+		return rtpe_start_player(table, message);
+	case RTPE_GET_PLAYER:
+		return rtpe_get_player(table, message);
+	case RTPE_STOP_PLAYER:
+		return rtpe_stop_player(table, message);
 	}
 	return -EINVAL;
 }
@@ -118,6 +131,10 @@ static int run_write(struct control *control, void *message)
 		return rtpe_del_call(table, ((struct rtpe_call *)message)->index);
 	case RTPE_DEL_STREAM:
 		return rtpe_del_stream(table, ((struct rtpe_stream *)message)->index);
+	case RTPE_ADD_FRAMES:
+		return rtpe_add_frames(table, message);
+	case RTPE_DEL_MEDIA:
+		return rtpe_del_media(table, ((struct rtpe_media *)message)->index);
 	case RTPE_PACKET: {
 		struct rtpe_packet *packet = message;
 

@@ -42,6 +42,10 @@ unsigned int rtpe_stream_memory = 512;
 module_param_named(stream_memory_limit, rtpe_stream_memory, uint, 0644);
 MODULE_PARM_DESC(stream_memory_limit, "MiB that wait for readers of all streams");
 
+unsigned int rtpe_media_memory = 256;
+module_param_named(media_memory_limit, rtpe_media_memory, uint, 0644);
+MODULE_PARM_DESC(media_memory_limit, "MiB of media that players send, of all tables");
+
 bool rtpe_log_errors;
 module_param_named(log_errors, rtpe_log_errors, bool, 0644);
 MODULE_PARM_DESC(log_errors, "log packets that could not be forwarded");

@@ -40,6 +40,8 @@
 #define RTPE_MAX_TARGETS	(1 << 20)
 #define RTPE_MAX_CALLS		(1 << 18)
 #define RTPE_MAX_STREAMS	1024	/* of one call */
+#define RTPE_MAX_MEDIA		(1 << 16)
+#define RTPE_MAX_PLAYERS	(1 << 14)
 
 /* ---- tables -------------------------------------------------------------- */
 
@@ -56,6 +58,10 @@ struct rtpe_table {
 	atomic64_t tap_dropped;
 	struct xarray calls;
 	struct xarray streams;
+	unsigned int media_count;
+	unsigned int players_count;
+	struct xarray media;
+	struct xarray players;
 	struct proc_dir_entry *proc;
 	struct proc_dir_entry *proc_calls;
 	struct rcu_work free_work;
@@ -196,6 +202,17 @@ void rtpe_end_calls(struct rtpe_table *table);
 void rtpe_free_calls(struct rtpe_table *table);
 void rtpe_tap_totals(struct rtpe_table *table, u64 *packets, u64 *bytes, u64 *dropped);
 
+/* ---- players ---------------------------------------------------------------------- */
+
+/* With the table's mutex. */
+int rtpe_add_media(struct rtpe_table *table, struct rtpe_media *message);
+int rtpe_add_frames(struct rtpe_table *table, const struct rtpe_frames *message);
+int rtpe_del_media(struct rtpe_table *table, u32 index);
+int rtpe_start_player(struct rtpe_table *table, struct rtpe_player *message);
+int rtpe_get_player(struct rtpe_table *table, struct rtpe_player_statistics *statistics);
+int rtpe_stop_player(struct rtpe_table *table, struct rtpe_player_statistics *statistics);
+void rtpe_end_players(struct rtpe_table *table);
+
 /* ---- proc ------------------------------------------------------------------------ */
 
 int rtpe_proc_init(void);
@@ -216,6 +233,7 @@ extern unsigned int rtpe_stream_packets;
 extern unsigned int rtpe_stream_seconds;
 extern unsigned int rtpe_stream_bytes;
 extern unsigned int rtpe_stream_memory;
+extern unsigned int rtpe_media_memory;
 extern int rtpe_proc_uid;
 extern int rtpe_proc_gid;
 extern uint rtpe_proc_mask;

@@ -77,6 +77,8 @@ static int status_show(struct seq_file *m, void *unused)
 	seq_printf(m, "Opencount:   %u\n", table->opened);
 	seq_printf(m, "Targets:     %u\n", table->targets);
 	seq_printf(m, "Calls:       %u\n", table->calls_count);
+	seq_printf(m, "Players:     %u\n", table->players_count);
+	seq_printf(m, "PStreams:    %u\n", table->media_count);
 	rtpe_tap_totals(table, &packets, &bytes, &dropped);
 	mutex_unlock(&table->mutex);
 	seq_printf(m, "Tap readers: %d\n", atomic_read(&table->readers));

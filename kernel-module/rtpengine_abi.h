@@ -35,6 +35,8 @@
 #define RTPE_MAX_MKI		256
 #define RTPE_MAX_NAME		256		/* with the final NUL */
 #define RTPE_MAX_PACKET		65535
+#define RTPE_MAX_FRAME		8192		/* octets of a payload that players send */
+#define RTPE_MAX_CLOCK_RATE	1000000
 
 #define RTPE_NO_INDEX		0xffffffffu
 
@@ -53,6 +55,12 @@ enum rtpe_command {
 	RTPE_DEL_STREAM		= 9,	/* write: struct rtpe_stream */
 	RTPE_PACKET		= 10,	/* write: struct rtpe_packet, octets */
 	RTPE_GET_STREAM		= 11,	/* read:  struct rtpe_stream */
+	RTPE_ADD_MEDIA		= 12,	/* read:  struct rtpe_media */
+	RTPE_ADD_FRAMES		= 13,	/* write: struct rtpe_frames, frames */
+	RTPE_DEL_MEDIA		= 14,	/* write: struct rtpe_media */
+	RTPE_START_PLAYER	= 15,	/* read:  struct rtpe_player */
+	RTPE_GET_PLAYER		= 16,	/* read:  struct rtpe_player_statistics */
+	RTPE_STOP_PLAYER	= 17,	/* read:  struct rtpe_player_statistics */
 };
 
 struct rtpe_header {
@@ -81,6 +89,7 @@ struct rtpe_init {
 #define RTPE_FEATURE_SRTP	0x1	/* AES-CM, NULL, HMAC-SHA1 */
 #define RTPE_FEATURE_F8		0x2
 #define RTPE_FEATURE_GCM	0x4
+#define RTPE_FEATURE_PLAYERS	0x8	/* ADD_MEDIA to STOP_PLAYER */
 
 struct rtpe_address {
 	__u16	family;			/* 4, 6; 0: none */
@@ -335,6 +344,71 @@ struct rtpe_packet {
 	__u32	stream;
 	__u32	reserved;
 	__u64	arrival_us;		/* since the epoch; 0: now */
+};
+
+/*
+ * Encoded media for players: made, filled, and complete as soon as a player has
+ * begun with it.  Media that are deleted go with the last player that sends
+ * them.  Media and players end with the open file that made them: nobody else
+ * could stop them.
+ */
+struct rtpe_media {
+	struct rtpe_header header;
+	__u32	index;			/* reply of ADD, argument of DEL */
+	__u32	clock_rate;		/* ADD: of RTP, in Hz */
+};
+
+/* Followed by frames, each of which is followed by its payload, without gaps. */
+struct rtpe_frames {
+	struct rtpe_header header;
+	__u32	media;
+	__u32	count;
+};
+
+struct rtpe_frame {
+	__u32	duration;		/* in units of the RTP clock: 1 ms to 60 s */
+	__u16	length;			/* octets of payload */
+	__u16	reserved;
+};
+
+#define RTPE_PLAYER_MARKER	0x1	/* the next packet has the marker */
+#define RTPE_PLAYER_INDEX	0x2	/* rtp_index is known */
+#define RTPE_PLAYER_ENDED	0x4	/* reply: nothing is left to be sent */
+
+struct rtpe_player {
+	struct rtpe_header header;
+	struct rtpe_address source;
+	struct rtpe_address destination;
+	__u64	delay_ns;		/* until the first packet, up to 60 s */
+	__u64	ticks;			/* units of the RTP clock that are played; 0: no limit */
+	__u32	media;
+	__u32	index;			/* reply */
+	__u32	first_frame;		/* of the first play */
+	__u32	plays;			/* the first one included; 0: without end */
+	__u32	ssrc;
+	__u32	timestamp;		/* of the first packet, as the next two */
+	__u16	sequence;
+	__u8	payload_type;
+	__u8	tos;
+	__u32	flags;
+	__u64	rtp_index;		/* highest SRTP index used before */
+	struct rtpe_crypto encrypt;
+};
+
+/* Those of STOP_PLAYER are final: nothing is on its way any more. */
+struct rtpe_player_statistics {
+	struct rtpe_header header;
+	__u32	index;
+	__u32	flags;			/* reply, as everything below */
+	struct rtpe_counters counters;	/* octets as sent, that is with those of SRTP */
+	__u64	clear_bytes;		/* of these packets, without those of SRTP */
+	__u64	frames;			/* that were due, sent or not */
+	__u64	rtp_index;
+	__u64	due_ns;			/* until the next packet, or the end */
+	__u64	last_packet_us;		/* since the epoch; 0: none was sent */
+	__u32	timestamp;		/* of the next packet */
+	__u16	sequence;
+	__u16	reserved;
 };
 
 #endif

@@ -36,6 +36,8 @@ int rtpe_table_add(u32 id)
 	atomic_set(&table->readers, 0);
 	xa_init_flags(&table->calls, XA_FLAGS_ALLOC);
 	xa_init_flags(&table->streams, XA_FLAGS_ALLOC);
+	xa_init_flags(&table->media, XA_FLAGS_ALLOC);
+	xa_init_flags(&table->players, XA_FLAGS_ALLOC);
 	err = rtpe_proc_add_table(table);
 	if (err) {
 		kvfree(table);
@@ -69,6 +71,7 @@ int rtpe_table_del(u32 id, bool force)
 	table->dead = true;
 	RCU_INIT_POINTER(rtpe_tables[id], NULL);
 	rtpe_del_all_targets(table);
+	rtpe_end_players(table);
 	rtpe_end_calls(table);
 	mutex_unlock(&table->mutex);
 	/* Waits for system calls in the table's files: without its mutex. */
@@ -88,6 +91,8 @@ static void free_table(struct work_struct *work)
 
 	xa_destroy(&table->calls);
 	xa_destroy(&table->streams);
+	xa_destroy(&table->media);
+	xa_destroy(&table->players);
 	kvfree(table);
 	module_put(THIS_MODULE);
 }

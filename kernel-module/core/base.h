@@ -31,6 +31,7 @@ typedef int64_t s64;
 
 #define unlikely(x)	__builtin_expect(!!(x), 0)
 #define div_s64(a, b)	((a) / (b))
+#define div_u64(a, b)	((a) / (b))
 
 #endif
 

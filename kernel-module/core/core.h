@@ -147,6 +147,10 @@ size_t core_message_size(u16 command);
 int core_validate_target(const struct rtpe_target *target);
 int core_validate_destination(const struct rtpe_destination *destination);
 int core_validate_name(const char *name);
+int core_validate_media(const struct rtpe_media *media);
+/* n: octets of the whole message. */
+int core_validate_frames(const struct rtpe_frames *message, size_t n, u32 clock_rate);
+int core_validate_player(const struct rtpe_player *player);
 
 /* ---- queue.c: packets that wait for a reader ---------------------------- */
 
@@ -178,5 +182,58 @@ struct core_packet *core_queue_pop(struct core_queue *q);
 
 /* A packet as readers get it: lengths and checksums of IP and UDP made right. */
 void core_finish_packet(u8 *p, size_t n);
+
+/* ---- player.c: media that are sent by themselves ------------------------- */
+
+/* Frames as they came in one command; core_validate_frames() was content with them. */
+struct core_piece {
+	struct core_piece *next;
+	u32 count;
+	u32 length;
+	u8 octets[];
+};
+
+struct core_media {
+	struct core_piece *first;
+	struct core_piece *last;
+	u32 clock_rate;
+	u32 frames;
+};
+
+struct core_frame {
+	const u8 *payload;
+	u32 duration;
+	u16 length;
+};
+
+struct core_player {
+	const struct core_media *media;
+	const struct core_piece *piece;	/* of the next frame; NULL: the next play */
+	u32 at;
+	u32 plays;		/* left, the present one included; 0: without end */
+	bool is_limited;
+	u64 ticks;		/* left, if it is limited */
+	u64 due_ns;
+	u64 frames;
+	u32 ssrc;
+	u32 timestamp;
+	u16 sequence;
+	u8 payload_type;
+	bool marker;
+	bool ended;
+};
+
+/* A packet that is later than this is a gap; until then those that follow catch up. */
+#define CORE_UNDER_RUN_NS	60000000ull
+
+void core_media_append(struct core_media *media, struct core_piece *piece);
+/* due_ns and everything of the packets are the caller's; false: there is no such frame. */
+bool core_player_begin(struct core_player *player, const struct core_media *media, u32 first_frame);
+/*
+ * The frame that is due, with its RTP header; false when there is none any more.
+ * Afterwards due_ns is when to come again.
+ */
+bool core_player_turn(struct core_player *player, u64 now_ns, struct core_frame *frame,
+		      u8 header[CORE_RTP_HEADER]);
 
 #endif

@@ -30,6 +30,16 @@ LAYOUT(rtpe_statistics, 4952);
 LAYOUT(rtpe_call, 280);
 LAYOUT(rtpe_stream, 304);
 LAYOUT(rtpe_packet, 32);
+LAYOUT(rtpe_media, 24);
+LAYOUT(rtpe_frames, 24);
+LAYOUT(rtpe_frame, 8);
+LAYOUT(rtpe_player, 440);
+LAYOUT(rtpe_player_statistics, 96);
+PLACE(rtpe_player, delay_ns, 64);
+PLACE(rtpe_player, media, 80);
+PLACE(rtpe_player, encrypt, 120);
+PLACE(rtpe_player_statistics, clear_bytes, 48);
+PLACE(rtpe_player_statistics, timestamp, 88);
 PLACE(rtpe_target, ssrc, 80);
 PLACE(rtpe_target, track, 176);
 PLACE(rtpe_target, payload, 368);
@@ -65,6 +75,16 @@ size_t core_message_size(u16 command)
 		return sizeof(struct rtpe_stream);
 	case RTPE_PACKET:
 		return sizeof(struct rtpe_packet);
+	case RTPE_ADD_MEDIA:
+	case RTPE_DEL_MEDIA:
+		return sizeof(struct rtpe_media);
+	case RTPE_ADD_FRAMES:
+		return sizeof(struct rtpe_frames);
+	case RTPE_START_PLAYER:
+		return sizeof(struct rtpe_player);
+	case RTPE_GET_PLAYER:
+	case RTPE_STOP_PLAYER:
+		return sizeof(struct rtpe_player_statistics);
 	}
 	return 0;
 }
@@ -86,7 +106,7 @@ int core_validate_header(const struct rtpe_header *header, size_t n)
 		return -EPROTO;
 	if (header->length != n || n < size)
 		return -EMSGSIZE;
-	if (header->command == RTPE_PACKET)
+	if (header->command == RTPE_PACKET || header->command == RTPE_ADD_FRAMES)
 		return n > size && n - size <= RTPE_MAX_PACKET ? 0 : -EMSGSIZE;
 	return n == size ? 0 : -ERANGE;
 }
@@ -253,4 +273,50 @@ int core_validate_name(const char *name)
 	if (name[0] == '.' && (n == 1 || (n == 2 && name[1] == '.')))
 		return -EINVAL;
 	return 0;
+}
+
+int core_validate_media(const struct rtpe_media *media)
+{
+	return media->clock_rate && media->clock_rate <= RTPE_MAX_CLOCK_RATE ? 0 : -EINVAL;
+}
+
+/* As many frames as were announced, and nothing else.  None is so short that its player does nothing but wake up. */
+int core_validate_frames(const struct rtpe_frames *message, size_t n, u32 clock_rate)
+{
+	const u8 *p = (const u8 *)message;
+	size_t at = sizeof(*message);
+	u32 i;
+
+	for (i = 0; i < message->count; i++) {
+		struct rtpe_frame frame;
+
+		if (n - at < sizeof(frame))
+			return -EMSGSIZE;
+		memcpy(&frame, p + at, sizeof(frame));
+		at += sizeof(frame);
+		if (frame.reserved || !frame.length || frame.length > RTPE_MAX_FRAME)
+			return -EINVAL;
+		if ((u64)frame.duration * 1000 < clock_rate || frame.duration > 60ull * clock_rate)
+			return -EINVAL;
+		if (n - at < frame.length)
+			return -EMSGSIZE;
+		at += frame.length;
+	}
+	return message->count && at == n ? 0 : -EMSGSIZE;
+}
+
+int core_validate_player(const struct rtpe_player *player)
+{
+	int err = validate_address(&player->source);
+
+	if (!err)
+		err = validate_address(&player->destination);
+	if (err)
+		return err;
+	if (player->source.family != player->destination.family)
+		return -EAFNOSUPPORT;
+	if (player->flags & ~(RTPE_PLAYER_MARKER | RTPE_PLAYER_INDEX) || player->payload_type > 127 ||
+	    player->delay_ns > 60000000000ull || player->rtp_index > CORE_LAST_RTP)
+		return -EINVAL;
+	return validate_crypto(&player->encrypt);
 }

@@ -37,7 +37,7 @@ use crate::media::{MediaPlane, tap};
 use crate::netfilter::{NetfilterConfig, PortRules};
 use crate::persist::{Persistence, ServerError};
 use crate::play::encodings::Retention;
-use crate::play::{self, Sources};
+use crate::play::{self, KernelStore, Sources};
 use crate::proto::dtls::{Identity, IdentityError};
 use crate::record::{RecordError, Recorder};
 
@@ -156,6 +156,9 @@ impl Services {
         let library = Arc::new(Library::start(config.library.clone())?);
         let retention = if config.player_cache { Retention::UntilEvicted } else { Retention::WhilePlayed };
         play::set_threads(config.player_threads);
+        let kernel_store = ground
+            .kernel_media(&config.offload)
+            .map(|media| KernelStore::new(media, config.offload.kernel_media));
         let plane =
             MediaPlane::start_above(&config, producers, ladders, events).map_err(ServiceError::Workers)?;
         let ports = (config.port_min, config.port_max);
@@ -181,7 +184,7 @@ impl Services {
             pool,
             plane: plane.clone(),
             recorder: recorder.clone(),
-            sources: Sources::new(library, retention),
+            sources: Sources::new(library, retention).with_kernel(kernel_store),
             identity,
         }));
         let listeners = config.control.listen_tcp_ng.len();

@@ -19,6 +19,7 @@ use super::timers::{self, Due, EndReason};
 use crate::media::Work;
 use crate::media::event::{IceNews, MediaEvent};
 use crate::media::plan::CallKey;
+use crate::media::stats::StreamShared;
 use crate::negotiate::signal::Signal;
 use crate::proto::ice::Component;
 use crate::record::RecordingEnd;
@@ -222,10 +223,11 @@ impl Engine {
         }
     }
 
-    /// Makes counters of streams that the kernel forwards those of this moment; costs nothing where there are none.
+    /// Makes counters of streams and announcements that the kernel sends on its own those of this moment; costs nothing where there are none.
     pub(super) fn refresh(&self, call: &Call) {
         let mut streams = call.parties.iter().flat_map(|party| &party.media).flat_map(|media| &media.streams);
-        if streams.any(|stream| stream.shared.place().is_kernel()) {
+        let is_below = |shared: &StreamShared| shared.place().is_kernel() || shared.kernel_players.get() > 0;
+        if streams.any(|stream| is_below(&stream.shared)) {
             self.plane.refresh(call.worker, call.key);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service::options::Settings;
 
-/// `table`, `offload`, `offload-delay`, `no-fallback`.
+/// `table`, `offload`, `offload-delay`, `no-fallback`, `kernel-player`, `kernel-player-media`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffloadConfig {
     pub choice: OffloadChoice,
@@ -14,6 +14,10 @@ pub struct OffloadConfig {
     pub no_fallback: bool,
     /// How long a stream stays in user space after it has changed.
     pub delay: Duration,
+    /// Most announcements that the kernel sends at a time; 0 = none.
+    pub kernel_players: usize,
+    /// Most announcements that it has copies of.
+    pub kernel_media: usize,
 }
 
 /// What is tried.
@@ -34,7 +38,14 @@ const DELAY: Duration = Duration::from_secs(3);
 
 impl Default for OffloadConfig {
     fn default() -> Self {
-        Self { choice: OffloadChoice::default(), table: None, no_fallback: false, delay: DELAY }
+        Self {
+            choice: OffloadChoice::default(),
+            table: None,
+            no_fallback: false,
+            delay: DELAY,
+            kernel_players: 0,
+            kernel_media: 128,
+        }
     }
 }
 
@@ -49,7 +60,9 @@ impl OffloadConfig {
         };
         let delay = u64::try_from(settings.int("offload-delay")).map_or(DELAY, Duration::from_millis);
         let table = u8::try_from(settings.int("table")).ok();
-        Self { choice, table, no_fallback: settings.flag("no-fallback"), delay }
+        let count = |option| usize::try_from(settings.int(option)).unwrap_or(0);
+        let (kernel_players, kernel_media) = (count("kernel-player"), count("kernel-player-media"));
+        Self { choice, table, no_fallback: settings.flag("no-fallback"), delay, kernel_players, kernel_media }
     }
 
     /// Something below user space is wanted.

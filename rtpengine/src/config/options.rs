@@ -111,7 +111,6 @@ const PROCESS: &[OptionSpec] = &[
 
 const NO_RINGS: &str =
     "the kernel module has no ring buffers, packets that it does not forward come through sockets";
-const NO_KERNEL_PLAYER: &str = "announcements are sent from user space; player-cache spares their encoding";
 const CHOICE_ARG: &str = "auto|module|ebpf|none";
 
 const KERNEL: &[OptionSpec] = &[
@@ -150,10 +149,12 @@ const KERNEL: &[OptionSpec] = &[
     O::flag("nftables-stop", "Remove netfilter rules and exit"),
     O::flag("nftables-status", "Check netfilter rules and exit"),
     O::text("iptables-chain", "STRING", "Netfilter chain for one rule per open port"),
-    O::int("kernel-player", "Most media players in the kernel").default("0").without(NO_KERNEL_PLAYER),
-    O::int("kernel-player-media", "Most media streams stored in the kernel")
+    O::int("kernel-player", "Most announcements that the kernel module sends at a time; 0 for none")
+        .default("0")
+        .range(0, 1_000_000),
+    O::int("kernel-player-media", "Most announcements that the kernel module has copies of")
         .default("128")
-        .without(NO_KERNEL_PLAYER),
+        .range(0, 65_536),
 ];
 
 const MEDIA_SOCKETS: &[OptionSpec] = &[

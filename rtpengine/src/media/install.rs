@@ -57,6 +57,16 @@ impl Call {
         self.streams.iter().map(|(_, slot)| *slot)
     }
 
+    /// Numbers of its players.
+    pub fn players(&self) -> impl Iterator<Item = u64> {
+        self.players.iter().map(|(_, number)| *number)
+    }
+
+    /// The number of a player.
+    pub fn player(&self, id: PlayerId) -> Option<u64> {
+        self.players.iter().find(|(player, _)| *player == id).map(|(_, number)| *number)
+    }
+
     pub fn slot(&self, id: StreamId) -> Option<u32> {
         self.streams.iter().find(|(stream, _)| *stream == id).map(|(_, slot)| *slot)
     }
@@ -133,6 +143,7 @@ impl Worker {
             self.reconsider(slot);
             self.guard(slot);
         }
+        self.compare_players(plan.key);
         for number in orphans {
             let sink = self.calls.players.get(&number).map(|p| p.sink);
             if sink.is_some_and(|sink| self.streams.resolve(sink).is_none()) {
@@ -317,6 +328,7 @@ impl Worker {
         self.install_gateways(key, &[], |_| None);
         let Some(call) = self.calls.calls.remove(&key) else { return };
         for (_, number) in call.players {
+            self.take_player_back(number);
             self.calls.players.remove(&number);
         }
         for (_, slot) in call.streams {
@@ -362,6 +374,7 @@ impl Worker {
 
     /// Ends a player and tells control where it stopped.
     pub(super) fn finish_player(&mut self, number: u64) {
+        self.take_player_back(number);
         let Some(player) = self.calls.players.remove(&number) else { return };
         if let Some(call) = self.calls.calls.get_mut(&player.call) {
             call.players.retain(|(_, n)| *n != number);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::dtls::Keyed;
+use super::offload::Announcement;
 use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan, SrtpProgress, StreamId};
 use super::poll::Wake;
 use super::treatment::InjectionPlan;
@@ -23,6 +24,8 @@ pub enum Command {
     Refresh(CallKey, std::sync::mpsc::SyncSender<()>),
     StartPlayer(CallKey, PlayerPlan),
     StopPlayer(CallKey, PlayerId),
+    /// What a player plays is there as a whole, and in the kernel.
+    TakeAnnouncement(CallKey, PlayerId, Announcement),
     Inject(CallKey, InjectionPlan),
     /// Say how far the keys of a call's streams were used.
     Progress(CallKey, tokio::sync::oneshot::Sender<Vec<(StreamId, SrtpProgress)>>),

@@ -286,6 +286,17 @@ impl MediaPlane {
         self.inner.send(worker, Command::StopPlayer(call, player));
     }
 
+    /// Tells a player's worker that the kernel could send what it plays.
+    pub fn take_announcement(
+        &self,
+        worker: WorkerId,
+        call: plan::CallKey,
+        player: plan::PlayerId,
+        announcement: offload::Announcement,
+    ) {
+        self.inner.send(worker, Command::TakeAnnouncement(call, player, announcement));
+    }
+
     /// Sums over all workers. They only grow.
     pub fn totals(&self) -> PlaneTotals {
         let mut sums = PlaneTotals { chains: self.inner.shared.chains.list(), ..PlaneTotals::default() };

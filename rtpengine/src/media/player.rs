@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::plan::{CallKey, LINEAR, PlayerId, PlayerPlan};
+use super::offload::{Announcement, PlayedBelow, PlayerNumbers};
+use super::plan::{CallKey, LINEAR, PlayerFrame, PlayerId, PlayerPlan};
 
 /// How often a player that ran dry looks for new frames.
 pub const RETRY: Duration = Duration::from_millis(5);
@@ -18,6 +19,16 @@ pub struct Player {
     pub sink: u64,
     pub block_egress: bool,
     plan: PlayerPlan,
+    /// Once every frame is encoded: the ring is of no use any more.
+    announcement: Option<Announcement>,
+    /// How far the announcement is: frames that were handed out.
+    taken: u64,
+    /// Where the kernel sends it.
+    pub below: Option<Box<PlayedBelow>>,
+    /// Not before then it is looked at whether the kernel could send it.
+    pub look_at: Instant,
+    /// The turn that counts.
+    pub turn_at: Instant,
     sequence_number: u16,
     timestamp: u32,
     /// When `timestamp` is played.
@@ -47,6 +58,11 @@ impl Player {
             call,
             sink,
             block_egress: plan.block_egress,
+            announcement: None,
+            taken: 0,
+            below: None,
+            look_at: now,
+            turn_at: now,
             sequence_number: plan.first_sequence,
             timestamp: plan.first_timestamp,
             position: now,
@@ -60,8 +76,8 @@ impl Player {
     /// Writes the next packet into `out`. `now` must not be before the instant the last turn asked for.
     pub fn turn(&mut self, now: Instant, out: &mut [u8]) -> Turn {
         // Asked before the ring is looked at: frames pushed before the producer went are not missed.
-        let ended = self.plan.frames.is_abandoned();
-        let Ok(frame) = self.plan.frames.pop() else {
+        let ended = self.announcement.is_some() || self.plan.frames.is_abandoned();
+        let Some(frame) = self.next_frame() else {
             return if ended { Turn::Finished } else { Turn::Wait { next: now + RETRY } };
         };
         self.catch_up(now);
@@ -94,6 +110,55 @@ impl Player {
         self.sequence_number = self.sequence_number.wrapping_add(1);
         self.frames_played += 1;
         Turn::Packet { length, next: self.position }
+    }
+
+    fn next_frame(&mut self) -> Option<PlayerFrame> {
+        let frame = match &self.announcement {
+            None => self.plan.frames.pop().ok()?,
+            Some(announcement) => announcement.frame(self.taken)?.clone(),
+        };
+        self.taken += 1;
+        if let Some(announcement) = &self.announcement {
+            announcement.progress.handed_out(self.taken);
+        }
+        Some(frame)
+    }
+
+    /// From here on frames come from an announcement that is there as a whole. Those in the ring are the same ones.
+    pub fn take_announcement(&mut self, announcement: Announcement) {
+        announcement.progress.handed_out(self.taken);
+        self.announcement = Some(announcement);
+        // Whoever fills the ring stops when it is abandoned.
+        self.plan.frames = rtrb::RingBuffer::new(1).1;
+    }
+
+    /// What is played, once it is there as a whole, and how many of its frames were handed out.
+    pub fn announcement(&self) -> Option<(&Announcement, u64)> {
+        self.announcement.as_ref().map(|announcement| (announcement, self.taken))
+    }
+
+    /// Numbers of the next packet.
+    pub fn numbers(&self, now: Instant) -> PlayerNumbers {
+        PlayerNumbers {
+            sequence_number: self.sequence_number,
+            timestamp: self.timestamp,
+            marker: self.marker,
+            due: self.position.saturating_duration_since(now),
+        }
+    }
+
+    /// Somebody else has handed out so many frames by now, of which `sent` became packets; the next packet has these numbers.
+    pub fn went_on(&mut self, (taken, sent): (u64, u64), next: PlayerNumbers, now: Instant) {
+        self.taken = taken;
+        self.frames_played += sent;
+        self.sequence_number = next.sequence_number;
+        self.timestamp = next.timestamp;
+        self.marker = next.marker;
+        self.position = now + next.due;
+    }
+
+    pub fn payload_type(&self) -> u8 {
+        self.plan.payload_type
     }
 
     /// After an under-run: media time has gone on meanwhile.

@@ -221,6 +221,8 @@ pub struct StreamShared {
     pub kernel: Traffic,
     /// Microseconds since the Unix epoch of the last packet that the kernel forwarded, 0 = none.
     pub last_kernel_packet_us: Counter,
+    /// Announcements to the party that the kernel sends at present.
+    pub kernel_players: Counter,
     /// Packets that a full tap ring refused.
     pub tap_lost: Counter,
     /// Unused on streams that carry no RTP.

@@ -382,10 +382,15 @@ impl Worker {
                 }
                 Command::StartPlayer(call, plan) => self.start_player(call, plan),
                 Command::StopPlayer(call, player) => self.stop_player(call, player),
+                Command::TakeAnnouncement(call, player, announcement) => {
+                    self.take_announcement(call, player, announcement);
+                }
                 Command::Inject(call, plan) => self.inject(call, plan),
                 // Whoever asked may have stopped waiting.
                 Command::Progress(call, answer) => drop(answer.send(self.srtp_progress(call))),
                 Command::Detach(call, answer) => {
+                    // The keys are used by nobody else from here on.
+                    self.lift_players(call);
                     let progress = self.srtp_progress(call);
                     self.detach_call(call);
                     drop(answer.send(progress));
@@ -444,7 +449,12 @@ impl Worker {
     }
 
     fn play(&mut self, number: u64, at: Instant) {
-        let Some(player) = self.calls.players.get_mut(&number) else { return };
+        let Some(player) = self.calls.players.get_mut(&number).filter(|player| player.turn_at == at) else {
+            return;
+        };
+        if player.below.is_some() {
+            return self.turn_below(number);
+        }
         self.load.packets += 1;
         // Up to `EARLY` before its time a turn counts as on time.
         let now = self.output.now.instant.max(at);
@@ -455,18 +465,27 @@ impl Worker {
                     // Without a peer media time goes on; the sink's error counter has it.
                     let _ = self.output.send_unmuted(sink, &self.scratch[..length]);
                 }
+                player.turn_at = next;
+                let wants_down = player.announcement().is_some() && player.look_at <= now;
                 self.output.schedule.player(next, number);
                 self.report_player(number);
+                if wants_down {
+                    self.hand_down(number);
+                }
             }
             Turn::Samples { payload, timestamp, next } => {
                 let (token, ssrc) = (player.sink, player.ssrc());
+                player.turn_at = next;
                 if let Some(sink) = self.streams.resolve(token).and_then(|s| self.streams.get_mut(s)) {
                     // Nobody mixes any more when a re-offer has ended that; media time goes on.
                     let _ = self.output.mix_samples(sink, token, ssrc, timestamp, &payload);
                 }
                 self.output.schedule.player(next, number);
             }
-            Turn::Wait { next } => self.output.schedule.player(next, number),
+            Turn::Wait { next } => {
+                player.turn_at = next;
+                self.output.schedule.player(next, number);
+            }
             Turn::Finished => self.finish_player(number),
         }
     }

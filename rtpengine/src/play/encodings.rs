@@ -19,6 +19,7 @@ use codec::{EncoderOptions, PayloadFormat};
 use media_store::library::Identity;
 
 use super::encode::FrameMaker;
+use crate::media::offload::LoadedMedia;
 use crate::media::plan::PlayerFrame;
 
 /// Encoded announcements.
@@ -71,6 +72,8 @@ pub(super) struct Encoding {
     /// Length of the source.
     pub duration: Option<Duration>,
     growing: Mutex<Growing>,
+    /// The kernel's copy.
+    loaded: Mutex<Option<Arc<LoadedMedia>>>,
 }
 
 /// The lock is held while a frame is encoded.
@@ -148,7 +151,13 @@ impl Encodings {
         let longest = LONGEST_KEPT.div_duration_f64(packet_time.max(Duration::from_millis(1))) as usize;
         let growing = Growing { frames: Vec::new(), octets: 0, longest, maker: Some(maker) };
         let name = key.name();
-        let encoding = Arc::new(Encoding { name, packet_time, duration, growing: Mutex::new(growing) });
+        let encoding = Arc::new(Encoding {
+            name,
+            packet_time,
+            duration,
+            growing: Mutex::new(growing),
+            loaded: Mutex::default(),
+        });
         let slot = match self.retention {
             Retention::UntilEvicted => Slot::Kept(encoding.clone()),
             Retention::WhilePlayed => Slot::Played(Arc::downgrade(&encoding)),
@@ -232,10 +241,25 @@ impl Encoding {
         (0..COMPLETED_AT_ONCE).all(|_| growing.encode())
     }
 
+    /// All frames are there.
+    pub fn is_complete(&self) -> bool {
+        lock(&self.growing).maker.is_none()
+    }
+
+    /// Everything, with positions in ms; `None` as long as frames are missing.
+    pub fn complete(&self) -> Option<Vec<(PlayerFrame, u64)>> {
+        let growing = lock(&self.growing);
+        growing.maker.is_none().then(|| growing.frames.clone())
+    }
+
+    /// The kernel's copy, for the time of the guard.
+    pub fn loaded(&self) -> MutexGuard<'_, Option<Arc<LoadedMedia>>> {
+        lock(&self.loaded)
+    }
+
     fn describe(&self) -> Option<EncodedMedia> {
         let growing = lock(&self.growing);
-        let is_complete = growing.maker.is_none();
-        is_complete.then(|| EncodedMedia {
+        growing.maker.is_none().then(|| EncodedMedia {
             name: self.name.clone(),
             frames: growing.frames.len(),
             octets: growing.octets,
@@ -266,6 +290,8 @@ impl Growing {
 pub(super) struct Reader {
     encoding: Arc<Encoding>,
     next: usize,
+    plays: u32,
+    limit: Option<u64>,
     plays_left: u32,
     /// Units of the RTP clock that may still be played.
     ticks_left: Option<u64>,
@@ -274,11 +300,17 @@ pub(super) struct Reader {
 impl Reader {
     /// `repeat_times` is at least 1; `limit` is the total play time in units of the RTP clock.
     pub fn new(encoding: Arc<Encoding>, repeat_times: u32, limit: Option<u64>) -> Self {
-        Self { encoding, next: 0, plays_left: repeat_times.max(1), ticks_left: limit }
+        let plays = repeat_times.max(1);
+        Self { encoding, next: 0, plays, limit, plays_left: plays, ticks_left: limit }
     }
 
     pub fn packet_time(&self) -> Duration {
         self.encoding.packet_time
+    }
+
+    /// What is read, how often at most, and for how many units of the RTP clock; as it was before the first frame was read.
+    pub fn whole(&self) -> (&Arc<Encoding>, u32, Option<u64>) {
+        (&self.encoding, self.plays, self.limit)
     }
 
     /// The next frame and its position in the source in ms; `None` at the end of the last play.

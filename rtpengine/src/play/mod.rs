@@ -9,6 +9,7 @@
 mod encode;
 pub mod encodings;
 mod frames;
+mod kernel;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -23,12 +24,14 @@ use media_store::database::DatabaseError;
 use media_store::library::{Library, LibraryError, LibrarySettings, Medium};
 use media_store::source::{AudioSource, SourceError};
 
-use crate::media::plan::{CallKey, PlayerFrame, PlayerId, PlayerPlan, StreamId};
+use crate::media::plan::{CallKey, LINEAR, PlayerFrame, PlayerId, PlayerPlan, StreamId};
 use crate::media::{MediaPlane, WorkerId};
 use crate::negotiate::signal::MediaSource;
 use encode::{FrameMaker, Shape};
 use encodings::{Encodings, Key, Reader, Retention};
 use frames::Frames;
+use kernel::Descent;
+pub use kernel::KernelStore;
 use pool::Feed;
 pub use pool::set_threads;
 
@@ -36,6 +39,7 @@ pub use pool::set_threads;
 pub struct Sources {
     library: Arc<Library>,
     encodings: Encodings,
+    kernel: Option<Arc<KernelStore>>,
 }
 
 /// A source that is there; whether it holds audio is found out when it is opened.
@@ -81,6 +85,7 @@ pub struct OpenedSource {
     payload_type: u8,
     clock_rate: u32,
     failure: PlayError,
+    kernel: Option<Arc<KernelStore>>,
 }
 
 /// A playback that has begun. Dropping it stops it.
@@ -111,7 +116,12 @@ pub enum PlayError {
 impl Sources {
     /// `retention` is that of encoded announcements.
     pub fn new(library: Arc<Library>, retention: Retention) -> Self {
-        Self { library, encodings: Encodings::new(retention) }
+        Self { library, encodings: Encodings::new(retention), kernel: None }
+    }
+
+    /// The same, of which the kernel may send some.
+    pub fn with_kernel(self, kernel: Option<KernelStore>) -> Self {
+        Self { kernel: kernel.map(Arc::new), ..self }
     }
 
     /// Sources of which nothing is kept.
@@ -158,7 +168,8 @@ impl Sources {
         let (frames, duration) = self.frames(&found.medium, form).map_err(|error| because(&error))?;
         let (feed, frames) = Feed::new(frames);
         let (payload_type, clock_rate) = (form.format.payload_type, form.format.clock_rate);
-        Ok(OpenedSource { feed, frames, duration, payload_type, clock_rate, failure: found.failure })
+        let kernel = self.kernel.clone().filter(|_| payload_type != LINEAR);
+        Ok(OpenedSource { feed, frames, duration, payload_type, clock_rate, failure: found.failure, kernel })
     }
 
     fn frames(&self, medium: &Medium, form: &Form) -> Result<(Frames, Option<Duration>), OpenError> {
@@ -234,11 +245,12 @@ impl Playback {
     /// Starts to play.
     pub fn start(plane: &MediaPlane, source: OpenedSource, listener: &Listener) -> Result<Self, PlayError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let OpenedSource { feed, frames, duration, payload_type, clock_rate, failure } = source;
+        let OpenedSource { feed, frames, duration, payload_type, clock_rate, failure, kernel } = source;
         let id = PlayerId(NEXT_ID.fetch_add(1, Relaxed));
-        if let Err(error) = pool::serve(feed.clone()) {
-            tracing::error!(%error, "no thread for announcements");
-            return Err(failure);
+        let (worker, call) = (listener.worker, listener.call);
+        if let Some(store) = kernel {
+            let plane = plane.clone();
+            feed.set_descent(Descent { store, plane, worker, call, player: id, clock_rate });
         }
         let plan = PlayerPlan {
             id,
@@ -251,8 +263,13 @@ impl Playback {
             frames,
             block_egress: listener.block_egress,
         };
-        let (worker, call) = (listener.worker, listener.call);
         plane.start_player(worker, call, plan);
+        // Behind it: what the pool says about a player its worker has to know.
+        if let Err(error) = pool::serve(feed.clone()) {
+            tracing::error!(%error, "no thread for announcements");
+            plane.stop_player(worker, call, id);
+            return Err(failure);
+        }
         Ok(Self { plane: plane.clone(), worker, call, id, duration, feed })
     }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use service::process::scheduling::{Role, enter};
 
 use super::frames::Frames;
+use super::kernel::{Descent, Offer};
+use crate::media::offload::Announcement;
 use crate::media::plan::PlayerFrame;
 
 /// Media that a ring holds when it is full: what a player survives without us.
@@ -48,6 +50,10 @@ struct FeedState {
     /// When the producer was let go; from then on frames are taken to leave at their pace.
     done_at: Option<Instant>,
     packet_time: Duration,
+    /// How the player can be given to the kernel, until that was tried.
+    descent: Option<Descent>,
+    /// The worker has been told of it.
+    announcement: Option<Announcement>,
 }
 
 impl Feed {
@@ -63,9 +69,16 @@ impl Feed {
             last_position: 0,
             done_at: None,
             packet_time,
+            descent: None,
+            announcement: None,
         };
         state.fill(HEAD_START.div_duration_f64(packet_time).ceil() as usize);
         (Self { state: Arc::new(Mutex::new(state)) }, consumer)
+    }
+
+    /// The player may be given to the kernel.
+    pub fn set_descent(&self, descent: Descent) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).descent = Some(descent);
     }
 
     /// Position in ms of the last frame that was handed out.
@@ -92,11 +105,23 @@ impl Feed {
     fn serve(&self) -> Option<Instant> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.fill(usize::MAX);
+        state.offer();
         state.frames.as_ref().map(|_| Instant::now() + RING / 2)
     }
 }
 
 impl FeedState {
+    /// Gives the player to the kernel if everything is encoded.
+    fn offer(&mut self) {
+        let (Some(descent), Frames::Shared(reader)) = (&self.descent, &self.source) else { return };
+        match descent.offer(reader) {
+            Offer::Later => return,
+            Offer::Never => {}
+            Offer::Made(announcement) => self.announcement = Some(announcement),
+        }
+        self.descent = None;
+    }
+
     fn fill(&mut self, most: usize) {
         self.note_position(Instant::now());
         let Self { source, frames: Some(frames), positions, .. } = self else { return };
@@ -119,6 +144,13 @@ impl FeedState {
     }
 
     fn note_position(&mut self, now: Instant) {
+        if let Some(announcement) = &self.announcement
+            && let Some(position) = announcement.progress.position_ms(announcement, now)
+        {
+            self.last_position = position;
+            self.positions.clear();
+            return;
+        }
         let left_in_ring = match (&self.frames, self.done_at) {
             (Some(frames), _) => frames.buffer().capacity() - frames.slots(),
             (None, Some(done_at)) => {

@@ -392,6 +392,7 @@ int main(int argc, char **argv)
 	queue_drops_the_oldest();
 	packets_of_taps_have_right_checksums();
 	commands_are_validated();
+	failures += test_players();
 	if (argc > 1)
 		srtp_is_that_of_the_other_implementation(argv[1]);
 	for (i = 0; i < rounds; i++) {

@@ -12,4 +12,7 @@ void close_srtp(struct core_srtp *s);
 /* Any octets, as datagram, as commands: nothing may be read or written that is not theirs. */
 void any_input(const u8 *p, size_t n);
 
+/* Tests in files of their own: how many checks failed. */
+int test_players(void);
+
 #endif

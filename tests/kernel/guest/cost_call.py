@@ -1,4 +1,5 @@
-"""A call between 10.0.1.2:4000 and 10.0.2.2:5000 at the relay on 127.0.0.1:2223; prints the port that the first one sends to."""
+"""A call between 10.0.1.2:4000 and 10.0.2.2:5000 at the relay on 127.0.0.1:2223; prints the port that the first one sends to. With "off-load": what
+is below user space in the call that there is."""
 import re
 import socket
 import sys
@@ -36,6 +37,11 @@ def command(number, **words):
     sys.exit("nobody answers")
 
 
+if sys.argv[1:] == ["off-load"]:
+    answer = command(3, command="query", **{"call-id": "x", "from-tag": "f"})
+    places = re.findall(rb"8:off-load\d+:(eBPF|kernel module)", answer)
+    print(places[0].decode() if places else "user space")
+    sys.exit()
 party = {"ICE": "remove", "flags": ["asymmetric"], "call-id": "x", "from-tag": "f"}
 command(1, command="offer", sdp=described("10.0.1.2", 4000), direction=["a", "b"], **party)
 answer = command(2, **party | {"command": "answer", "to-tag": "t", "sdp": described("10.0.2.2", 5000)})

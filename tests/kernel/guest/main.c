@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * module-test tables | forward | srtp FILE | taps | hostile N | namespaces
+ * module-test tables | forward | srtp FILE | taps | players | hostile N | namespaces
  *           | relay | turns RELAY PORT N
  * Runs in the guest, with the module loaded and rules of table 0 in place.
  */
@@ -59,6 +59,8 @@ int main(int argc, char **argv)
 			test_srtp(argv[2]);
 		else if (!strcmp(what, "taps"))
 			test_taps();
+		else if (!strcmp(what, "players"))
+			test_players();
 		else if (!strcmp(what, "namespaces"))
 			test_namespaces();
 		else if (!strcmp(what, "hostile") && argc > 2)

@@ -75,6 +75,7 @@ void test_tables(void);
 void test_forward(void);
 void test_srtp(const char *vectors);
 void test_taps(void);
+void test_players(void);
 void test_hostile(int rounds);
 void test_namespaces(void);
 int measure_turns(const char *relay_ip, int relay_port, int count);

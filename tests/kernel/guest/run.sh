@@ -43,6 +43,7 @@ run tables
 run forward
 run srtp srtp-vectors.txt
 run taps
+run players
 
 for n in a b; do
     ip netns add $n

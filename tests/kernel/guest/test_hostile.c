@@ -27,6 +27,10 @@ static union {
 	struct rtpe_call call;
 	struct rtpe_stream stream;
 	struct rtpe_packet packet;
+	struct rtpe_media media;
+	struct rtpe_frames frames;
+	struct rtpe_player player;
+	struct rtpe_player_statistics player_statistics;
 	uint8_t octets[16384];
 } m;
 
@@ -42,6 +46,12 @@ static const size_t sizes[] = {
 	[RTPE_DEL_STREAM] = sizeof(struct rtpe_stream),
 	[RTPE_PACKET] = sizeof(struct rtpe_packet) + 300,
 	[RTPE_GET_STREAM] = sizeof(struct rtpe_stream),
+	[RTPE_ADD_MEDIA] = sizeof(struct rtpe_media),
+	[RTPE_ADD_FRAMES] = sizeof(struct rtpe_frames) + 3 * (sizeof(struct rtpe_frame) + 20),
+	[RTPE_DEL_MEDIA] = sizeof(struct rtpe_media),
+	[RTPE_START_PLAYER] = sizeof(struct rtpe_player),
+	[RTPE_GET_PLAYER] = sizeof(struct rtpe_player_statistics),
+	[RTPE_STOP_PLAYER] = sizeof(struct rtpe_player_statistics),
 };
 
 static void some_keys(struct rtpe_crypto *crypto)
@@ -106,6 +116,36 @@ static size_t make_message(int command)
 	case RTPE_GET_STREAM:
 		m.stream.index = any() % 16;
 		break;
+	case RTPE_ADD_MEDIA:
+		m.media.clock_rate = any() % 8 ? 8000 : any();
+		break;
+	case RTPE_ADD_FRAMES:
+		m.frames.media = any() % 8;
+		m.frames.count = 3;
+		for (i = 0; i < 3; i++) {
+			struct rtpe_frame frame = { .duration = any() % 400, .length = 20 };
+
+			memcpy(m.octets + sizeof(m.frames) + i * (sizeof(frame) + 20), &frame, sizeof(frame));
+		}
+		break;
+	case RTPE_DEL_MEDIA:
+		/* now and then: most are used before they go */
+		m.media.index = any() % 64;
+		break;
+	case RTPE_START_PLAYER:
+		m.player.source = local;
+		m.player.destination = address("127.0.0.1", 30000 + any() % 8);
+		m.player.media = any() % 8;
+		m.player.first_frame = any() % 4;
+		m.player.plays = any() % 4;
+		m.player.ssrc = 1;
+		m.player.flags = any() & (RTPE_PLAYER_MARKER | RTPE_PLAYER_INDEX);
+		some_keys(&m.player.encrypt);
+		break;
+	case RTPE_GET_PLAYER:
+	case RTPE_STOP_PLAYER:
+		m.player_statistics.index = any() % 16;
+		break;
 	case RTPE_PACKET:
 		m.packet.stream = any() % 8;
 		for (i = sizeof(m.packet); i < (int)n; i++)
@@ -123,6 +163,21 @@ static size_t make_message(int command)
 	return n;
 }
 
+static bool has_reply(int command)
+{
+	switch (command) {
+	case RTPE_ADD_TARGET:
+	case RTPE_ADD_DESTINATION:
+	case RTPE_DEL_CALL:
+	case RTPE_DEL_STREAM:
+	case RTPE_PACKET:
+	case RTPE_ADD_FRAMES:
+	case RTPE_DEL_MEDIA:
+		return false;
+	}
+	return true;
+}
+
 static void bad_daemon(int rounds)
 {
 	struct rtpe_init init;
@@ -130,13 +185,12 @@ static void bad_daemon(int rounds)
 
 	initialise(fd, RTPE_ABI_VERSION, &init);
 	for (i = 0; i < rounds; i++) {
-		int command = 1 + any() % RTPE_GET_STREAM;
+		int command = 1 + any() % RTPE_STOP_PLAYER;
 		size_t n = make_message(command);
 		ssize_t done;
 
 		/* half of them the wrong way round */
-		if (any() % 8 ? command == RTPE_INIT || (command >= RTPE_DEL_TARGET && command <= RTPE_ADD_CALL) ||
-				command == RTPE_ADD_STREAM || command == RTPE_GET_STREAM : any() % 2)
+		if (any() % 8 ? has_reply(command) : any() % 2)
 			done = read(fd, &m, n);
 		else
 			done = write(fd, &m, n);

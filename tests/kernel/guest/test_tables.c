@@ -46,8 +46,9 @@ static void test_versions(void)
 	CHECK_EQ(init.module_abi, RTPE_ABI_VERSION);
 	CHECK_EQ(command_read(fd, RTPE_GET_STATISTICS, &s, sizeof(s)), -EPROTO);
 	CHECK_EQ(initialise(fd, RTPE_ABI_VERSION, &init), 0);
-	CHECK_EQ(init.max_command, RTPE_GET_STREAM);
-	CHECK_EQ(init.features, RTPE_FEATURE_SRTP | RTPE_FEATURE_F8 | RTPE_FEATURE_GCM);
+	CHECK_EQ(init.max_command, RTPE_STOP_PLAYER);
+	CHECK_EQ(init.features, RTPE_FEATURE_SRTP | RTPE_FEATURE_F8 | RTPE_FEATURE_GCM |
+		 RTPE_FEATURE_PLAYERS);
 	CHECK_EQ(command_read(fd, RTPE_GET_STATISTICS, &s, sizeof(s)), -ENOENT);
 	other = open_control(5);
 	CHECK_EQ(initialise(other, RTPE_ABI_VERSION, &init), -EBUSY);

@@ -1,11 +1,12 @@
 //! Which rung this daemon stands on: tried once, when it starts.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 #[cfg(feature = "ebpf")]
 use super::ebpf::Program;
-use super::module::{KernelStreams, Module, OpenError, WhenInUse};
-use super::{Backend, Ladder, Rung};
+use super::module::{KernelMedia, KernelStreams, Module, OpenError, Places, WhenInUse};
+use super::{Backend, Ladder, PlayerBackend, Rung};
 use crate::config::{Config, OffloadChoice, OffloadConfig};
 use crate::media::tap::Producer;
 
@@ -68,18 +69,41 @@ impl Ground {
 
     /// One ladder for each worker; none when there is only user space.
     pub fn ladders(&self, workers: usize, offload: &OffloadConfig) -> Vec<Ladder> {
+        let places = Arc::new(Places::new(offload.kernel_players));
+        let player = |module: &Module| -> Box<dyn PlayerBackend> { module.players(Arc::clone(&places)) };
+        let players = || self.with_players(offload).map(player);
         let one = || match &self.module {
             Some(module) => Some(Ok(module.backend())),
             None => self.backend(),
         };
         let backends: std::io::Result<Vec<Box<dyn Backend>>> = (0..workers).filter_map(|_| one()).collect();
         match backends {
-            Ok(backends) => backends.into_iter().map(|backend| Ladder::new(backend, offload.delay)).collect(),
+            Ok(backends) => {
+                let ladder = |backend| Ladder::new(backend, offload.delay).with_players(players());
+                backends.into_iter().map(ladder).collect()
+            }
             Err(error) => {
                 tracing::error!(%error, "no worker can reach the kernel: all media are forwarded in user space");
                 Vec::new()
             }
         }
+    }
+
+    /// Where announcements are copied to that the kernel is to send. Where that is wanted and cannot be, the log says why.
+    pub fn kernel_media(&self, offload: &OffloadConfig) -> Option<KernelMedia> {
+        if offload.kernel_players > 0 && self.with_players(offload).is_none() {
+            let reason = match self.module {
+                Some(_) => "the module is too old",
+                None => "there is no kernel module below",
+            };
+            tracing::warn!(%reason, "kernel-player: all announcements are sent from user space");
+        }
+        self.with_players(offload).map(Module::media)
+    }
+
+    /// The module, if it is to send announcements.
+    fn with_players(&self, offload: &OffloadConfig) -> Option<&Module> {
+        self.module.as_ref().filter(|module| offload.kernel_players > 0 && module.has_players())
     }
 
     /// Files of recorded streams, where the module makes them.

@@ -18,6 +18,7 @@ use super::super::stream::{Stream, Streams};
 use super::super::totals::WorkerTotals;
 use super::super::worker::Worker;
 use super::backend::SETTLING;
+use super::playing::Announcing;
 use super::shield::{self, Rounds};
 use super::{
     Backend, Carries, Counters, Handle, Indices, Place, Reason, Shield, Target, TargetOutput, Track, describe,
@@ -42,7 +43,7 @@ const MOST_DOUBLINGS: u32 = 5;
 pub struct Ladder {
     backend: Box<dyn Backend>,
     /// How long a stream stays in user space after a change.
-    delay: Duration,
+    pub(super) delay: Duration,
     /// Removed targets whose counters have not settled, oldest first.
     leaving: VecDeque<Leaving>,
     /// Read into, again and again.
@@ -50,6 +51,8 @@ pub struct Ladder {
     /// The kernel refused one before.
     complained: bool,
     pub(super) rounds: Rounds,
+    /// How it sends announcements.
+    pub(super) announcing: Announcing,
 }
 
 /// What a stream has to know about it.
@@ -100,6 +103,7 @@ impl Ladder {
             counters: Counters::default(),
             complained: false,
             rounds: Rounds::default(),
+            announcing: Announcing::default(),
         }
     }
 
@@ -304,6 +308,7 @@ impl Worker {
     pub(in super::super) fn compare_call(&mut self, call: CallKey) {
         if self.ladder.is_some() {
             self.slots_of(call).into_iter().for_each(|slot| self.compare(slot));
+            self.compare_players(call);
         }
     }
 
@@ -314,6 +319,7 @@ impl Worker {
                 self.read_below(slot);
             }
             self.count_drops_of(call);
+            self.refresh_players(call);
         }
     }
 

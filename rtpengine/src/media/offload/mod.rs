@@ -16,7 +16,11 @@
 //! and RTCP always, goes up to the stream's socket as if the rung were not there. A packet is either forwarded and counted, or goes up;
 //! never both. What goes up from the target's own source is a surprise and moves the stream up, RTCP and STUN excepted. Of what others
 //! send, a rung may drop what goes beyond any use ([`Shield`]).
+//!
+//! **Announcements** of which every frame is encoded ([`CompleteMedia`]) can be sent by a rung that has a [`PlayerBackend`]: the worker
+//! (`playing`) hands them down between two packets, and takes them back in the same way.
 
+mod announcement;
 mod backend;
 mod describe;
 #[cfg(feature = "ebpf")]
@@ -24,6 +28,7 @@ pub mod ebpf;
 mod ground;
 mod ladder;
 pub mod module;
+mod playing;
 mod reason;
 mod shield;
 #[cfg(test)]
@@ -32,10 +37,15 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use announcement::{
+    Announcement, CompleteMedia, LoadedMedia, PlayerBackend, PlayerCount, PlayerHandle, PlayerNumbers,
+    PlayerOrder, PlayerWay, Progress,
+};
 pub use backend::{Backend, BackendError, Counters, Handle, Indices, Track, TrackCount};
 pub use describe::describe;
 pub use ground::{Ground, NoFallback, has_ebpf};
 pub use ladder::{Ladder, Offloading};
+pub use playing::PlayedBelow;
 pub use reason::{Place, Reason, Rung};
 pub use shield::{Dropped, GUARD_SOURCES, GUARD_SSRCS, Guard, Guarded, Policy, Shield};
 pub use target::{Carries, Source, Target, TargetFormat, TargetOutput};

@@ -29,6 +29,12 @@ pub enum Command {
     AddStream = 8,
     Packet = 10,
     GetStream = 11,
+    AddMedia = 12,
+    AddFrames = 13,
+    DelMedia = 14,
+    StartPlayer = 15,
+    GetPlayer = 16,
+    StopPlayer = 17,
 }
 
 pub const INIT: usize = 64;
@@ -70,41 +76,41 @@ const SSRC_RTP: u32 = 2;
 pub struct Message(Vec<u8>);
 
 impl Message {
-    fn new(command: Command, octets: usize) -> Self {
+    pub(super) fn new(command: Command, octets: usize) -> Self {
         let mut message = Self(Vec::with_capacity(octets));
         message.u32(MAGIC).u16(VERSION).u16(command as u16).u32(octets as u32).u32(0);
         message
     }
 
-    fn octets(&mut self, octets: &[u8]) -> &mut Self {
+    pub(super) fn octets(&mut self, octets: &[u8]) -> &mut Self {
         self.0.extend_from_slice(octets);
         self
     }
 
-    fn u8(&mut self, value: u8) -> &mut Self {
+    pub(super) fn u8(&mut self, value: u8) -> &mut Self {
         self.octets(&[value])
     }
 
-    fn u16(&mut self, value: u16) -> &mut Self {
+    pub(super) fn u16(&mut self, value: u16) -> &mut Self {
         self.octets(&value.to_ne_bytes())
     }
 
-    fn u32(&mut self, value: u32) -> &mut Self {
+    pub(super) fn u32(&mut self, value: u32) -> &mut Self {
         self.octets(&value.to_ne_bytes())
     }
 
-    fn u64(&mut self, value: u64) -> &mut Self {
+    pub(super) fn u64(&mut self, value: u64) -> &mut Self {
         self.octets(&value.to_ne_bytes())
     }
 
     /// Zeros up to this place.
-    fn up_to(&mut self, place: usize) -> &mut Self {
+    pub(super) fn up_to(&mut self, place: usize) -> &mut Self {
         debug_assert!(self.0.len() <= place);
         self.0.resize(place, 0);
         self
     }
 
-    fn address(&mut self, address: SocketAddr) -> &mut Self {
+    pub(super) fn address(&mut self, address: SocketAddr) -> &mut Self {
         let end = self.0.len() + 24;
         self.u16(if address.is_ipv4() { 4 } else { 6 }).u16(address.port()).u32(0);
         match address.ip() {
@@ -125,7 +131,7 @@ impl Message {
         self.u32(ssrc).u32(SSRC_USED | known).u64(index.unwrap_or(0)).u64(0)
     }
 
-    fn key(&mut self, key: Option<&MasterKey>) -> &mut Self {
+    pub(super) fn key(&mut self, key: Option<&MasterKey>) -> &mut Self {
         let Some(key) = key else { return self };
         let (suite, parameters) = (key.suite(), key.parameters());
         let cipher = match suite.cipher {
@@ -160,6 +166,12 @@ pub fn init() -> Vec<u8> {
 /// Version of the module in its reply to [`init`].
 pub fn module_version(reply: &[u8; INIT]) -> u32 {
     u32_at(reply, 16)
+}
+
+/// It can play media by itself.
+pub fn has_players(reply: &[u8; INIT]) -> bool {
+    const PLAYERS: u32 = 0x8;
+    u32_at(reply, 24) & PLAYERS != 0
 }
 
 /// A target without its outputs; the copies of what is forwarded go to the stream, if there is one.
@@ -347,11 +359,11 @@ pub fn packet(stream: u32, arrival_us: u64, headers: &[u8], payload: &[u8]) -> V
     message.finish()
 }
 
-fn u32_at(octets: &[u8], place: usize) -> u32 {
+pub(super) fn u32_at(octets: &[u8], place: usize) -> u32 {
     octets.get(place..place + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-fn u64_at(octets: &[u8], place: usize) -> u64 {
+pub(super) fn u64_at(octets: &[u8], place: usize) -> u64 {
     octets.get(place..place + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 

@@ -12,6 +12,7 @@ pub struct Control {
     /// `None` only while it is dropped.
     file: Option<File>,
     table: u8,
+    has_players: bool,
 }
 
 /// Why there is no table. The words are those that operators look for.
@@ -80,10 +81,12 @@ impl Control {
         let path = format!("/proc/rtpengine/{table}/control");
         let file = OpenOptions::new().read(true).write(true).open(path);
         let file = file.map_err(|source| OpenError::Open { table, source })?;
-        let control = Self { file: Some(file), table };
+        let mut control = Self { file: Some(file), table, has_players: false };
         let mut message = abi::init();
         control.ask(&mut message).map_err(|source| OpenError::Open { table, source })?;
-        let module = message.as_slice().try_into().map_or(0, abi::module_version);
+        let reply = message.as_slice().try_into();
+        let module = reply.map_or(0, abi::module_version);
+        control.has_players = reply.is_ok_and(abi::has_players);
         if module != u32::from(abi::VERSION) {
             return Err(OpenError::Version { module });
         }
@@ -93,6 +96,11 @@ impl Control {
     /// Its number.
     pub fn table(&self) -> u8 {
         self.table
+    }
+
+    /// The module can send announcements by itself.
+    pub fn has_players(&self) -> bool {
+        self.has_players
     }
 
     /// A command without a reply.
