@@ -210,7 +210,7 @@ fn everything_lies_where_it_was_spoken() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes two minutes"]
 fn after_an_hour_the_legs_are_still_together() {
     let parties = difficult_parties(3600.0);
     let mix = record(&parties, 3600.0, 30.0);

@@ -22,6 +22,7 @@ pub mod http;
 pub mod ice;
 pub mod lan;
 pub mod libsrtp;
+pub mod machine;
 pub mod mariadb;
 pub mod measured;
 pub mod mosquitto;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::daemon::{Process, await_ping};
+use crate::machine::process_ns;
 use crate::ng::NgClient;
 use crate::ports::PortBlock;
 
@@ -77,12 +78,7 @@ impl Measured {
 
     /// Processor time of all threads, in nanoseconds.
     pub fn cpu_ns(&self) -> u64 {
-        let tasks =
-            std::fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten().flatten();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
+        process_ns(self.process.id())
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::daemon::{Process, await_ping};
+use crate::machine::process_ns;
 use crate::ng::{NgClient, parse_body};
 use crate::ports::PortBlock;
 use crate::rtp::Packet;
@@ -16,7 +17,6 @@ use crate::speech::{self, Speaker};
 use crate::{bencode, sdp};
 
 pub mod capacity;
-pub mod machine;
 
 /// Payloads of the two sides, packet by packet.
 pub type Spoken = [Vec<Vec<u8>>; 2];
@@ -123,14 +123,7 @@ impl Daemon {
 
     /// Processor time of all its threads.
     pub fn cpu_ns(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()));
-        tasks
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
+        process_ns(self.process.id())
     }
 }
 

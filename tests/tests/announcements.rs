@@ -1,7 +1,7 @@
 //! Announcements in all their forms: from a URL, a blob, a SQLite file; for whom, how often, from where on; and who is told of their end.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use e2e::call::{Call, Setup};
 use e2e::daemon::Relay;
 use e2e::party::Party;
+use e2e::ports::PortBlock;
 use e2e::rtp::{self, Received};
 use e2e::{sdp, signal, wav};
 use serde_json::json;
@@ -28,12 +29,16 @@ fn tone_file(relay: &Relay, frequency: f64) -> String {
     file.to_str().expect("text").to_owned()
 }
 
-/// Everything up to a pause of a quarter of a second.
-fn all(party: &Party) -> Vec<Received> {
-    let mut heard = Vec::new();
-    heard.extend(party.receive(WAIT));
-    heard.extend(std::iter::from_fn(|| party.receive(Duration::from_millis(250))));
+/// So many packets, and what comes without a longer pause behind them.
+fn all(party: &Party, packets: usize) -> Vec<Received> {
+    let mut heard: Vec<_> = std::iter::from_fn(|| party.receive(WAIT)).take(packets).collect();
+    heard.extend(until_pause(party));
     heard
+}
+
+/// Everything up to a pause of a quarter of a second.
+fn until_pause(party: &Party) -> impl Iterator<Item = Received> {
+    std::iter::from_fn(|| party.receive(Duration::from_millis(250)))
 }
 
 fn is_tone(heard: &[Received], frequency: f64) -> bool {
@@ -73,7 +78,7 @@ fn a_url_is_played_if_it_is_allowed() {
     let call = call(&relay, "web");
     let reply = call.command("play media", &json!({"from-tag": "a", "file": format!("{web}/ivr/tone.wav")}));
     assert_eq!(reply["duration"], 400, "{reply}");
-    assert!(is_tone(&all(&call.a), 700.0));
+    assert!(is_tone(&all(&call.a, 19), 700.0));
     for (url, why) in [("/ivr/none.wav", "the server says 404"), ("/other.wav", "not allowed")] {
         let refused = relay.ng.request(
             &json!({"command": "play media", "call-id": "web", "from-tag": "a", "file": format!("{web}{url}")}),
@@ -90,7 +95,7 @@ fn a_blob_and_a_row_of_sqlite_are_played() {
     let call = call(&relay, "sources");
     let blob = openssl::base64::encode_block(&tone(500.0));
     call.command("play media", &json!({"from-tag": "a", "blob64": blob}));
-    assert!(is_tone(&all(&call.a), 500.0));
+    assert!(is_tone(&all(&call.a, 19), 500.0));
     if !python.is_ok_and(|status| status.success()) {
         eprintln!("skipped: SQLite, no Python to make the file");
         return;
@@ -109,7 +114,7 @@ fn a_blob_and_a_row_of_sqlite_are_played() {
         .status();
     assert!(made.expect("Python runs").success());
     call.command("play media", &json!({"from-tag": "a", "db-id": 5}));
-    assert!(is_tone(&all(&call.a), 1100.0));
+    assert!(is_tone(&all(&call.a, 19), 1100.0));
 }
 
 #[test]
@@ -120,11 +125,11 @@ fn label_and_address_choose_the_listener() {
     let mut call = Call::establish(&relay, "choice", Setup { offer, ..Setup::default() });
     call.learn();
     call.command("play media", &json!({"label": "caller", "file": file}));
-    assert!(is_tone(&all(&call.a), 500.0));
+    assert!(is_tone(&all(&call.a, 19), 500.0));
     assert!(call.b.receive(Duration::from_millis(50)).is_none());
     // The first party that gave it.
     call.command("play media", &json!({"address": "127.0.0.1", "file": file}));
-    assert!(is_tone(&all(&call.a), 500.0));
+    assert!(is_tone(&all(&call.a, 19), 500.0));
     let nobody = json!({"command": "play media", "call-id": "choice", "label": "nobody", "file": file});
     assert_eq!(relay.ng.request(&nobody)["error-reason"], "No monologue matching the given label");
 }
@@ -143,7 +148,7 @@ fn repetition_is_limited_in_time_and_the_first_play_may_begin_late() {
         let mut request = json!({"from-tag": "a", "file": file});
         e2e::call::extend(&mut request, &options);
         call.command("play media", &request);
-        let heard = all(&call.a);
+        let heard = all(&call.a, packets - 1);
         assert!(heard.len().abs_diff(packets) <= 1, "{options}: {} packets", heard.len());
         assert!(is_tone(&heard, 500.0));
     }
@@ -166,14 +171,15 @@ fn what_is_blocked_meanwhile_comes_back_afterwards() {
         let mut heard = std::iter::from_fn(|| call.a.receive(WAIT)).take(20);
         assert_eq!(heard.any(|received| received.packet.ssrc == partner), heard_partner, "{flags}");
         call.command("stop media", &json!({"from-tag": "a"}));
-        all(&call.a);
+        until_pause(&call.a).for_each(drop);
         call.learn();
     }
 }
 
 #[test]
 fn clients_over_tcp_are_told_when_an_announcement_ends() {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let ports = PortBlock::take();
+    let port = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
     let relay = Relay::start(&[&format!("--listen-tcp-ng={port}"), "--playback-events-ng-tcp"]);
     let file = tone_file(&relay, 500.0);
     let mut client = TcpStream::connect(port).expect("the door is open");

@@ -1,13 +1,14 @@
 //! Commands on running media: blocked, silenced, digits held back, replaced, told about, and played.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use codec::PayloadFormat;
 use e2e::call::{Call, Setup};
 use e2e::daemon::Relay;
+use e2e::ports::PortBlock;
 use e2e::rtp::Packet;
 use serde_json::{Value, json};
 
@@ -311,7 +312,8 @@ fn digits_are_told_about_in_json() {
 
 #[test]
 fn digits_are_told_to_ng_clients_over_tcp() {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let ports = PortBlock::take();
+    let port = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
     let relay = Relay::start(&[&format!("--listen-tcp-ng={port}"), "--dtmf-log-ng-tcp"]);
     let mut client = TcpStream::connect(port).expect("the door is open");
     client.set_read_timeout(Some(WAIT)).expect("not zero");

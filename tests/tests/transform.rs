@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, wait_for};
+use e2e::ports::PortBlock;
 use e2e::rtp::Received;
 use e2e::{rtp, sdp, signal, speech};
 use serde_json::json;
@@ -80,9 +81,8 @@ fn another_instance_transcodes_both_ways_until_the_call_ends() {
 #[test]
 fn without_the_other_instance_the_call_is_transcoded_here() {
     let folder = tempfile::tempdir().expect("a folder");
-    let nobody =
-        std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let relay = relay(folder.path(), &nobody.to_string());
+    let nobodys = PortBlock::take();
+    let relay = relay(folder.path(), &format!("127.0.0.1:{}", nobodys.control()));
     let mut call = establish(&relay, "alone");
     let given_up = || relay.process.log().matches("transcoding here instead of there").count() == 2;
     assert!(wait_for(WAIT, || given_up().then_some(())).is_some(), "{}", relay.process.log());

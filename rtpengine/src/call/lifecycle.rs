@@ -103,7 +103,7 @@ impl Engine {
             }
             // Reported by whoever follows the events.
             MediaEvent::Rtcp { .. } => None,
-            MediaEvent::PlayerFinished { call, player, next_sequence, next_timestamp, .. } => {
+            MediaEvent::PlayerFinished { call, player, frames_played, next_sequence, next_timestamp } => {
                 let handle = self.by_key(call)?;
                 // Players have locks of their own, which may be waited for.
                 let (call_id, players) = {
@@ -118,7 +118,7 @@ impl Engine {
                     (call.id.clone(), call.parties.iter().filter_map(player_of).collect::<Vec<_>>())
                 };
                 players.into_iter().find_map(|(tag, label, candidate)| {
-                    let end = candidate.finished(*player, *next_sequence, *next_timestamp)?;
+                    let end = candidate.finished(*player, *frames_played, (*next_sequence, *next_timestamp))?;
                     let time = SystemTime::now();
                     Some(News::PlaybackEnd(PlaybackReport {
                         call_id: call_id.clone(),

@@ -268,8 +268,13 @@ impl PartyPlayer {
         })
     }
 
-    /// The data plane came to the end of an announcement; what ended if it was this player's.
-    pub fn finished(&self, player: PlayerId, next_sequence: u16, next_timestamp: u32) -> Option<PlaybackEnd> {
+    /// The data plane came to the end of an announcement, after so many frames; what ended if it was this player's.
+    pub fn finished(
+        &self,
+        player: PlayerId,
+        frames_played: u64,
+        (next_sequence, next_timestamp): (u16, u32),
+    ) -> Option<PlaybackEnd> {
         let mut state = lock(&self.state);
         if state.running != Some(player) {
             return None;
@@ -282,7 +287,7 @@ impl PartyPlayer {
         let is_music_on_hold = state.kind == Kind::MusicOnHold;
         let ended = state.playback.take_if(|playback| playback.id() == player);
         let (cause, position_ms) = match ended {
-            Some(playback) => (PlaybackCause::End, playback.position_ms()),
+            Some(playback) => (PlaybackCause::End, playback.position_after_ms(frames_played)),
             None => (PlaybackCause::Stopped, state.stopped_at_ms),
         };
         self.finished.notify_all();

@@ -189,6 +189,11 @@ fn build(
             |(class, priority)| Policy::from_options(settings.text(class).as_deref(), settings.int(priority)),
         ),
         timer_accuracy: Duration::from_micros(u64::from(settings.positive_int("timer-accuracy"))),
+        busy_poll: Duration::from_micros(u64::from(settings.positive_int("busy-poll"))),
+        timer_slack: match settings.positive_int("timer-slack") {
+            0 => None,
+            slack => Some(Duration::from_nanos(u64::from(slack))),
+        },
         poller_size: (settings.positive_int("poller-size") as usize).clamp(1, 4096),
         max_recv_iters: settings.positive_int("max-recv-iters"),
         recording: recording(settings, notices),

@@ -38,7 +38,7 @@ const LISTED: &str = "version config-file config-section log-facility log-level 
     audio-player transcode-config mqtt-host mqtt-port mqtt-tls-alpn mqtt-id mqtt-keepalive mqtt-user mqtt-pass \
     mqtt-cafile mqtt-capath mqtt-certfile mqtt-keyfile mqtt-publish-qos mqtt-publish-topic mqtt-publish-interval \
     mqtt-publish-scope mos measure-rtp ssrc-reporting socket-cpu-affinity janus-secret rtcp-interval \
-    moh-max-duration moh-max-repeats moh-attr-name moh-prevent-double-hold max-recv-iters vsc-start-rec vsc-stop-rec \
+    moh-max-duration moh-max-repeats moh-attr-name moh-prevent-double-hold max-recv-iters busy-poll timer-slack vsc-start-rec vsc-stop-rec \
     vsc-start-stop-rec vsc-pause-rec vsc-pause-resume-rec vsc-start-pause-resume-rec ng-client-timeout \
     ng-client-retries";
 

@@ -149,6 +149,10 @@ pub struct Config {
     pub scheduling: [Policy; 2],
     /// A timer that is due within this time is due.
     pub timer_accuracy: Duration,
+    /// For how long a worker looks for packets again and again before it sleeps. Packets do not gather then.
+    pub busy_poll: Duration,
+    /// By how much the system may lengthen a worker's sleep; `None`: its own choice (50 µs).
+    pub timer_slack: Option<Duration>,
     /// Readiness events taken at once by a worker.
     pub poller_size: usize,
     /// Most packets one socket delivers before the worker looks at others.
@@ -396,6 +400,8 @@ impl Config {
             timer_accuracy: Duration::from_micros(500),
             poller_size: 128,
             max_recv_iters: 50,
+            busy_poll: Duration::ZERO,
+            timer_slack: None,
             recording: RecordingConfig {
                 dir: None,
                 method: RecordingMethod::Pcap,

@@ -38,4 +38,7 @@ impl Answer {
 pub trait Respond: Send + Sync {
     /// Must not block for long: it holds up everybody who comes by the same door.
     fn respond(&self, message: &[u8], peer: SocketAddr) -> Answer;
+
+    /// Called when a reply has been sent: what the next message will need can be done while its sender thinks.
+    fn prepare(&self) {}
 }

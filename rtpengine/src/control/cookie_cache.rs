@@ -8,15 +8,25 @@
 //!
 //! Finished replies stand in two generations. A lookup 30 s or more after the last change of generations drops
 //! the older one; so does a younger one that has grown to half of the cache's limits.
+//!
+//! Replies lie one behind the other in large pieces of memory ([`log`]): at thousands of calls a second a minute of them is
+//! hundreds of megabytes, which as blocks of their own among the calls' would keep pages from being given back.
+
+mod log;
 
 use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use log::{Log, Spare};
+
 /// A whole reply message, cookie included.
-pub type Reply = Arc<[u8]>;
+pub type Reply = Vec<u8>;
 
 /// Age at which the younger generation becomes the older one.
 const GENERATION: Duration = Duration::from_secs(30);
@@ -46,7 +56,9 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct CookieCache {
     limits: Limits,
-    /// Guards map operations only; what they throw out is freed outside.
+    /// Cookies are known by their hashes, which nobody outside can predict.
+    hashes: RandomState,
+    /// Guards look-ups and a copy of the reply; what they throw out is freed outside.
     inner: Mutex<Inner>,
 }
 
@@ -67,21 +79,54 @@ pub enum Lookup {
 #[derive(Debug)]
 pub struct Ticket {
     cache: Arc<CookieCache>,
-    cookie: Box<[u8]>,
+    hash: u64,
+    /// Empty once it is completed: there are no empty ones in messages.
+    cookie: Cookie,
 }
+
+/// Those of Kamailio have some twenty octets.
+type Cookie = SmallVec<[u8; 32]>;
 
 #[derive(Debug)]
 struct Inner {
-    in_progress: HashMap<Box<[u8]>, Vec<oneshot::Sender<Reply>>>,
-    current: Generation,
-    previous: Generation,
+    in_progress: HashMap<u64, Work, Hashed>,
+    current: Log,
+    previous: Log,
+    spare: Spare,
     changed: Instant,
 }
 
-#[derive(Debug, Default)]
-struct Generation {
-    replies: HashMap<Box<[u8]>, Reply>,
-    octets: usize,
+/// A request that is being worked on.
+#[derive(Debug)]
+struct Work {
+    cookie: Cookie,
+    waiting: Vec<oneshot::Sender<Reply>>,
+}
+
+/// Takes keys that are hashes as they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashed(u64);
+
+impl BuildHasher for Hashed {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl std::hash::Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|octet| self.0 = self.0.rotate_left(8) ^ u64::from(*octet));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl CookieCache {
@@ -89,10 +134,12 @@ impl CookieCache {
     pub fn new(limits: Limits, now: Instant) -> Arc<Self> {
         Arc::new(CookieCache {
             limits,
+            hashes: RandomState::new(),
             inner: Mutex::new(Inner {
-                in_progress: HashMap::new(),
-                current: Generation::default(),
-                previous: Generation::default(),
+                in_progress: HashMap::default(),
+                current: Log::default(),
+                previous: Log::default(),
+                spare: Spare::default(),
                 changed: now,
             }),
         })
@@ -100,36 +147,32 @@ impl CookieCache {
 
     /// Looks a cookie up and, if it is new, takes it as being worked on.
     pub fn begin(self: &Arc<Self>, cookie: &[u8], now: Instant) -> Lookup {
+        let hash = self.hashes.hash_one(cookie);
         let mut inner = self.lock();
-        let expired = if now.saturating_duration_since(inner.changed) >= GENERATION {
-            Some(inner.change_generation(now))
-        } else {
-            None
-        };
-        let found = inner.look_up(cookie, &self.limits);
+        let expired = (now.saturating_duration_since(inner.changed) >= GENERATION)
+            .then(|| inner.change_generation(now));
+        let found = inner.look_up(hash, cookie, &self.limits);
         drop(inner);
         drop(expired);
-        found.unwrap_or_else(|| Lookup::Fresh(Ticket { cache: Arc::clone(self), cookie: cookie.into() }))
+        found.unwrap_or_else(|| Lookup::Fresh(Ticket { cache: Arc::clone(self), hash, cookie: cookie.into() }))
     }
 
-    fn finish(&self, cookie: Box<[u8]>, reply: &Reply) {
+    fn finish(&self, hash: u64, cookie: &[u8], reply: &[u8]) {
         let mut inner = self.lock();
-        let waiting = inner.in_progress.remove(&cookie);
-        let full = inner.current.replies.len() >= self.limits.entries / 2
-            || inner.current.octets.saturating_add(cookie.len() + reply.len()) > self.limits.octets / 2;
-        let expired = if full {
+        let work = inner.in_progress.remove(&hash);
+        let full = inner.current.len() >= self.limits.entries / 2
+            || inner.current.octets().saturating_add(cookie.len() + reply.len()) > self.limits.octets / 2;
+        let expired = full.then(|| {
             let now = inner.changed;
-            Some(inner.change_generation(now))
-        } else {
-            None
-        };
-        inner.current.octets += cookie.len() + reply.len();
-        inner.current.replies.insert(cookie, Arc::clone(reply));
+            inner.change_generation(now)
+        });
+        let Inner { current, spare, .. } = &mut *inner;
+        current.add(hash, cookie, reply, spare);
         drop(inner);
         drop(expired);
-        for sender in waiting.into_iter().flatten() {
+        for sender in work.into_iter().flat_map(|work| work.waiting) {
             // Whoever waited may have gone.
-            let _ = sender.send(Arc::clone(reply));
+            let _ = sender.send(reply.to_vec());
         }
     }
 
@@ -140,47 +183,55 @@ impl CookieCache {
 
 impl Inner {
     /// Finds a cookie, or notes it as being worked on and returns `None`.
-    fn look_up(&mut self, cookie: &[u8], limits: &Limits) -> Option<Lookup> {
-        let stored = self.current.replies.get(cookie).or_else(|| self.previous.replies.get(cookie));
+    fn look_up(&mut self, hash: u64, cookie: &[u8], limits: &Limits) -> Option<Lookup> {
+        let stored = self.current.find(hash, cookie).or_else(|| self.previous.find(hash, cookie));
         if let Some(reply) = stored {
-            return Some(Lookup::Stored(Arc::clone(reply)));
+            return Some(Lookup::Stored(reply.to_vec()));
         }
-        if let Some(waiting) = self.in_progress.get_mut(cookie) {
-            if waiting.len() >= MAX_WAITING {
-                return Some(Lookup::Refused);
+        let many = self.in_progress.len() >= limits.in_progress;
+        match self.in_progress.entry(hash) {
+            Entry::Occupied(work) => {
+                let Work { cookie: known, waiting } = work.into_mut();
+                // Once in 2^64 another cookie has this hash; its client tries again.
+                if waiting.len() >= MAX_WAITING || known[..] != *cookie {
+                    return Some(Lookup::Refused);
+                }
+                let (sender, receiver) = oneshot::channel();
+                waiting.push(sender);
+                Some(Lookup::InProgress(receiver))
             }
-            let (sender, receiver) = oneshot::channel();
-            waiting.push(sender);
-            return Some(Lookup::InProgress(receiver));
+            Entry::Vacant(_) if many => Some(Lookup::Refused),
+            Entry::Vacant(place) => {
+                place.insert(Work { cookie: cookie.into(), waiting: Vec::new() });
+                None
+            }
         }
-        if self.in_progress.len() >= limits.in_progress {
-            return Some(Lookup::Refused);
-        }
-        self.in_progress.insert(cookie.into(), Vec::new());
-        None
     }
 
-    fn change_generation(&mut self, now: Instant) -> Generation {
+    /// Gives back the generation that has expired, without memory that is used again.
+    fn change_generation(&mut self, now: Instant) -> Log {
         self.changed = now;
         let current = std::mem::take(&mut self.current);
-        std::mem::replace(&mut self.previous, current)
+        let mut expired = std::mem::replace(&mut self.previous, current);
+        expired.recycle(&mut self.spare);
+        expired
     }
 }
 
 impl Ticket {
     /// Stores the reply and gives it to everybody who repeated the request meanwhile.
-    pub fn complete(mut self, reply: &Reply) {
+    pub fn complete(mut self, reply: &[u8]) {
         let cookie = std::mem::take(&mut self.cookie);
-        self.cache.finish(cookie, reply);
+        self.cache.finish(self.hash, &cookie, reply);
     }
 }
 
 impl Drop for Ticket {
-    /// Forgets the request; an empty cookie (there are none in messages) means that it was completed.
+    /// Forgets a request that was not completed.
     fn drop(&mut self) {
         if !self.cookie.is_empty() {
-            let waiting = self.cache.lock().in_progress.remove(&self.cookie);
-            drop(waiting);
+            let work = self.cache.lock().in_progress.remove(&self.hash);
+            drop(work);
         }
     }
 }
@@ -190,7 +241,7 @@ mod tests {
     use super::*;
 
     fn reply(text: &str) -> Reply {
-        text.as_bytes().into()
+        text.as_bytes().to_vec()
     }
 
     fn fresh(cache: &Arc<CookieCache>, cookie: &str, now: Instant) -> Ticket {

@@ -146,7 +146,10 @@ impl Listener {
             };
             match answer {
                 Answer::None => {}
-                Answer::Now(reply) => send(name, &self.socket, &reply, &received),
+                Answer::Now(reply) => {
+                    send(name, &self.socket, &reply, &received);
+                    responder.prepare();
+                }
                 Answer::Later(reply) => {
                     let socket = Arc::clone(&self.socket);
                     self.runtime.spawn(async move {

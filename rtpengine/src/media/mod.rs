@@ -12,6 +12,7 @@
 mod accept;
 mod apart;
 mod arrivals;
+mod blank_sockets;
 pub mod classify;
 mod dtls;
 pub mod dtmf;
@@ -171,6 +172,7 @@ impl MediaPlane {
                 config,
             )?
             .above(ladders.next());
+            let timer_slack = config.timer_slack;
             let thread = service::process::threads::builder(format!("media-{index}")).spawn(move || {
                 counters.thread.store(poll::thread_id(), Relaxed);
                 enter(Role::Worker);
@@ -179,6 +181,9 @@ impl MediaPlane {
                     && let Err(error) = poll::pin_to_core(index)
                 {
                     tracing::warn!(worker = index, %error, "cannot pin media worker to a core");
+                }
+                if let Some(Err(error)) = timer_slack.map(poll::set_timer_slack) {
+                    tracing::warn!(worker = index, %error, "cannot set the timer slack of a media worker");
                 }
                 worker.run();
             })?;

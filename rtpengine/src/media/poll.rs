@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An epoll instance.
 pub struct Poll {
@@ -41,6 +41,20 @@ impl Poll {
         let n = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), room, timeout) };
         // Negative is EINTR; everything else would be a defect of ours, and an empty turn is harmless.
         usize::try_from(n).unwrap_or(0).min(self.events.len())
+    }
+
+    /// Looks for readiness again and again for `busy` before it waits: a packet that comes meanwhile is found without a wake-up.
+    pub fn wait_busily(&mut self, timeout: Option<Duration>, busy: Duration) -> usize {
+        let begin = Instant::now();
+        let busy = timeout.map_or(busy, |timeout| timeout.min(busy));
+        while begin.elapsed() < busy {
+            let ready = self.wait(Some(Duration::ZERO));
+            if ready > 0 {
+                return ready;
+            }
+            std::hint::spin_loop();
+        }
+        self.wait(timeout.map(|timeout| timeout.saturating_sub(begin.elapsed())))
     }
 
     /// Most events that a `wait` tells of.
@@ -88,6 +102,16 @@ pub fn readable<T>(sockets: impl Iterator<Item = (RawFd, T)>) -> Vec<T> {
 /// Lets packets gather.
 pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);
+}
+
+/// Lets the system lengthen sleeps of the calling thread by so much.
+///
+/// # Errors
+/// The system does not do that.
+pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
+    let ns = libc::c_ulong::try_from(slack.as_nanos()).unwrap_or(libc::c_ulong::MAX).max(1);
+    // SAFETY: no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns, 0, 0, 0) })
 }
 
 /// The kernel's number of the calling thread.

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rand::Rng;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Domain;
 
+use super::blank_sockets::BlankSockets;
 use crate::config::{LocalAddress, LogicalInterface};
 use crate::netfilter::{PortRule, PortRules};
 
@@ -58,6 +59,7 @@ pub struct PortPool {
     rules: OnceLock<PortRules>,
     /// Open sockets of a former instance, for calls that go on with them.
     inherited: Mutex<HashMap<SocketAddr, UdpSocket>>,
+    blank: BlankSockets,
 }
 
 /// No pair of ports was free.
@@ -112,7 +114,14 @@ impl PortPool {
             .into_iter()
             .map(|(address, bitmap)| (address, Arc::new(AddressPorts::new(bitmap))))
             .collect();
-        Arc::new(Self { addresses, global, tos, inherited: Mutex::default(), rules: OnceLock::new() })
+        Arc::new(Self {
+            addresses,
+            global,
+            tos,
+            inherited: Mutex::default(),
+            rules: OnceLock::new(),
+            blank: BlankSockets::default(),
+        })
     }
 
     /// `count` consecutive ports, the first one even (an even/odd pair for 2), bound and ready.
@@ -242,7 +251,7 @@ impl PortPool {
             }
             _ => PortError::System { address: address.address, source },
         };
-        let socket = open(address.address, port, self.tos).map_err(system)?;
+        let socket = self.open(address.address, port).map_err(system)?;
         let ports = self.addresses.get(&address.address).map(Arc::clone);
         let ports = ports.ok_or_else(|| system(io::ErrorKind::AddrNotAvailable.into()))?;
         let lease = Lease { ports, first: port, count: 0 };
@@ -271,7 +280,7 @@ impl PortPool {
     fn bind_all(&self, address: IpAddr, lease: Lease) -> Result<Vec<Arc<LocalPort>>, (io::Error, Lease)> {
         let mut sockets = Vec::with_capacity(usize::from(lease.count));
         for offset in 0..lease.count {
-            match open(address, lease.first + offset, self.tos) {
+            match self.open(address, lease.first + offset) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) => return Err((error, lease)),
             }
@@ -291,25 +300,28 @@ impl PortPool {
             })
             .collect())
     }
+
+    fn open(&self, address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+        let local = SocketAddr::new(address, port);
+        let socket = self.blank.take(Domain::for_address(local))?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if self.tos != 0 {
+            set_tos(socket2::SockRef::from(&socket), local.is_ipv6(), self.tos)?;
+        }
+        socket.bind(&local.into())?;
+        Ok(socket.into())
+    }
+
+    /// Does in advance what the next calls will need.
+    pub fn prepare(&self) {
+        self.blank.refill();
+    }
 }
 
 /// How many ports that others hold are skipped before the range counts as exhausted.
 pub const MAX_ATTEMPTS: usize = 512;
-
-fn open(address: IpAddr, port: u16, tos: u8) -> io::Result<UdpSocket> {
-    let local = SocketAddr::new(address, port);
-    let kind = Type::DGRAM.nonblocking().cloexec();
-    // `new_raw` makes the socket non-blocking and close-on-exec in the same system call.
-    let socket = Socket::new_raw(Domain::for_address(local), kind, Some(Protocol::UDP))?;
-    if local.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if tos != 0 {
-        set_tos(socket2::SockRef::from(&socket), local.is_ipv6(), tos)?;
-    }
-    socket.bind(&local.into())?;
-    Ok(socket.into())
-}
 
 fn set_tos(socket: socket2::SockRef<'_>, ipv6: bool, tos: u8) -> io::Result<()> {
     if ipv6 { socket.set_tclass_v6(u32::from(tos)) } else { socket.set_tos_v4(u32::from(tos)) }

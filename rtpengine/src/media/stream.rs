@@ -55,8 +55,6 @@ pub struct Stream {
     pub awaits_peer: bool,
     /// A packet of the peer has come, since learning began.
     pub is_heard: bool,
-    /// A turn of [`super::pierce`] is in the schedule.
-    pub piercing: bool,
     /// Packets come in through its twin.
     pub is_behind: bool,
     /// Some of `hidden_extensions` are there.
@@ -116,6 +114,8 @@ pub struct Stream {
     /// The association that gives the keys.
     pub dtls: Option<Box<Handshake>>,
     pub pierce: Option<Box<Pierce>>,
+    /// A turn of [`super::pierce`] is in the schedule.
+    pub piercing: bool,
     pub hidden_extensions: Ids,
     /// Sections whose first packet control wants to hear of.
     pub arrivals: Option<Box<Arrivals>>,

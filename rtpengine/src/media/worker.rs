@@ -7,6 +7,8 @@
 //! at once suspends gathering, so that no receive buffer fills up meanwhile. Where most packets are transcoded, which takes the time of
 //! a whole packet anyway, it begins at [`TRANSCODING_RATE`] and lasts for [`GATHER_TRANSCODED`].
 //!
+//! With `busy-poll` packets do not gather: the worker looks for them all the time for a while, and then sleeps.
+//!
 //! **Commands** gather likewise: the first one wakes the worker, those that follow within [`GATHER`] find it awake and are taken
 //! together. What a party sends meanwhile waits in its socket.
 
@@ -81,6 +83,8 @@ pub struct Worker {
     events: mpsc::Sender<MediaEvent>,
     pub(super) shared: Arc<WorkerShared>,
     max_packets: usize,
+    /// For how long it looks for packets before it sleeps.
+    busy_poll: Duration,
     /// What is due within this time is due.
     early: Duration,
     /// New keys go into the log.
@@ -169,6 +173,7 @@ impl Worker {
             shared,
             early: EARLY.max(config.timer_accuracy),
             max_packets: (config.max_recv_iters as usize).max(1),
+            busy_poll: config.busy_poll,
             logs_keys: config.log_srtp_keys,
             load: Load { since: Instant::now(), packets: 0, pause: Duration::ZERO, deepest: 0 },
             expecting: false,
@@ -189,13 +194,19 @@ impl Worker {
     /// Runs until it is told to shut down.
     pub fn run(mut self) {
         loop {
-            let ready = self.poll.wait(self.timeout());
+            let timeout = self.timeout();
+            let is_patient = self.busy_poll.is_zero();
+            let ready = if is_patient {
+                self.poll.wait(timeout)
+            } else {
+                self.poll.wait_busily(timeout, self.busy_poll)
+            };
             let woken = Instant::now();
             if !self.round(ready) {
                 return;
             }
             // Those of more sockets than one call can tell of are waiting already.
-            if ready < self.poll.capacity() {
+            if is_patient && ready < self.poll.capacity() {
                 self.gather(woken);
             }
         }

@@ -288,6 +288,11 @@ impl Playback {
         self.feed.position_ms()
     }
 
+    /// Position in ms of the last of so many frames that were handed out.
+    pub fn position_after_ms(&self, frames: u64) -> u64 {
+        self.feed.position_after_ms(frames)
+    }
+
     /// Ends it.
     pub fn stop(self) {}
 }

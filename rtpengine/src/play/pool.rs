@@ -45,6 +45,8 @@ struct FeedState {
     frames: Option<rtrb::Producer<PlayerFrame>>,
     /// Positions of the frames in the ring, oldest first.
     positions: VecDeque<u64>,
+    /// Frames that were put into the ring.
+    pushed: u64,
     /// Position of the last frame that has left the ring.
     last_position: u64,
     /// When the producer was let go; from then on frames are taken to leave at their pace.
@@ -66,6 +68,7 @@ impl Feed {
             source,
             frames: Some(frames),
             positions: VecDeque::with_capacity(capacity),
+            pushed: 0,
             last_position: 0,
             done_at: None,
             packet_time,
@@ -86,6 +89,15 @@ impl Feed {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.note_position(Instant::now());
         state.last_position
+    }
+
+    /// Position in ms of the last of so many frames that were handed out, as the player counted them: a player that was late has
+    /// caught up, and is then ahead of the pace.
+    pub fn position_after_ms(&self, frames: u64) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = state.pushed - state.positions.len() as u64;
+        let index = frames.checked_sub(gone + 1).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| state.positions.get(index)).copied().unwrap_or(state.last_position)
     }
 
     /// Nothing more is produced.
@@ -124,7 +136,7 @@ impl FeedState {
 
     fn fill(&mut self, most: usize) {
         self.note_position(Instant::now());
-        let Self { source, frames: Some(frames), positions, .. } = self else { return };
+        let Self { source, frames: Some(frames), positions, pushed, .. } = self else { return };
         if frames.is_abandoned() {
             self.frames = None;
             return;
@@ -137,6 +149,7 @@ impl FeedState {
                 return;
             };
             positions.push_back(position);
+            *pushed += 1;
             if frames.push(frame).is_err() {
                 return;
             }

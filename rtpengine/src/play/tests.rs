@@ -226,3 +226,18 @@ fn position_is_that_of_the_frame_handed_out_last() {
     assert_eq!(feed.position_ms(), 40);
     assert!(frames.is_abandoned());
 }
+
+#[test]
+fn a_player_that_has_caught_up_is_where_it_says() {
+    // 400 ms, all of which fit into the ring.
+    let (feed, mut frames) = Feed::new(own(wav(3_200, |_| 1), SHAPE));
+    assert_eq!(frames.pop().map(|frame| frame.duration), Ok(160));
+    feed.fill();
+    let mut played = 1;
+    while frames.pop().is_ok() {
+        played += 1;
+    }
+    assert!(frames.is_abandoned());
+    assert_eq!((played, feed.position_after_ms(played)), (20, 380));
+    assert_eq!([feed.position_after_ms(0), feed.position_after_ms(15), feed.position_after_ms(99)][1], 280);
+}

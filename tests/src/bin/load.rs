@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use e2e::call::{Call, Setup};
 use e2e::counting;
 use e2e::daemon::{Recorder, Relay, files_below, wait_for};
+use e2e::machine::raise_file_limit;
 use e2e::wav;
 use serde_json::json;
 
@@ -148,15 +149,5 @@ fn send_all(calls: &[Call<'_>], packets: u64) {
             };
             let _ = socket.send_to(&packet.to_octets(), *to);
         }
-    }
-}
-
-fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain system calls on a valid struct.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use e2e::daemon::{Relay, wait_for};
 use e2e::lan::{Lan, V4, ip};
+use e2e::machine::process_ns;
 use e2e::sdp;
 use serde_json::json;
 
@@ -164,7 +165,7 @@ fn relayed(lan: &Lan, calls: usize, time: Duration, arguments: &[&str], recorded
         let is_below = || query().to_string().contains("kernelized").then_some(());
         assert!(wait_for(Duration::from_secs(5), is_below).is_some(), "{}", query());
     }
-    pace(&mut ways, time, || cpu_ns(relay.process.id()))
+    pace(&mut ways, time, || process_ns(relay.process.id()))
 }
 
 /// Sends for some time, 50 packets a second each way.
@@ -243,9 +244,9 @@ fn spray(lan: &Lan, arguments: &[&str], port: Port) -> Cost {
     if port != Port::Open {
         pace(&mut ways, Duration::from_millis(500), || 0);
     }
-    let daemon = cpu_ns(relay.process.id());
+    let daemon = process_ns(relay.process.id());
     let sender = flood(lan, ways[0].to);
-    Cost { daemon: (cpu_ns(relay.process.id()) - daemon) as f64 / 1000.0 / f64::from(FLOOD), ..sender }
+    Cost { daemon: (process_ns(relay.process.id()) - daemon) as f64 / 1000.0 / f64::from(FLOOD), ..sender }
 }
 
 /// An address on the first cable that no party has.
@@ -282,13 +283,5 @@ fn nowhere(lan: &Lan) -> SocketAddr {
 
 /// Processor time of this process, the kernel's work on its behalf included, in nanoseconds.
 fn own_cpu_ns() -> u64 {
-    cpu_ns(std::process::id())
-}
-
-fn cpu_ns(process: u32) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-        .sum()
+    process_ns(std::process::id())
 }

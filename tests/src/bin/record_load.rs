@@ -15,6 +15,7 @@ use e2e::call::{Call, Setup};
 use e2e::counting;
 use e2e::daemon::{Process, Recorder, Relay, await_ping, files_below, relay_binary, wait_for};
 use e2e::differential::run::reference;
+use e2e::machine::{process_ns, raise_file_limit};
 use e2e::ng::NgClient;
 use e2e::ports::PortBlock;
 use e2e::{pcap, wav};
@@ -130,7 +131,7 @@ fn recorded(options: &Options, problems: &mut Vec<String>) -> Cost {
     );
     let calls = establish(&relay, options.calls);
     let packets = options.seconds * 50;
-    let before = [cpu_ns(&relay.process), cpu_ns(&recorder.process)];
+    let before = [process_ns(relay.process.id()), process_ns(recorder.process.id())];
     let mut counts = Vec::new();
     let Exchanged { lost, latest } = exchange(&calls, packets, |number| {
         // When all files are open, and then now and then.
@@ -138,7 +139,7 @@ fn recorded(options: &Options, problems: &mut Vec<String>) -> Cost {
             counts.push(threads_and_descriptors(&recorder.process));
         }
     });
-    let after = [cpu_ns(&relay.process), cpu_ns(&recorder.process)];
+    let after = [process_ns(relay.process.id()), process_ns(recorder.process.id())];
     let ssrcs: Vec<(String, [u32; 2])> =
         calls.iter().map(|call| (call.id.clone(), [call.a.ssrc, call.b.ssrc])).collect();
     calls.iter().for_each(|call| drop(call.delete()));
@@ -254,9 +255,9 @@ fn with_pcap(program: &Path, options: &Options, problems: &mut Vec<String>) -> C
     let relay = start(program);
     let calls = establish(&relay, options.calls);
     let packets = options.reference_seconds * 50;
-    let before = cpu_ns(&relay.process);
+    let before = process_ns(relay.process.id());
     let Exchanged { lost, .. } = exchange(&calls, packets, |_| {});
-    let after = cpu_ns(&relay.process);
+    let after = process_ns(relay.process.id());
     calls.iter().for_each(|call| drop(call.delete()));
     let name = program.display();
     if lost > 0 {
@@ -361,27 +362,8 @@ fn send_all(calls: &[Call<'_>], packets: u64, mut each: impl FnMut(u64)) -> Dura
     latest
 }
 
-/// Processor time of all threads.
-fn cpu_ns(process: &Process) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.id())).into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-        .sum()
-}
-
 fn threads_and_descriptors(process: &Process) -> (usize, usize) {
     let count =
         |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", process.id())).map_or(0, Iterator::count);
     (count("task"), count("fd"))
-}
-
-fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain system calls on a valid struct.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-    }
 }

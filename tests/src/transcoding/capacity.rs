@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::machine::{busy_ns, pin, process_ns, raise_file_limit};
+use crate::machine::{busy_ns, pin, process_ns, raise_file_limit};
 use super::{Daemon, Leg, Spoken};
 
 const PACKET: Duration = Duration::from_millis(20);

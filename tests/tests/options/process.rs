@@ -203,6 +203,54 @@ fn one_socket_delivers_no_more_packets_in_a_turn_than_configured() {
     assert!(many == 0 || many == 40, "after {many} packets of the other socket");
 }
 
+/// Thread of the only worker.
+fn worker_thread(relay: &Relay) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", relay.process.id())).expect("a running process");
+    let mut tasks = tasks.flatten().map(|task| task.path());
+    let named = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "media-0")
+    };
+    tasks.find(named).and_then(|task| Some(task.file_name()?.to_str()?.to_owned())).expect("a worker")
+}
+
+/// Processor time of the worker while a hundred packets pass one by one, in ms.
+fn work_for_packets(option: &str) -> u64 {
+    let relay = Relay::start(&["--num-threads=1", option]);
+    let mut call = Call::establish(&relay, "awake", Setup::default());
+    call.learn();
+    let path = format!("/proc/{}/task/{}/schedstat", relay.process.id(), worker_thread(&relay));
+    let work = || {
+        let text = std::fs::read_to_string(&path).expect("a running thread");
+        text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("a number") / 1_000_000
+    };
+    let before = work();
+    for _ in 0..100 {
+        let packet = call.a.next_packet(0, &[0x12; 160], 160);
+        call.a.send(&packet);
+        assert!(call.b.receive(Duration::from_secs(20)).is_some(), "it passes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    work() - before
+}
+
+#[test]
+fn a_worker_stays_awake_for_packets_when_that_is_wanted() {
+    let (asleep, awake) = (work_for_packets("--busy-poll=0"), work_for_packets("--busy-poll=20000"));
+    // Half a second at least, of which others may take some.
+    assert!(awake > 100 && awake > 4 * asleep, "{asleep} and {awake} ms");
+}
+
+#[test]
+fn workers_sleep_as_exactly_as_configured() {
+    let slack = |options: &[&str]| {
+        let relay = Relay::start(options);
+        let text = std::fs::read_to_string(format!("/proc/{}/timerslack_ns", worker_thread(&relay)));
+        text.expect("of a child").trim().parse::<u64>().expect("a number")
+    };
+    assert_eq!(slack(&["--num-threads=1", "--timer-slack=1000"]), 1000);
+    assert_eq!(slack(&["--num-threads=1"]), 50_000, "the system's");
+}
+
 /// How many packets of an announcement came with the one before.
 fn together(option: &str) -> usize {
     let relay = Relay::start(&["--num-threads=1", option]);

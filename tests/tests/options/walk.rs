@@ -77,6 +77,8 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ("tests/tests/options/media.rs", "who_is_told_that_music_plays_hears_no_second_one", &["moh-prevent-double-hold"]),
     ("tests/tests/options/process.rs", "each_worker_has_a_poller", &["poller-per-thread"]),
     ("tests/tests/options/process.rs", "one_poll_fetches_no_more_events_than_configured", &["poller-size"]),
+    ("tests/tests/options/process.rs", "a_worker_stays_awake_for_packets_when_that_is_wanted", &["busy-poll"]),
+    ("tests/tests/options/process.rs", "workers_sleep_as_exactly_as_configured", &["timer-slack"]),
     ("tests/tests/options/process.rs", "one_socket_delivers_no_more_packets_in_a_turn_than_configured", &["max-recv-iters"]),
     ("tests/tests/options/process.rs", "there_are_as_many_threads_of_each_kind_as_configured", &["num-threads", "media-num-threads", "codec-num-threads", "http-threads"]),
     ("tests/tests/options/process.rs", "threads_have_the_stack_that_is_configured", &["thread-stack"]),

@@ -157,7 +157,6 @@ impl Respond for Lrkp {
         if reply.len() > MAX_REPLY {
             tracing::warn!(%peer, octets = reply.len(), "the reply is longer than lrkproxy takes: shorter Call-IDs are needed");
         }
-        let reply = reply.into();
         ticket.complete(&reply);
         Answer::Now(reply)
     }

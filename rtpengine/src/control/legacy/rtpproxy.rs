@@ -116,7 +116,7 @@ impl Respond for Rtpproxy {
         } else {
             tracing::info!("Got valid command from udp:{peer}: {line}");
         }
-        let reply = |text: &str| format!("{cookie} {text}\n").into_bytes().into();
+        let reply = |text: &str| format!("{cookie} {text}\n").into_bytes();
         if matches!(request, Request::Version | Request::Capability(_)) {
             return Answer::Now(reply(&self.execute(&request, peer)));
         }

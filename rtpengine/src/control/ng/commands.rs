@@ -185,6 +185,10 @@ impl Commands {
 }
 
 impl Handler for Commands {
+    fn prepare(&self) {
+        self.engine.ports().prepare();
+    }
+
     fn handle(&self, request: NgRequest) -> Outcome {
         let signal = &request.signal;
         let result = match request.command.as_str() {

@@ -11,6 +11,9 @@ use crate::proto::value::Dict;
 pub trait Handler: Send + Sync + 'static {
     /// Executes a request. Called on a listener's own task: whatever may wait belongs into [`Outcome::Later`].
     fn handle(&self, request: NgRequest) -> Outcome;
+
+    /// Called when a reply has been sent: does in advance what later requests will need.
+    fn prepare(&self) {}
 }
 
 /// The whole reply, `result` included, now or later.

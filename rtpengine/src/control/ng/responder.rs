@@ -132,6 +132,10 @@ impl Responder {
 }
 
 impl Respond for Responder {
+    fn prepare(&self) {
+        self.handler.prepare();
+    }
+
     /// Answers `cookie SP dictionary`. Nothing is sent back to a message without cookie.
     fn respond(&self, message: &[u8], peer: SocketAddr) -> Answer {
         let Some(space) = message.iter().position(|&byte| byte == b' ').filter(|&space| space > 0) else {
@@ -226,5 +230,5 @@ fn encode(prefix: &[u8], format: Format, content: &Content) -> Reply {
         (Format::Bencode, Content::Report(report)) => report.write(&mut bencode::Writer::new(&mut message)),
         (Format::Json, Content::Report(report)) => report.write(&mut json::Writer::new(&mut message)),
     }
-    message.into()
+    message
 }

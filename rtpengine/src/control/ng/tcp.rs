@@ -247,7 +247,7 @@ async fn write(
 async fn next_event(events: &mut Option<EventReceiver>, peer: SocketAddr) -> Reply {
     while let Some(receiver) = events {
         match receiver.recv().await {
-            Ok(event) => return event,
+            Ok(event) => return event.to_vec(),
             Err(broadcast::error::RecvError::Lagged(lost)) => {
                 tracing::warn!(%peer, lost, "ng client reads too slowly, events lost");
             }
