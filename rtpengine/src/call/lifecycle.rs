@@ -118,7 +118,8 @@ impl Engine {
                     (call.id.clone(), call.parties.iter().filter_map(player_of).collect::<Vec<_>>())
                 };
                 players.into_iter().find_map(|(tag, label, candidate)| {
-                    let end = candidate.finished(*player, *frames_played, (*next_sequence, *next_timestamp))?;
+                    let end =
+                        candidate.finished(*player, *frames_played, (*next_sequence, *next_timestamp))?;
                     let time = SystemTime::now();
                     Some(News::PlaybackEnd(PlaybackReport {
                         call_id: call_id.clone(),

@@ -84,12 +84,18 @@ const PROCESS: &[OptionSpec] = &[
     O::int("timer-accuracy", "Shortest sleep of a timer thread in microseconds").default("500").at_least(0),
     O::file("handover-socket", "UNIX socket on which calls are handed to the next instance without a gap")
         .arg("PATH"),
-    O::int("busy-poll", "Microseconds for which a media worker looks for packets again and again before it sleeps")
-        .default("0")
-        .at_least(0),
-    O::int("timer-slack", "Nanoseconds by which the system may lengthen a media worker's sleep; 0 for its own choice")
-        .default("0")
-        .at_least(0),
+    O::int(
+        "busy-poll",
+        "Microseconds for which a media worker looks for packets again and again before it sleeps",
+    )
+    .default("0")
+    .at_least(0),
+    O::int(
+        "timer-slack",
+        "Nanoseconds by which the system may lengthen a media worker's sleep; 0 for its own choice",
+    )
+    .default("0")
+    .at_least(0),
     O::int("max-recv-iters", "Most packets a socket delivers before other sockets have their turn")
         .default("50")
         .at_least(1),

@@ -154,7 +154,8 @@ impl CookieCache {
         let found = inner.look_up(hash, cookie, &self.limits);
         drop(inner);
         drop(expired);
-        found.unwrap_or_else(|| Lookup::Fresh(Ticket { cache: Arc::clone(self), hash, cookie: cookie.into() }))
+        found
+            .unwrap_or_else(|| Lookup::Fresh(Ticket { cache: Arc::clone(self), hash, cookie: cookie.into() }))
     }
 
     fn finish(&self, hash: u64, cookie: &[u8], reply: &[u8]) {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::machine::{busy_ns, pin, process_ns, raise_file_limit};
 use super::{Daemon, Leg, Spoken};
+use crate::machine::{busy_ns, pin, process_ns, raise_file_limit};
 
 const PACKET: Duration = Duration::from_millis(20);
 const PER_SECOND: u32 = 50;

@@ -46,7 +46,7 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ("tests/tests/mqtt.rs", "the_broker_is_authenticated_by_its_certificate_and_we_by_ours", &["mqtt-cafile", "mqtt-certfile", "mqtt-keyfile"]),
     ("tests/tests/music_on_hold.rs", "music_ends_after_the_configured_time", &["moh-max-duration"]),
     ("tests/tests/netfilter.rs", "actions_say_what_came_of_them", &["nftables-chain", "nftables-family", "xtables", "nftables-start", "nftables-stop", "nftables-status"]),
-    ("tests/tests/offload.rs", "packets_and_numbers_are_the_same_on_the_loopback_interface", &["offload", "offload-delay"]),
+    ("tests/tests/shield.rs", "a_flood_at_a_stream_in_user_space_is_dropped_and_the_call_goes_on", &["offload", "offload-delay"]),
     ("tests/tests/options/actions.rs", "the_codecs_are_listed", &["codecs", "codecs-json"]),
     ("tests/tests/options/actions.rs", "the_process_goes_to_the_background_unless_told_otherwise", &["pidfile", "foreground"]),
     ("tests/tests/options/actions.rs", "without_the_kernel_there_is_no_start_when_that_is_wanted", &["no-fallback"]),

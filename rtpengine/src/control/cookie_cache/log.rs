@@ -96,8 +96,10 @@ mod tests {
         let mut spare = Spare::default();
         for _generation in 0..2 {
             let mut log = Log::default();
-            let lengths = [0, 1, 4000, PIECE - HEADER - 2, PIECE - HEADER - 1, 3 * PIECE, 100_000, 200_000, 5];
-            let entries: Vec<_> = lengths.iter().zip(0u8..).map(|(length, n)| ([n, n], vec![n; *length])).collect();
+            let lengths =
+                [0, 1, 4000, PIECE - HEADER - 2, PIECE - HEADER - 1, 3 * PIECE, 100_000, 200_000, 5];
+            let entries: Vec<_> =
+                lengths.iter().zip(0u8..).map(|(length, n)| ([n, n], vec![n; *length])).collect();
             for ((cookie, reply), hash) in entries.iter().zip(0..) {
                 log.add(hash, cookie, reply, &mut spare);
             }
@@ -108,7 +110,10 @@ mod tests {
             assert_eq!((log.len(), log.find(99, b"")), (lengths.len(), None));
             assert_eq!(log.octets(), lengths.iter().sum::<usize>() + 2 * lengths.len());
             log.recycle(&mut spare);
-            assert!(!spare.0.is_empty() && spare.0.iter().all(|piece| piece.is_empty() && piece.capacity() == PIECE));
+            assert!(
+                !spare.0.is_empty()
+                    && spare.0.iter().all(|piece| piece.is_empty() && piece.capacity() == PIECE)
+            );
         }
     }
 
