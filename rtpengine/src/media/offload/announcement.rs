@@ -122,9 +122,10 @@ impl Announcement {
     pub fn left(&self, number: u64) -> Option<Duration> {
         let media = &self.loaded.media;
         let plays = u64::from(self.plays).saturating_mul(media.ticks);
+        // The last frame that begins within the time is heard whole.
         let end = self.limit.map_or(plays, |limit| {
-            let (last, whole) = (media.number_at(limit.saturating_sub(1)), limit.min(plays));
-            whole.max(media.ticks_before(last.saturating_add(1)).min(plays))
+            let frames = limit.checked_sub(1).map_or(0, |last| media.number_at(last).saturating_add(1));
+            media.ticks_before(frames).min(plays)
         });
         let ticks = end.saturating_sub(media.ticks_before(number));
         (ticks < u64::MAX / 2).then(|| media.time(ticks))
@@ -323,7 +324,7 @@ mod tests {
         progress.handed_out(2);
         assert_eq!([at(0), at(500)], [Some(20); 2]);
         progress.goes_on(media, 2, now + ms(10));
-        assert_eq!([0, 15, 35, 55, 100, 500].map(|ms| at(ms).unwrap()), [20, 80, 0, 20, 20, 20]);
+        assert_eq!([0, 15, 35, 55, 100, 500].map(|ms| at(ms).unwrap()), [20, 80, 0, 20, 20, 80]);
         progress.handed_out(3);
         assert_eq!(at(500), Some(80));
     }
