@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e::call::{Call, Setup};
-use e2e::daemon::Relay;
+use e2e::daemon::{Relay, wait_for};
 use e2e::party::Party;
 use e2e::ports::PortBlock;
 use e2e::rtp::{self, Received};
@@ -84,7 +84,8 @@ fn a_url_is_played_if_it_is_allowed() {
             &json!({"command": "play media", "call-id": "web", "from-tag": "a", "file": format!("{web}{url}")}),
         );
         assert_eq!(refused["error-reason"], "Failed to start media playback from file");
-        assert!(relay.process.log().contains(why), "{}", relay.process.log());
+        let told = wait_for(WAIT, || relay.process.log().contains(why).then_some(()));
+        assert!(told.is_some(), "{}", relay.process.log());
     }
 }
 

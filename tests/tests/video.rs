@@ -101,7 +101,8 @@ fn video_passes(codecs: &[&str], keys: &Value) {
         for name in ["a", "b"] {
             call.grows(name, "inbound-rtp", "framesDecoded", 30.0);
             let round_trip = call.grows(name, "remote-inbound-rtp", "roundTripTime", 0.0);
-            assert!(round_trip < 1.0, "{round_trip} s");
+            // Of loopback; a machine that has much else to do takes its time.
+            assert!(round_trip < 5.0, "{round_trip} s");
         }
         // The estimate leaves its first value only with feedback about each packet.
         let rate = call.page.tell(

@@ -95,6 +95,10 @@ impl Feed {
     /// caught up, and is then ahead of the pace.
     pub fn position_after_ms(&self, frames: u64) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_announcement = |told: &Announcement| told.progress.position_ms(told, Instant::now());
+        if let Some(position) = state.announcement.as_ref().and_then(of_announcement) {
+            return position;
+        }
         let gone = state.pushed - state.positions.len() as u64;
         let index = frames.checked_sub(gone + 1).and_then(|index| usize::try_from(index).ok());
         index.and_then(|index| state.positions.get(index)).copied().unwrap_or(state.last_position)
