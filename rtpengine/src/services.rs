@@ -280,8 +280,8 @@ impl Services {
         doors.extend(cli.run(&console));
         let mediaproxy = MediaproxyListeners::bind(&control.listen_tcp).map_err(ServiceError::Listen)?;
         doors.extend(mediaproxy.run(&engine));
-        let ng: Arc<dyn Respond> = responder;
-        let mut udp = vec![udp.run(&ng, runtime.handle(), &tos).map_err(ServiceError::Runtime)?];
+        let ng = udp;
+        let mut udp = Vec::new();
         let unmarked: Tos = Arc::new(|| 0);
         for &address in &control.listen_udp {
             let listeners = UdpListeners::bind("rtpproxy", &[address], 0, PathMtu::System)
@@ -302,6 +302,9 @@ impl Services {
             let sockets = LrkpUnixListeners::bind(&config.lrkp.sockets).map_err(ServiceError::Listen)?;
             doors.extend(sockets.run(&Arc::new(lrkp())));
         }
+        // Last: whoever gets an answer to `ping` may count on all other doors.
+        let responder: Arc<dyn Respond> = responder;
+        udp.push(ng.run(&responder, runtime.handle(), &tos).map_err(ServiceError::Runtime)?);
         drop(entered);
         let missing = codecs.join().unwrap_or_default();
         if !missing.is_empty() {
