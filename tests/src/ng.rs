@@ -1,6 +1,7 @@
-//! A client of the ng protocol over UDP.
+//! Clients of the ng protocol: over UDP, and one over TCP that is told of events.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -110,5 +111,36 @@ pub fn parse_body(body: &[u8]) -> Result<Value, String> {
             (value, []) => Ok(value),
             (_, rest) => Err(format!("{} octets behind the dictionary", rest.len())),
         },
+    }
+}
+
+/// A client over TCP to which the daemon writes notifications.
+#[derive(Debug)]
+pub struct TcpEvents {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl TcpEvents {
+    /// Connects, and has an answer, which shows that the connection is served. `patience` is for each notification.
+    pub fn connect(to: SocketAddr, patience: Duration) -> Self {
+        let mut stream = TcpStream::connect(to).expect("the door is open");
+        stream.set_read_timeout(Some(patience)).expect("not zero");
+        stream.write_all(b"1 d7:command4:pinge").expect("sent");
+        let mut events = Self { stream, read: Vec::new() };
+        events.await_text("4:ponge");
+        events
+    }
+
+    /// Waits until these octets are among all that has come.
+    pub fn await_text(&mut self, text: &str) {
+        while !self.read.windows(text.len()).any(|part| part == text.as_bytes()) {
+            let mut buffer = [0; 1000];
+            let length = self.stream.read(&mut buffer).unwrap_or_else(|error| {
+                panic!("{text} does not come ({error}): {}", String::from_utf8_lossy(&self.read))
+            });
+            assert!(length > 0, "closed before {text}");
+            self.read.extend_from_slice(&buffer[..length]);
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Announcements in all their forms: from a URL, a blob, a SQLite file; for whom, how often, from where on; and who is told of their end.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, wait_for};
+use e2e::ng::TcpEvents;
 use e2e::party::Party;
 use e2e::ports::PortBlock;
 use e2e::rtp::{self, Received};
@@ -183,28 +184,15 @@ fn clients_over_tcp_are_told_when_an_announcement_ends() {
     let port = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
     let relay = Relay::start(&[&format!("--listen-tcp-ng={port}"), "--playback-events-ng-tcp"]);
     let file = tone_file(&relay, 500.0);
-    let mut client = TcpStream::connect(port).expect("the door is open");
-    client.set_read_timeout(Some(WAIT)).expect("not zero");
-    client.write_all(b"1 d7:command4:pinge").expect("sent");
-    let mut read = Vec::new();
-    let mut read_until = |end: &str| {
-        while !read.windows(end.len()).any(|part| part == end.as_bytes()) {
-            let mut buffer = [0; 1000];
-            let length = client.read(&mut buffer).expect("more");
-            assert!(length > 0, "closed");
-            read.extend_from_slice(&buffer[..length]);
-        }
-    };
-    // An answer shows that the connection is served.
-    read_until("4:ponge");
+    let mut events = TcpEvents::connect(port, WAIT);
     let mut call =
         Call::establish(&relay, "told", Setup { offer: json!({"label": "x"}), ..Setup::default() });
     call.learn();
     let begin = "6:notify13:onPlaybackEnd4:datad6:callid4:told3:tag1:a5:label1:x4:type12:announcement";
     call.command("play media", &json!({"from-tag": "a", "file": file}));
-    read_until(&format!("{begin}5:cause3:end14:last-frame-posi380e9:timestampi"));
+    events.await_text(&format!("{begin}5:cause3:end14:last-frame-posi380e9:timestampi"));
     call.command("play media", &json!({"from-tag": "a", "file": file, "repeat-times": 100}));
     assert!(call.a.receive(WAIT).is_some());
     call.command("stop media", &json!({"from-tag": "a"}));
-    read_until(&format!("{begin}5:cause7:stopped14:last-frame-posi"));
+    events.await_text(&format!("{begin}5:cause7:stopped14:last-frame-posi"));
 }

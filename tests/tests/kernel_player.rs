@@ -1,13 +1,14 @@
 //! Announcements that the kernel module sends. Where the module is not loaded these tests say so and do nothing, see `kernel_module.rs`.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, wait_for};
+use e2e::ng::TcpEvents;
 use e2e::party::Party;
+use e2e::ports::PortBlock;
 use e2e::rtp::Packet;
 use e2e::srtp::{Endpoint, Key};
 use e2e::{sdp, signal, wav};
@@ -82,24 +83,12 @@ fn an_announcement_is_sent_by_the_kernel_to_its_end() {
     if !is_there() {
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let events = [format!("--listen-tcp-ng={port}"), "--playback-events-ng-tcp".to_owned()];
-    let events: Vec<&str> = events.iter().map(String::as_str).collect();
-    let relay = Relay::start(&[PLAYERS, &events].concat());
+    let ports = PortBlock::take();
+    let port = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.control()));
+    let door = format!("--listen-tcp-ng={port}");
+    let relay = Relay::start(&[PLAYERS, &[&door, "--playback-events-ng-tcp"]].concat());
     let file = file(&relay, 1500);
-    let mut client = TcpStream::connect(port).expect("the door is open");
-    client.set_read_timeout(Some(SOON)).expect("not zero");
-    client.write_all(b"1 d7:command4:pinge").expect("sent");
-    let mut read = Vec::new();
-    let mut read_until = |end: &str| {
-        while !read.windows(end.len()).any(|part| part == end.as_bytes()) {
-            let mut buffer = [0; 1000];
-            let length = client.read(&mut buffer).expect("more");
-            assert!(length > 0, "closed");
-            read.extend_from_slice(&buffer[..length]);
-        }
-    };
-    read_until("4:ponge");
+    let mut events = TcpEvents::connect(port, SOON);
     let mut call = Call::establish(&relay, "kernel", Setup::default());
     call.learn();
     let (before, _, _) = sent_to_a(&call.query());
@@ -109,7 +98,7 @@ fn an_announcement_is_sent_by_the_kernel_to_its_end() {
     assert_eq!(status("PStreams:"), 1);
     let somewhere = sent_to_a(&call.query()).0;
     assert!((before + 1..before + 150).contains(&somewhere), "{somewhere} packets");
-    read_until("5:cause3:end14:last-frame-posi1480e");
+    events.await_text("5:cause3:end14:last-frame-posi1480e");
     assert_eq!((status("Players:"), status("PStreams:")), (0, 1));
     let heard = at_a.stop();
     let first = heard.first().expect("packets");
@@ -132,7 +121,7 @@ fn an_announcement_is_sent_by_the_kernel_to_its_end() {
     await_players(1);
     std::thread::sleep(Duration::from_millis(300));
     let position = call.command("stop media", &json!({"from-tag": "a"}))["last-frame-pos"].as_u64();
-    read_until("5:cause7:stopped14:last-frame-posi");
+    events.await_text("5:cause7:stopped14:last-frame-posi");
     await_players(0);
     std::thread::sleep(Duration::from_millis(200));
     let again: Vec<Packet> = at_a.stop().into_iter().map(|received| received.packet).collect();

@@ -155,8 +155,11 @@ pub fn accept(
     if stream.tap.is_some() {
         output.record(stream, TapDirection::Ingress, source, datagram);
     }
-    if stream.hides_extensions && matches!(accepted, Accepted::Rtp(_)) {
-        header_extension::hide(datagram, &stream.hidden_extensions);
+    if stream.hides_extensions
+        && matches!(accepted, Accepted::Rtp(_))
+        && let Some(ids) = &stream.hidden_extensions
+    {
+        header_extension::hide(datagram, ids);
     }
     accepted
 }

@@ -103,20 +103,17 @@ pub struct Stream {
 
     /// Whether the kernel forwards what comes in.
     pub offload: Offloading,
-    /// Where the party is may have changed since the shield was told.
-    pub learned_anew: bool,
     /// What keeps strangers from its ports.
     pub guarded: Option<Box<Guarded>>,
     pub id: StreamId,
     pub call: CallKey,
     /// (payload type, clock rate)
-    pub clock_rates: Vec<(u8, u32)>,
+    pub clock_rates: Box<[(u8, u32)]>,
     /// The association that gives the keys.
     pub dtls: Option<Box<Handshake>>,
     pub pierce: Option<Box<Pierce>>,
-    /// A turn of [`super::pierce`] is in the schedule.
-    pub piercing: bool,
-    pub hidden_extensions: Ids,
+    /// Header extensions that the others are not to see; there if `hides_extensions`.
+    pub hidden_extensions: Option<Box<Ids>>,
     /// Sections whose first packet control wants to hear of.
     pub arrivals: Option<Box<Arrivals>>,
     /// RTCP from and to the party, once there is some.
@@ -128,9 +125,16 @@ pub struct Stream {
     /// What the payloads of the party say about what it wants to be sent.
     pub codec_feedback: codec::Feedback,
     epoch: u32,
+    /// Where the party is may have changed since the shield was told.
+    pub learned_anew: bool,
+    /// A turn of [`super::pierce`] is in the schedule.
+    pub piercing: bool,
     /// Its worker's.
     totals: Arc<WorkerTotals>,
 }
+
+// One more octet, and each of a call's four streams takes 128 more from the allocator.
+const _: () = assert!(size_of::<Stream>() <= 768);
 
 impl Stream {
     /// Cache lines that a packet touches which arrives.
@@ -167,7 +171,7 @@ impl Stream {
             arrivals: None,
             sections: None,
             mids: None,
-            hidden_extensions: Ids::default(),
+            hidden_extensions: None,
             hides_extensions: false,
             tells_arrival: false,
             ice: None,
@@ -236,8 +240,9 @@ impl Stream {
                 Some(detector)
             }
         };
-        self.hidden_extensions = plan.hidden_extensions;
-        self.hides_extensions = !plan.hidden_extensions.is_empty();
+        self.hidden_extensions =
+            (!plan.hidden_extensions.is_empty()).then(|| Box::new(plan.hidden_extensions));
+        self.hides_extensions = self.hidden_extensions.is_some();
         self.holding = Holding::follow(self.holding.take(), plan.hold);
         self.feedback = plan.feedback;
         let before = self.mixer.take();
@@ -379,7 +384,7 @@ fn rules(plan: &StreamPlan, ice: Option<&StreamIce>) -> PeerRules {
     }
 }
 
-fn clock_rates(plan: &StreamPlan) -> Vec<(u8, u32)> {
+fn clock_rates(plan: &StreamPlan) -> Box<[(u8, u32)]> {
     plan.formats.iter().map(|f| (f.payload_type, f.clock_rate)).collect()
 }
 

@@ -355,8 +355,13 @@ impl Worker {
     /// Tells control about sections whose first packet has come.
     fn tell_arrivals(&mut self, slot: u32) {
         while let Some(stream) = self.streams.get_mut(slot) {
-            let arrivals = stream.arrivals.as_mut().filter(|_| stream.tells_arrival);
-            let Some(section) = arrivals.and_then(|arrivals| arrivals.take_untold()) else { return };
+            // Beside what every packet touches; where the sections are is not.
+            if !stream.tells_arrival {
+                return;
+            }
+            let Some(section) = stream.arrivals.as_mut().and_then(|arrivals| arrivals.take_untold()) else {
+                return;
+            };
             let section = stream.sections.is_some().then_some(section);
             let event = MediaEvent::MediaArrived { call: stream.call, stream: stream.id, section };
             self.tell(event);

@@ -40,7 +40,6 @@ impl KernelStore {
 
     /// The kernel's copy of an encoding of which everything is there, made if there is room; announcements that nobody hears make room.
     fn load(&self, encoding: &Arc<Encoding>, clock_rate: u32) -> Option<Arc<LoadedMedia>> {
-        let frames = encoding.complete()?;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|other| other.upgrade().is_some_and(|other| !Arc::ptr_eq(&other, encoding)));
         let mut loaded = encoding.loaded();
@@ -49,7 +48,7 @@ impl KernelStore {
                 self.complain(&format!("it has {} others, all of which are played", self.most));
                 return None;
             }
-            let media = CompleteMedia::new(clock_rate, frames)?;
+            let media = CompleteMedia::new(clock_rate, encoding.complete()?)?;
             match self.kernel.load(media) {
                 Ok(media) => *loaded = Some(Arc::new(media)),
                 Err(error) => {

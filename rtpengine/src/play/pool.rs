@@ -95,8 +95,7 @@ impl Feed {
     /// caught up, and is then ahead of the pace.
     pub fn position_after_ms(&self, frames: u64) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_announcement = |told: &Announcement| told.progress.position_ms(told, Instant::now());
-        if let Some(position) = state.announcement.as_ref().and_then(of_announcement) {
+        if let Some(position) = state.position_in_kernel(Instant::now()) {
             return position;
         }
         let gone = state.pushed - state.positions.len() as u64;
@@ -160,10 +159,15 @@ impl FeedState {
         }
     }
 
+    /// Position in ms that the kernel has come to, while or after it plays.
+    fn position_in_kernel(&self, now: Instant) -> Option<u64> {
+        self.announcement
+            .as_ref()
+            .and_then(|announcement| announcement.progress.position_ms(announcement, now))
+    }
+
     fn note_position(&mut self, now: Instant) {
-        if let Some(announcement) = &self.announcement
-            && let Some(position) = announcement.progress.position_ms(announcement, now)
-        {
+        if let Some(position) = self.position_in_kernel(now) {
             self.last_position = position;
             self.positions.clear();
             return;

@@ -58,7 +58,7 @@ fn receives_plainly(stream: &Stream) -> Result<(), Reason> {
         (stream.twin.is_some() || stream.is_behind, Reason::Twins),
         (stream.holding.is_some(), Reason::Delayed),
         (stream.short.is_some(), Reason::ShortPackets),
-        (!stream.hidden_extensions.is_empty(), Reason::HeaderExtensions),
+        (stream.hides_extensions, Reason::HeaderExtensions),
         (stream.demands_ice() && stream.path_socket().local != stream.socket().local, Reason::Ice),
     ];
     first(&obstacles)?;
