@@ -8,7 +8,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use crate::coder::{Family, Missing, Origin, Supplemental};
 use crate::self_test::{self, Ability};
-use crate::{amr, evrc, g711, g722, g723, g726, g729, gsm, ilbc, l16, music, opus, pcm_u8, qcelp, speex};
+use crate::{
+    amr, evrc, evs, g711, g722, g723, g726, g729, gsm, ilbc, l16, music, opus, pcm_u8, qcelp, speex,
+};
 
 /// What a payload type carries, as far as negotiation is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,15 +254,7 @@ static ALL: [CodecDef; 37] = [
     music::AC3,
     music::EAC3,
     CodecDef::no_rtp("vorbis"),
-    CodecDef {
-        name: "EVS",
-        clock_rate: 16_000,
-        sample_rate_factor: 3,
-        default_bitrate_bps: 16_400,
-        default_fmtp: "dtx=0;dtx-recv=0",
-        fmtp_rule: FmtpRule::Evs,
-        ..CodecDef::NARROWBAND
-    },
+    evs::EVS,
     opus::OPUS,
     ilbc::ILBC,
     gsm::GSM,

@@ -13,6 +13,7 @@ pub mod comfort_noise;
 pub mod def;
 pub mod dtmf;
 mod evrc;
+pub mod evs;
 pub mod fmtp;
 pub mod format;
 mod framed;

@@ -23,6 +23,22 @@ impl SharedLibrary {
         (!handle.is_null()).then_some(Self { handle })
     }
 
+    /// Of a file; the dynamic linker's words when it cannot be loaded.
+    pub(crate) fn open_file(path: &CStr) -> Result<Self, String> {
+        // SAFETY: the path is a C string; what the file does when it is loaded is up to who named it.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), FLAGS) };
+        if !handle.is_null() {
+            return Ok(Self { handle });
+        }
+        // SAFETY: takes nothing.
+        let words = unsafe { libc::dlerror() };
+        if words.is_null() {
+            return Err("it cannot be loaded".into());
+        }
+        // SAFETY: not null, so a C string that stays until this thread's next call.
+        Err(unsafe { CStr::from_ptr(words) }.to_string_lossy().into_owned())
+    }
+
     /// A function of the library.
     ///
     /// # Safety

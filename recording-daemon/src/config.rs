@@ -53,6 +53,8 @@ pub struct Config {
     pub num_threads: usize,
     /// Events fetched at a time.
     pub poller_events: usize,
+    /// `evs-lib-path`: what codes EVS.
+    pub evs_library: Option<PathBuf>,
     /// Audio files.
     pub output: OutputConfig,
     /// Where recordings go.
@@ -138,6 +140,7 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
             .filter(|size| *size > 0)
             .unwrap_or(128),
         spool_dir: settings.path("spool-dir").unwrap_or_default(),
+        evs_library: settings.path("evs-lib-path"),
         num_threads: settings
             .int_if_set("num-threads")
             .and_then(|threads| usize::try_from(threads).ok())

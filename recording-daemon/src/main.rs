@@ -77,6 +77,7 @@ fn run(startup: Startup) -> Result<ExitCode, Box<dyn Error>> {
     for notice in &startup.notices {
         tracing::warn!("{notice}");
     }
+    codec::evs::use_library(startup.config.evs_library.as_deref());
     let daemon = Daemon::start(Settings::new(startup.config, startup.process.thread_stack))?;
     if let Some(path) = &startup.process.pidfile {
         process::write_pidfile(path)?;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,8 +30,14 @@ fn main() -> ExitCode {
     match config::load(&words) {
         Ok(Command::Help(text)) => print!("{text}"),
         Ok(Command::Version) => eprintln!("Version: {VERSION}"),
-        Ok(Command::CodecCatalogue) => print!("{}", codec::catalogue::json(&codec::catalogue::measured())),
-        Ok(Command::Codecs) => print!("{}", codec::def::listing()),
+        Ok(Command::CodecCatalogue(evs_library)) => {
+            load_evs(evs_library.as_deref());
+            print!("{}", codec::catalogue::json(&codec::catalogue::measured()));
+        }
+        Ok(Command::Codecs(evs_library)) => {
+            load_evs(evs_library.as_deref());
+            print!("{}", codec::def::listing());
+        }
         Ok(Command::Netfilter { action, config, table }) => return netfilter(action, &config, table),
         Ok(Command::Check(notices)) => {
             notices.iter().for_each(|notice| eprintln!("Warning: {notice}"));
@@ -45,6 +52,13 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// For commands without a log.
+fn load_evs(library: Option<&Path>) {
+    if let Some((library, Err(error))) = library.map(|library| (library, codec::evs::load(library))) {
+        eprintln!("Warning: EVS library {} is not used: {error}", library.display());
+    }
 }
 
 /// Makes, removes or checks the netfilter rules.
@@ -122,6 +136,7 @@ fn serve(startup: Startup, log: &LogHandle) -> Result<ExitCode, StartError> {
     log.start_writer().map_err(StartError::Thread)?;
     info!("Version {VERSION} initialising");
     info!(open_files, "resource limits raised");
+    codec::evs::use_library(config.transcoding.evs_library.as_deref());
 
     if let Some(path) = &config.recording.dir {
         let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);

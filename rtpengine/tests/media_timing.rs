@@ -75,6 +75,7 @@ fn silence_that_is_not_sent_is_filled_in() {
         shift: Duration::from_millis(5),
         noise: Some([40].into()),
         native_amr: true,
+        native_evs: true,
     };
     let relay = common::relay_with(PORTS, |config| config.transcoding.graph.dtx = Some(dtx));
     let (a, b) = (party(&relay, &relay.v4), party(&relay, &relay.v4));

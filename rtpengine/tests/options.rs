@@ -79,6 +79,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("max-dtx", &["--dtx-delay=50", "--max-dtx=31"]),
     ("dtx-cn-params", &["--dtx-delay=50", "--dtx-cn-params=40"]),
     ("amr-dtx", &["--dtx-delay=50", "--amr-dtx=CN"]),
+    ("evs-dtx", &["--dtx-delay=50", "--evs-dtx=CN"]),
     ("cn-payload", &["--silence-detect=2", "--cn-payload=33"]),
     ("media-urls", &["--media-urls=none", "--media-urls=any"]),
     ("mysql-port", &["--mysql-host=h", "--mysql-query=%llu", "--mysql-port=3307"]),

@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod descriptors;
 pub mod differential;
 pub mod dtls;
+pub mod evs;
 pub mod failover;
 pub mod fax;
 pub mod files;

@@ -28,6 +28,8 @@ pub struct DtxSettings {
     pub noise: Option<Arc<[u8]>>,
     /// AMR decoders fill in by themselves, as do all others that can.
     pub native_amr: bool,
+    /// Likewise those of EVS.
+    pub native_evs: bool,
 }
 
 /// Packets further back than this are a new beginning, nearer ones are late.
@@ -211,6 +213,7 @@ mod tests {
             shift: 5 * MS,
             noise: None,
             native_amr: true,
+            native_evs: true,
         }
     }
 

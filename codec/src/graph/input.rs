@@ -200,9 +200,13 @@ impl Input {
         let rate = self.decoder.sample_rate() as usize;
         let frames = if self.packet_frames == 0 { rate / 50 } else { self.packet_frames };
         let values = frames * usize::from(self.decoder.channels());
-        let is_amr = self.plan.source.name.get(..3).is_some_and(|name| name.eq_ignore_ascii_case("AMR"));
+        let is_native = match self.plan.source.name.get(..3) {
+            Some(name) if name.eq_ignore_ascii_case("AMR") => settings.native_amr,
+            Some(name) if name.eq_ignore_ascii_case("EVS") => settings.native_evs,
+            _ => true,
+        };
         self.decoded.clear();
-        if self.decoder.can_conceal() && (settings.native_amr || !is_amr) {
+        if self.decoder.can_conceal() && is_native {
             self.decoder.conceal(frames, &mut self.decoded);
         } else if let Some(noise) = &settings.noise
             && self.noise.describe(noise).is_some()

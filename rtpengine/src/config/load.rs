@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use service::address;
@@ -28,10 +29,10 @@ pub enum Command {
     Help(String),
     /// To see the version.
     Version,
-    /// To see what codecs are made of and what they cost.
-    CodecCatalogue,
-    /// To see the list of codecs.
-    Codecs,
+    /// To see what codecs are made of and what they cost; EVS is coded by this library.
+    CodecCatalogue(Option<PathBuf>),
+    /// To see the list of codecs, likewise.
+    Codecs(Option<PathBuf>),
     /// To know whether the configuration is valid: it is; these are its warnings.
     Check(Vec<String>),
     /// Do something about netfilter rules and exit.
@@ -73,10 +74,10 @@ pub fn load(words: &[OsString]) -> Result<Command, OptionError> {
         return Ok(Command::Version);
     }
     if settings.flag("codecs-json") {
-        return Ok(Command::CodecCatalogue);
+        return Ok(Command::CodecCatalogue(settings.path("evs-lib-path")));
     }
     if settings.flag("codecs") {
-        return Ok(Command::Codecs);
+        return Ok(Command::Codecs(settings.path("evs-lib-path")));
     }
     let mut log = LogConfig::from_settings(&settings)?;
     if settings.flag("debug-srtp") {

@@ -1,7 +1,6 @@
 //! Options about media, DTLS and recording.
 
 use service::options::OptionSpec;
-use service::options::common::NO_EVS;
 
 type O = OptionSpec;
 
@@ -13,10 +12,7 @@ pub(super) const MEDIA: &[OptionSpec] = &[
     O::int("dtx-shift", "Milliseconds by which the DTX timer shifts").default("5").at_least(0),
     O::list("dtx-cn-params", "INT INT INT ...", "Comfort noise parameters for DTX").range(0, 255),
     O::text("amr-dtx", "native|CN", "DTX of AMR").default("native").words_any_case(&["native", "CN"]),
-    O::text("evs-dtx", "native|CN", "DTX of EVS")
-        .default("native")
-        .words_any_case(&["native", "CN"])
-        .without(NO_EVS),
+    O::text("evs-dtx", "native|CN", "DTX of EVS").default("native").words_any_case(&["native", "CN"]),
     O::float("silence-detect", "Audio level in percent below which is silence"),
     O::list("cn-payload", "INT INT INT ...", "Comfort noise parameters for silence")
         .default("32")

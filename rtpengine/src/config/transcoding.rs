@@ -1,6 +1,7 @@
 //! Options about what happens between decoder and encoder.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct TranscodingConfig {
     pub preferences: Arc<[TranscodePreference]>,
     /// Which codecs other instances transcode into each other.
     pub transforms: Vec<TransformGroup>,
+    /// `evs-lib-path`: what codes EVS.
+    pub evs_library: Option<PathBuf>,
 }
 
 /// A group of `transcode-config` with `transform`.
@@ -119,6 +122,7 @@ impl TranscodingConfig {
             jitter: jitter(settings),
             preferences: preferences(settings, notices)?,
             transforms: transforms(settings)?,
+            evs_library: settings.path("evs-lib-path"),
         })
     }
 }
@@ -130,6 +134,7 @@ fn dtx(settings: &Settings) -> Result<Option<DtxSettings>, OptionError> {
     if delay.is_zero() {
         return Ok(None);
     }
+    let is_noise = |option| settings.text(option).is_some_and(|word| word.eq_ignore_ascii_case("CN"));
     let longest = u64::try_from(settings.int("max-dtx")).ok().filter(|&seconds| seconds > 0);
     Ok(Some(DtxSettings {
         delay,
@@ -138,7 +143,8 @@ fn dtx(settings: &Settings) -> Result<Option<DtxSettings>, OptionError> {
         most_lag: ms("dtx-lag"),
         shift: ms("dtx-shift"),
         noise: (!noise.is_empty()).then(|| noise.into()),
-        native_amr: !settings.text("amr-dtx").is_some_and(|word| word.eq_ignore_ascii_case("CN")),
+        native_amr: !is_noise("amr-dtx"),
+        native_evs: !is_noise("evs-dtx"),
     }))
 }
 

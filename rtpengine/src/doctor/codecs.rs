@@ -3,6 +3,7 @@
 use codec::def;
 
 use super::Finding;
+use crate::config::Config;
 
 /// (codec, package of Debian)
 const PACKAGES: [(&str, &str); 4] = [
@@ -11,6 +12,19 @@ const PACKAGES: [(&str, &str); 4] = [
     ("AMR", "libavcodec-extra"),
     ("AMR-WB", "libavcodec-extra"),
 ];
+
+/// Whether the library that is configured codes EVS.
+pub fn evs(config: &Config) -> Option<Finding> {
+    let path = config.transcoding.evs_library.as_deref()?;
+    Some(match codec::evs::load(path) {
+        Ok(name) => Finding::fine("codecs", format!("EVS is coded by {name}")),
+        Err(error) => Finding::warning(
+            "codecs",
+            format!("EVS is not transcoded, {} is not used: {error}", path.display()),
+            "build the library as docs/evs-plugin.md says, or remove evs-lib-path",
+        ),
+    })
+}
 
 /// Which codecs cannot be transcoded for want of a library.
 pub fn libraries() -> Vec<Finding> {

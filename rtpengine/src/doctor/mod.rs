@@ -89,6 +89,7 @@ pub fn examine(startup: &Startup) -> Vec<Finding> {
     findings.extend(files::recording(config));
     findings.extend(files::certificate(config));
     findings.extend(files::others(config, process));
+    findings.extend(codecs::evs(config));
     findings.extend(codecs::libraries());
     findings.extend(peers::database(config));
     findings.extend(peers::collectors(config));

@@ -18,13 +18,11 @@ pub const GENERAL: &[OptionSpec] = &[
         .default("16384")
         .at_least(0)
         .without(NO_RING),
-    OptionSpec::file("evs-lib-path", "Shared object with an EVS codec").without(NO_EVS),
+    OptionSpec::file("evs-lib-path", "Shared object with an EVS codec"),
 ];
 
 /// Why options about io_uring do nothing.
 pub const NO_RING: &str = "packets are received and sent in batches, not by a ring";
-/// Why options about EVS do nothing.
-pub const NO_EVS: &str = "EVS is passed on untouched, there is no transcoder for it";
 
 /// `log-*` options.
 pub const LOGGING: &[OptionSpec] = &[

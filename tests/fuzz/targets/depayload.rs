@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 /// More than a payload of this many octets can stand for: 1 bit a sample, and frames that were not sent.
 const MOST_SAMPLES: usize = 400_000;
 
-const FMTP: [&str; 8] = [
+const FMTP: [&str; 10] = [
     "",
     "octet-align=1",
     "octet-align=1;crc=1",
@@ -20,6 +20,8 @@ const FMTP: [&str; 8] = [
     "mode-set=0,2,4",
     "sprop-stereo=1;stereo=1",
     "annexb=no",
+    "hf-only=1",
+    "evs-mode-switch=1;bw=wb",
 ];
 
 type Decoders = HashMap<(usize, usize, u8), Box<dyn codec::Decoder>>;
@@ -29,7 +31,14 @@ thread_local! {
     static DECODERS: RefCell<Decoders> = RefCell::default();
 }
 
-fuzz_target!(|input: &[u8]| {
+/// EVS is coded by the library of the tests, which `scripts/fuzz` builds.
+fn load_evs() {
+    if let Some(library) = std::env::var_os("EVS_TEST_LIBRARY") {
+        codec::evs::load(library.as_ref()).expect("the test library is right");
+    }
+}
+
+fuzz_target!(init: load_evs(), |input: &[u8]| {
     let [which, fmtp, rate, rest @ ..] = input else { return };
     let index = usize::from(*which) % def::all().len();
     let (def, fmtp) = (&def::all()[index], usize::from(*fmtp) % FMTP.len());

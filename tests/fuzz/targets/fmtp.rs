@@ -7,9 +7,16 @@ use codec::{EncoderOptions, PayloadFormat, def, formats_compatible, new_decoder,
 use libfuzzer_sys::fuzz_target;
 
 /// Of these, opening a coder is cheap and reads the text.
-const OPENED: [&str; 4] = ["AMR", "AMR-WB", "opus", "G729"];
+const OPENED: [&str; 5] = ["AMR", "AMR-WB", "opus", "G729", "EVS"];
 
-fuzz_target!(|input: &[u8]| {
+/// EVS is coded by the library of the tests, which `scripts/fuzz` builds.
+fn load_evs() {
+    if let Some(library) = std::env::var_os("EVS_TEST_LIBRARY") {
+        codec::evs::load(library.as_ref()).expect("the test library is right");
+    }
+}
+
+fuzz_target!(init: load_evs(), |input: &[u8]| {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut parts = text.splitn(3, '\n');
     let (a, b, options) =
@@ -19,6 +26,9 @@ fuzz_target!(|input: &[u8]| {
     let opus = OpusFmtp::parse(a);
     assert_eq!(OpusFmtp::parse(&opus.to_string()), opus);
     let _ = opus.answer(Some(2)).to_string();
+    // Directions change places, and back; what has no direction is as it was.
+    let evs = codec::evs::answer(a);
+    assert_eq!(codec::evs::answer(&codec::evs::answer(&evs)), evs);
     for def in def::all() {
         let format = |fmtp: &str| PayloadFormat::new(96, def.name, 8000, 1).with_fmtp(fmtp);
         assert_eq!(formats_compatible(&format(a), &format(b)), formats_compatible(&format(b), &format(a)));

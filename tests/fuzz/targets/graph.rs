@@ -32,6 +32,7 @@ fuzz_target!(|input: &[u8]| {
         shift: if options & 1 == 0 { Duration::from_millis(5) } else { Duration::ZERO },
         noise: (options & 2 != 0).then(|| [40, 90].into()),
         native_amr: options & 4 == 0,
+        native_evs: options & 4 == 0,
     };
     let settings = Settings {
         silence: (options & 32 != 0).then(|| SilenceDetection { threshold: 100, payload: [50].into() }),

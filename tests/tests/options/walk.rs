@@ -29,6 +29,8 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
     ("tests/tests/doors.rs", "http_connections_are_kept_until_they_are_idle_or_stall", &["http-idle-timeout"]),
     ("tests/tests/doors.rs", "https_and_secure_websockets_show_the_certificate_and_its_renewal", &["listen-https", "https-cert", "https-key"]),
     ("tests/tests/dtmf.rs", "audio_goes_on_beside_digits_when_that_is_wanted", &["dtmf-no-suppress"]),
+    ("tests/tests/evs.rs", "silence_that_is_not_sent_is_filled_in_natively_or_with_noise", &["evs-dtx"]),
+    ("tests/tests/evs.rs", "speech_passes_between_pcma_and_evs", &["evs-lib-path"]),
     ("tests/tests/flows.rs", "digits_are_told_about_in_json", &["dtmf-log-dest"]),
     ("tests/tests/flows.rs", "digits_are_told_to_ng_clients_over_tcp", &["dtmf-log-ng-tcp"]),
     ("tests/tests/handover.rs", "no_packet_is_lost_while_the_daemon_is_replaced", &["handover-socket"]),
@@ -149,8 +151,6 @@ const PROOFS: &[(&str, &str, &[&str])] = &[
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("io-uring", &["--io-uring"]),
     ("io-uring-buffers", &["--io-uring-buffers=64"]),
-    ("evs-lib-path", &["--evs-lib-path=/nowhere.so"]),
-    ("evs-dtx", &["--evs-dtx=CN"]),
     ("kernel-slots", &["--kernel-slots=64"]),
     ("kernel-num-threads", &["--kernel-num-threads=2"]),
     ("codec-chain-lib-path", &["--codec-chain-lib-path=/nowhere.so"]),

@@ -166,7 +166,8 @@ impl CodecState {
     }
 }
 
-/// The offerer's codec as the answer to it describes it. Opus says what we send: channels of the source, FEC.
+/// The offerer's codec as the answer to it describes it. Opus says what we send: channels of the source, FEC. In EVS
+/// what one sends is what the other receives.
 fn made_by_us(target: &MediaFormat, source: &PayloadFormat) -> MediaFormat {
     let mut made = target.clone();
     if made.format.name.eq_ignore_ascii_case("opus") {
@@ -178,6 +179,9 @@ fn made_by_us(target: &MediaFormat, source: &PayloadFormat) -> MediaFormat {
             ..OpusFmtp::default()
         };
         made.format.fmtp = ours.to_string().into();
+    }
+    if made.format.name.eq_ignore_ascii_case("EVS") {
+        made.format.fmtp = codec::evs::answer(&target.format.fmtp).into();
     }
     made
 }
