@@ -168,8 +168,17 @@ int rtpengine(struct __sk_buff *skb)
 		return GO_ON;
 	if (parse(skb, &place))
 		return GO_ON;
-	if (place.length >= 12 && load_bytes(skb, place.payload, rtp, sizeof(rtp)))
-		return GO_ON;
+	if (place.length >= 12) {
+		void *data = (void *)(long)skb->data;
+		const __u32 *head = data + place.payload;
+
+		/* Pulled above. */
+		if ((void *)(head + 3) > (void *)(long)skb->data_end)
+			return GO_ON;
+		rtp[0] = head[0];
+		rtp[1] = head[1];
+		rtp[2] = head[2];
+	}
 	result = forward(skb, &place, rtp);
 	if (result != GOES_UP)
 		return result;

@@ -32,7 +32,7 @@ struct output {
 	__u8 ttl;
 	__u8 tos;
 	__u16 flags;
-	__u32 reserved;
+	struct bpf_redir_neigh next_hop; /* no family: the kernel is to look up the route */
 	__u8 leaves_as[MAX_FORMATS]; /* payload types, in the order of the target's formats */
 	/* Copied into records. */
 	__u64 recording, stream;

@@ -32,7 +32,7 @@ static long (*pull_data)(struct __sk_buff *skb, __u32 len) = (void *)BPF_FUNC_sk
 static long (*load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)BPF_FUNC_skb_load_bytes;
 static long (*l4_csum_replace)(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 flags) =
 	(void *)BPF_FUNC_l4_csum_replace;
-static long (*redirect_neigh)(__u32 ifindex, void *params, int plen, __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+static long (*redirect_neigh)(__u32 ifindex, const struct bpf_redir_neigh *next_hop, int plen, __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
 static long (*clone_redirect)(struct __sk_buff *skb, __u32 ifindex, __u64 flags) = (void *)BPF_FUNC_clone_redirect;
 static long (*change_proto)(struct __sk_buff *skb, __be16 proto, __u64 flags) = (void *)BPF_FUNC_skb_change_proto;
 static void *(*ringbuf_reserve)(void *ringbuf, __u64 size, __u64 flags) = (void *)BPF_FUNC_ringbuf_reserve;

@@ -126,7 +126,12 @@ INLINE int send(struct __sk_buff *skb, const struct place *place, const struct o
 	if (to_v6 ? write_v6(skb, place, output) : write_v4(skb, place, output))
 		return TC_ACT_SHOT;
 	/* On lo the stack delivers it. */
-	return output->flags & OUTPUT_STAYS_HERE ? GO_ON : redirect_neigh(output->ifindex, 0, 0, 0);
+	if (output->flags & OUTPUT_STAYS_HERE)
+		return GO_ON;
+	/* Who is next is known: the neighbour is looked up, the route is not. */
+	if (output->next_hop.nh_family)
+		return redirect_neigh(output->ifindex, &output->next_hop, sizeof(output->next_hop), 0);
+	return redirect_neigh(output->ifindex, 0, 0, 0);
 }
 
 #endif

@@ -173,6 +173,15 @@ fn routes_that_change_are_followed() {
     });
     assert!(arrived.is_some());
     assert!(is_kernelized(&stream(&call, "a")), "it goes another way, but still below the daemon");
+    // And back, by a gateway of the other family.
+    ip(&format!("route replace {ELSEWHERE} via inet6 {} dev cable1", lan::V6[1][1])).expect("possible");
+    let arrived = wait_for(SOON, || {
+        let packet = call.a.next_packet(0, &[0x47; 160], 160);
+        call.a.send(&packet);
+        call.b.receive(Duration::from_millis(50))
+    });
+    assert!(arrived.is_some());
+    assert!(is_kernelized(&stream(&call, "a")), "as long as there is a way");
     // And when there is none left, user space tries.
     ip(&format!("route del {ELSEWHERE}")).expect("possible");
     let lifted = wait_for(SOON, || (!is_kernelized(&stream(&call, "a"))).then_some(()));

@@ -32,6 +32,7 @@ if [ -z "$table" ]; then
     [ $WAY = user ] || offload="ebpf --no-fallback"
     "$RELAY" --config-file=none --foreground --log-stderr --log-level=4 --offload=$offload --interface=a/10.0.1.1 --interface=b/10.0.2.1 \
         --listen-ng=127.0.0.1:2223 --port-min=30000 --port-max=30100 2>/tmp/log &
+    export RELAY_PID=$!
     call
     ./module-test turns 10.0.1.1 $port 300
     # (the reference has none of these words)
@@ -48,6 +49,7 @@ if [ $WAY = ours ]; then
 else
     rtpengine --foreground --log-stderr --log-level=4 --table=42 --interface=a/10.0.1.1 --interface=b/10.0.2.1 \
         --listen-ng=127.0.0.1:2223 --port-min=30000 --port-max=30100 --pidfile=/tmp/rtpengine.pid 2>/tmp/log &
+    export RELAY_PID=$!
     call
 fi
 ./module-test turns 10.0.1.1 $port 300

@@ -1,5 +1,6 @@
 """A call between 10.0.1.2:4000 and 10.0.2.2:5000 at the relay on 127.0.0.1:2223; prints the port that the first one sends to. With "off-load": what
 is below user space in the call that there is."""
+import os
 import re
 import socket
 import sys
@@ -27,14 +28,26 @@ control.connect(("127.0.0.1", 2223))
 control.settimeout(20)
 
 
+def has_ended():
+    """The relay, whose number is in RELAY_PID."""
+    try:
+        with open(f"/proc/{os.environ['RELAY_PID']}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def command(number, **words):
-    for _ in range(100):
+    # No limit but that of the rig: while the guest waits for the host to read its files, its own clock goes as fast as it likes.
+    while not has_ended():
         try:
             control.send(b"c%d " % number + encoded(words))
             return control.recv(65536)
         except ConnectionRefusedError:
             time.sleep(1)
-    sys.exit("nobody answers")
+        except TimeoutError:
+            pass
+    sys.exit("the relay has ended")
 
 
 if sys.argv[1:] == ["off-load"]:

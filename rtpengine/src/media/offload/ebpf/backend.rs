@@ -15,8 +15,8 @@ use super::super::{
 use super::guards::Guards;
 use super::interface::Interface;
 use super::layout::{
-    ANY_SOURCE, DATAGRAMS, Endpoint, Format, LEAVING, MAX_FORMATS, MAX_OUTPUTS, OUTPUT_TAP, OutputKey,
-    OutputValue, STAYS_HERE, TAP, TRANSLATED, TargetValue, TrackKey, TrackValue,
+    ANY_SOURCE, DATAGRAMS, Endpoint, Format, LEAVING, MAX_FORMATS, MAX_OUTPUTS, NextHop, OUTPUT_TAP,
+    OutputKey, OutputValue, STAYS_HERE, TAP, TRANSLATED, TargetValue, TrackKey, TrackValue,
 };
 use super::map::clock_offset_us;
 use super::program::Shared;
@@ -80,7 +80,7 @@ impl EbpfBackend {
         let back = match ends.source {
             Some(source) => self.routes.find(local, source.ip()).map_err(unroutable)?,
             // From wherever: the loopback interface has nothing but its own.
-            None => Route { is_local: local.is_loopback(), ifindex: 0 },
+            None => Route { is_local: local.is_loopback(), ifindex: 0, next_hop: None },
         };
         let mut ways = Ways::new();
         for (from, to) in &ends.outputs {
@@ -166,6 +166,7 @@ impl EbpfBackend {
             from: output.local.into(),
             to: output.peer.into(),
             ifindex: way.out.ifindex,
+            next_hop: next_hop(way),
             ssrc_mask: output.ssrc_mask.to_be_bytes(),
             ttl: if output.peer.is_ipv6() { self.shared.hop_limit } else { self.shared.ttl },
             tos: output.tos,
@@ -199,6 +200,7 @@ impl EbpfBackend {
         let outputs = std::iter::once(&mut entry.value.first).chain(&mut entry.outputs);
         for (output, way) in outputs.zip(&ways) {
             output.ifindex = way.out.ifindex;
+            output.next_hop = next_hop(way);
             output.flags = output.flags & !STAYS_HERE | stays_here(way);
         }
         if before != (entry.value, entry.outputs.clone()) {
@@ -240,6 +242,10 @@ fn room(ways: &Ways) -> u32 {
 
 fn stays_here(way: &Way) -> u16 {
     if way.out.is_local { STAYS_HERE } else { 0 }
+}
+
+fn next_hop(way: &Way) -> NextHop {
+    way.out.next_hop.map(NextHop::from).unwrap_or_default()
 }
 
 /// Number of the loopback interface in every network namespace.

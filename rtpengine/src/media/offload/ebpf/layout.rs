@@ -42,6 +42,16 @@ pub struct Format {
     pub clock_rate: u32,
 }
 
+/// The neighbour that packets are given to (`struct bpf_redir_neigh`); none without a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NextHop {
+    /// That of the system (`AF_…`).
+    pub family: u32,
+    /// IPv4 addresses are in the first four octets.
+    pub address: [u8; 16],
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct OutputValue {
@@ -52,7 +62,7 @@ pub struct OutputValue {
     pub ttl: u8,
     pub tos: u8,
     pub flags: u16,
-    pub reserved: u32,
+    pub next_hop: NextHop,
     pub leaves_as: [u8; MAX_FORMATS],
     pub recording: u64,
     pub stream: u64,
@@ -179,18 +189,26 @@ unsafe impl Plain for RecordHead {}
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        let mut octets = [0; 16];
-        let family = match address.ip() {
-            IpAddr::V4(ip) => {
-                octets[..4].copy_from_slice(&ip.octets());
-                4
-            }
-            IpAddr::V6(ip) => {
-                octets = ip.octets();
-                6
-            }
-        };
-        Self { address: octets, port: address.port().to_be_bytes(), family }
+        let family = if address.is_ipv4() { 4 } else { 6 };
+        Self { address: octets_of(address.ip()), port: address.port().to_be_bytes(), family }
+    }
+}
+
+impl From<IpAddr> for NextHop {
+    fn from(address: IpAddr) -> Self {
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        Self { family: family as u32, address: octets_of(address) }
+    }
+}
+
+fn octets_of(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(ip) => {
+            let mut octets = [0; 16];
+            octets[..4].copy_from_slice(&ip.octets());
+            octets
+        }
+        IpAddr::V6(ip) => ip.octets(),
     }
 }
 
@@ -225,8 +243,9 @@ mod tests {
         assert_eq!(size_of::<Endpoint>(), 20);
         assert_eq!(size_of::<Format>(), 8);
         assert_eq!(size_of::<OutputKey>(), 8);
-        assert_eq!(size_of::<OutputValue>(), 96);
-        assert_eq!(size_of::<TargetValue>(), 288);
+        assert_eq!(size_of::<NextHop>(), 20);
+        assert_eq!(size_of::<OutputValue>(), 112);
+        assert_eq!(size_of::<TargetValue>(), 304);
         assert_eq!(size_of::<GuardValue>(), 128);
         assert_eq!(size_of::<SprayValue>(), 120);
         assert_eq!(size_of::<TrackKey>(), 8);

@@ -9,8 +9,8 @@
 //! and meets it again where the packet came in.
 //!
 //! Only packets from one interface to another, or from the loopback interface to it, are forwarded: what would turn around between an
-//! interface and this host stays in user space. The program finds the neighbour by the kernel's tables for each packet; the interface is
-//! looked up anew when the kernel tells of changes. With the process everything goes: links and maps live by its file descriptors
+//! interface and this host stays in user space. The program finds the neighbour by the kernel's tables for each packet; interface and next
+//! hop are looked up anew when the kernel tells of changes. With the process everything goes: links and maps live by its file descriptors
 //! (before Linux 6.6 the program stays; see `clsact`).
 
 mod backend;

@@ -12,6 +12,9 @@ pub struct Route {
     pub is_local: bool,
     /// Interface by which packets leave.
     pub ifindex: u32,
+    /// The neighbour that they are given to there: the gateway, or the address itself. `None` where that is not all there is to the route
+    /// (packets are wrapped), or nothing leaves.
+    pub next_hop: Option<IpAddr>,
 }
 
 /// A rtnetlink socket for questions.
@@ -22,6 +25,10 @@ pub struct Routes {
 
 const HEADER: usize = 16;
 const ROUTE_MESSAGE: usize = 12;
+/// Attributes of routes that libc does not name.
+const RTA_VIA: u16 = 18;
+const RTA_ENCAP_TYPE: u16 = 21;
+const RTA_ENCAP: u16 = 22;
 
 impl Routes {
     /// # Errors
@@ -46,7 +53,7 @@ impl Routes {
             if word(message, 8) != Some(self.sequence) {
                 continue;
             }
-            return answer(message);
+            return answer(message, to);
         }
     }
 }
@@ -157,7 +164,7 @@ fn request(sequence: u32, from: IpAddr, to: IpAddr) -> Vec<u8> {
     message
 }
 
-fn answer(message: &[u8]) -> io::Result<Route> {
+fn answer(message: &[u8], to: IpAddr) -> io::Result<Route> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let kind = half(message, 4).ok_or_else(malformed)?;
     if i32::from(kind) == libc::NLMSG_ERROR {
@@ -173,17 +180,31 @@ fn answer(message: &[u8]) -> io::Result<Route> {
         return Err(io::Error::from(io::ErrorKind::NetworkUnreachable));
     }
     let mut at = HEADER + ROUTE_MESSAGE;
+    let mut ifindex = None;
+    let mut is_wrapped = false;
+    let mut next_hop = Some(to).filter(|_| !is_local);
     while let (Some(length), Some(kind)) = (half(message, at), half(message, at + 2)) {
         if usize::from(length) < 4 {
             break;
         }
-        if kind == libc::RTA_OIF {
-            let ifindex = word(message, at + 4).ok_or_else(malformed)?;
-            return Ok(Route { is_local, ifindex });
+        let content = message.get(at + 4..at + usize::from(length)).ok_or_else(malformed)?;
+        match kind {
+            libc::RTA_OIF => ifindex = Some(word(content, 0).ok_or_else(malformed)?),
+            libc::RTA_GATEWAY => next_hop = Some(address(content).ok_or_else(malformed)?),
+            // A gateway of the other family: which one, and its address.
+            RTA_VIA => next_hop = Some(content.get(2..).and_then(address).ok_or_else(malformed)?),
+            RTA_ENCAP | RTA_ENCAP_TYPE => is_wrapped = true,
+            _ => {}
         }
         at += usize::from(length).next_multiple_of(4);
     }
-    Err(malformed())
+    let ifindex = ifindex.ok_or_else(malformed)?;
+    Ok(Route { is_local, ifindex, next_hop: next_hop.filter(|_| !is_wrapped) })
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 pub(super) fn half(message: &[u8], at: usize) -> Option<u16> {
@@ -204,14 +225,45 @@ mod tests {
         let mut routes = Routes::open().unwrap();
         let host = IpAddr::from([127, 0, 0, 1]);
         let route = routes.find(host, IpAddr::from([127, 0, 0, 9])).unwrap();
-        assert_eq!(route, Route { is_local: true, ifindex: 1 });
+        assert_eq!(route, Route { is_local: true, ifindex: 1, next_hop: None });
         assert_eq!(routes.find(host, host).unwrap(), route, "questions may follow each other");
+    }
+
+    /// What the kernel answers about a way through interface 7, with these attributes more.
+    fn answered(attributes: &[(u16, &[u8])]) -> io::Result<Route> {
+        let mut message = vec![0; HEADER + ROUTE_MESSAGE];
+        message[4..6].copy_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
+        message[HEADER + 7] = libc::RTN_UNICAST;
+        for (kind, content) in [(libc::RTA_OIF, &7u32.to_ne_bytes()[..])].iter().chain(attributes) {
+            message.extend((4 + content.len() as u16).to_ne_bytes());
+            message.extend(kind.to_ne_bytes());
+            message.extend(*content);
+            message.resize(message.len().next_multiple_of(4), 0);
+        }
+        answer(&message, IpAddr::from([192, 0, 2, 1]))
+    }
+
+    #[test]
+    fn the_next_hop_is_the_gateway_or_the_address_itself() {
+        let next = |attributes: &[(u16, &[u8])]| answered(attributes).map(|route| route.next_hop.unwrap());
+        assert_eq!(next(&[]).unwrap(), IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(next(&[(libc::RTA_GATEWAY, &[10, 0, 0, 1])]).unwrap(), IpAddr::from([10, 0, 0, 1]));
+        let v6 = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap();
+        let via = [&(libc::AF_INET6 as u16).to_ne_bytes()[..], &v6.octets()].concat();
+        assert_eq!(next(&[(RTA_VIA, &via)]).unwrap(), IpAddr::from(v6));
+        assert!(next(&[(libc::RTA_GATEWAY, &[1, 2, 3])]).is_err());
+    }
+
+    #[test]
+    fn a_route_that_wraps_packets_is_left_to_the_kernel() {
+        let route = answered(&[(libc::RTA_GATEWAY, &[10, 0, 0, 1]), (RTA_ENCAP_TYPE, &[1, 0])]).unwrap();
+        assert_eq!((route.ifindex, route.next_hop), (7, None));
     }
 
     proptest! {
         #[test]
         fn no_message_makes_it_panic(octets in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = answer(&octets);
+            let _ = answer(&octets, IpAddr::from([192, 0, 2, 1]));
         }
 
         #[test]
@@ -220,7 +272,7 @@ mod tests {
             message[4..6].copy_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
             message[HEADER + 7] = libc::RTN_UNICAST;
             message.extend(octets);
-            let _ = answer(&message);
+            let _ = answer(&message, IpAddr::from([192, 0, 2, 1]));
         }
     }
 }
