@@ -136,6 +136,11 @@ impl Services {
         let [worker, background] = config.scheduling;
         scheduling::set_policies(worker, background);
         threads::set_stack(config.thread_stack);
+        if let Some(path) = config.handover_socket.as_ref().filter(|_| may_use_module(&config))
+            && let Err(error) = handover::ask_for_kernel(path)
+        {
+            tracing::warn!(%error, path = %path.display(), "the running instance's kernel table is taken from it: counters of its last second are lost");
+        }
         if let Some((rules, _)) = netfilter_rules(&config) {
             // What a daemon that was killed has left keeps its table from being made anew; a failure shows when rules are made.
             let _ = rules.stop();
@@ -415,8 +420,13 @@ async fn tick(engine: Arc<Engine>) {
 
 /// The rules to be made; none without the kernel module, whose table they would lead to.
 fn netfilter_rules(config: &Config) -> Option<&(NetfilterConfig, u8)> {
-    let is_module_wanted = matches!(config.offload.choice, OffloadChoice::Auto | OffloadChoice::Module);
-    config.netfilter.as_ref().filter(|_| is_module_wanted && Path::new(MODULE).exists())
+    config.netfilter.as_ref().filter(|_| may_use_module(config))
+}
+
+/// The kernel module is there, and not unwanted.
+fn may_use_module(config: &Config) -> bool {
+    let is_allowed = matches!(config.offload.choice, OffloadChoice::Auto | OffloadChoice::Module);
+    config.offload.is_wanted() && is_allowed && Path::new(MODULE).exists()
 }
 
 /// Where ng clients find us.

@@ -10,6 +10,9 @@ use serde_json::json;
 use crate::ng::{Format, NgClient};
 use crate::ports::PortBlock;
 
+/// A relay that has not ended answers within this time: in an emulator on a busy machine starting takes a while.
+const START: Duration = Duration::from_secs(60);
+
 /// The relay's binary: `$RTPENGINE_BIN`, or the one built beside the running program.
 pub fn relay_binary() -> PathBuf {
     binary("RTPENGINE_BIN", "rtpengine")
@@ -181,7 +184,7 @@ impl Relay {
         let mut process =
             Process::start(command, &folder.path().join("relay.log")).expect("the relay starts");
         let ng = NgClient::connect(control);
-        if let Err(reason) = await_ping(&ng, &mut process, Duration::from_secs(10)) {
+        if let Err(reason) = await_ping(&ng, &mut process, START) {
             panic!("relay: {reason}\n{}", process.log());
         }
         Self { process, ng, control, folder, ports }

@@ -34,6 +34,7 @@ pub mod pcap;
 pub mod ports;
 pub mod python;
 pub mod redis;
+pub mod replacement;
 pub mod rtp;
 pub mod sdp;
 pub mod signal;

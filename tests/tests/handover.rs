@@ -1,74 +1,19 @@
 //! The daemon is replaced while calls go on: sockets and state go from the old process to the new one.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, may_load_ebpf, wait_for};
 use e2e::failover::{Kind, LiveCall};
 use e2e::ng::NgClient;
+use e2e::replacement::{hear, replace, stream};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(20);
-
-/// Starts another instance in the place of this one, with the same control address beside its own, and waits until it answers and the
-/// old one has ended.
-fn replace(old: &mut Relay, arguments: &[&str]) -> Relay {
-    let manager = tempfile::tempdir().expect("a folder");
-    let notified = UnixDatagram::bind(manager.path().join("notify")).expect("a socket");
-    notified.set_read_timeout(Some(LIMIT)).expect("a timeout");
-    let (low, high) = old.ports.media();
-    let own = [
-        format!("--port-min={low}"),
-        format!("--port-max={high}"),
-        format!("--handover-socket={}", old.path("next").display()),
-        format!("--listen-ng={}", old.control),
-    ];
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    let new = Relay::start_with(&[&own[..], arguments].concat(), |command| {
-        command.env("NOTIFY_SOCKET", manager.path().join("notify"));
-    });
-    let mut message = [0; 100];
-    let length = notified.recv(&mut message).expect("the service manager is told");
-    let expected = format!("MAINPID={}\nREADY=1\n", new.process.id());
-    assert_eq!(String::from_utf8_lossy(&message[..length]), expected);
-    let status = old.process.wait(LIMIT).expect("the old process ends by itself");
-    assert!(status.success(), "{status}");
-    new
-}
-
-/// Sends numbered packets, one each 20 ms; when each was sent.
-fn stream(
-    from: &e2e::party::Party,
-    to: SocketAddr,
-    stop: &Arc<AtomicBool>,
-) -> thread::JoinHandle<Vec<Instant>> {
-    let (socket, stop) = (Arc::clone(&from.rtp), Arc::clone(stop));
-    thread::spawn(move || {
-        let mut sent = Vec::new();
-        let begin = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
-            let number = sent.len() as u16;
-            let mut packet = vec![0x80, 0];
-            packet.extend(number.to_be_bytes());
-            packet.extend((u32::from(number) * 160).to_be_bytes());
-            packet.extend([0, 0, 0, 7]);
-            packet.resize(172, 0xff);
-            socket.send_to(&packet, to).expect("loopback");
-            sent.push(Instant::now());
-            thread::sleep(
-                (begin + INTERVAL * (u32::from(number) + 1)).saturating_duration_since(Instant::now()),
-            );
-        }
-        sent
-    })
-}
 
 #[test]
 fn no_packet_is_lost_while_the_daemon_is_replaced() {
@@ -76,23 +21,8 @@ fn no_packet_is_lost_while_the_daemon_is_replaced() {
     let call = Call::establish(&old, "replaced", Setup::default());
     let (a, b) = (&call.a, &call.b);
     let stop = Arc::new(AtomicBool::new(false));
-    let sender = stream(a, call.answered.rtp, &stop);
-    let (socket, stopped) = (Arc::clone(&b.rtp), Arc::clone(&stop));
-    let receiver = thread::spawn(move || {
-        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
-        let mut heard = BTreeMap::new();
-        let mut buffer = [0; 2000];
-        loop {
-            match socket.recv_from(&mut buffer) {
-                Ok((length, _)) => {
-                    assert_eq!(length, 172);
-                    heard.insert(u16::from_be_bytes([buffer[2], buffer[3]]), Instant::now());
-                }
-                Err(_) if stopped.load(Ordering::Relaxed) => return heard,
-                Err(_) => {}
-            }
-        }
-    });
+    let sender = stream(a, call.answered.rtp, INTERVAL, &stop);
+    let receiver = hear(b, &stop);
     // Some packets with the old process, some with the new one.
     thread::sleep(Duration::from_millis(500));
     drop(call);

@@ -96,6 +96,13 @@ impl Engine {
         &self.sources
     }
 
+    /// Nothing is forwarded or played by the kernel any more: another instance has it. Waits for the workers.
+    pub fn give_up_kernel(&self) {
+        if !self.plane.give_up_rung() {
+            tracing::warn!("a media worker is slow to take its streams up from the kernel");
+        }
+    }
+
     pub fn ports(&self) -> &PortPool {
         &self.pool
     }

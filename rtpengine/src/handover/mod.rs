@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! next instance                                       running instance (listens on handover-socket)
+//!   may I have the kernel? ────────────────────────►  all media come up to user space (kernel module only)
+//!   kernel table opened ◄── they have ───────────────
 //!   everything started but the doors
 //!   connect, VERSION ───────────────────────────────►  doors close: no more commands
 //!   restore(call) ◄── dictionary, sockets ───────────  each call: its worker lets go of it
@@ -39,6 +41,8 @@ use crate::proto::value::{Dict, Value};
 
 /// What both sides have to agree on.
 const VERSION: &[u8; 24] = b"rtpengine hand-over 1\n\n\n";
+/// Said, and answered when it is done, in place of [`VERSION`] by a next instance that is to have the same kernel table.
+const GIVE_UP: &[u8; VERSION.len()] = b"rtpengine kernel table\n\n";
 /// How long the other side may take for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Octets of a call.
@@ -61,21 +65,44 @@ impl Taken {
     }
 }
 
-/// Asks the instance that listens there for its calls. `None`: nobody listens.
+/// Asks the instance that listens there, if there is one, to take everything up from the kernel and to leave that to us. Its media go on in user
+/// space; what the kernel has counted, and the packet indices that it has used, go with the calls later.
 ///
 /// # Errors
-/// The connection breaks on the way; what has come until then goes on here.
-pub fn take(path: &Path, engine: &Engine) -> io::Result<Option<Taken>> {
-    let mut stream = match UnixStream::connect(path) {
+/// The connection breaks, or that instance does not know what this is.
+pub fn ask_for_kernel(path: &Path) -> io::Result<()> {
+    let Some(mut stream) = connect(path)? else { return Ok(()) };
+    stream.write_all(GIVE_UP)?;
+    let mut answer = [0; GIVE_UP.len()];
+    stream.read_exact(&mut answer)?;
+    if &answer == GIVE_UP {
+        Ok(())
+    } else {
+        Err(io::Error::other("it does not know how to leave the kernel"))
+    }
+}
+
+/// `None`: nobody listens.
+fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    let began = Instant::now();
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(Some(stream))
+}
+
+/// Asks the instance that listens there for its calls. `None`: nobody listens.
+///
+/// # Errors
+/// The connection breaks on the way; what has come until then goes on here.
+pub fn take(path: &Path, engine: &Engine) -> io::Result<Option<Taken>> {
+    let began = Instant::now();
+    let Some(mut stream) = connect(path)? else { return Ok(None) };
     stream.write_all(VERSION)?;
     let mut answer = [0; VERSION.len()];
     stream.read_exact(&mut answer)?;
@@ -184,8 +211,9 @@ impl Giver {
         let mut given = Given::default();
         loop {
             let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => match greet(stream) {
-                    Ok(stream) => stream,
+                Ok((stream, _)) => match greet(stream, engine) {
+                    Ok(Some(stream)) => stream,
+                    Ok(None) => continue,
                     Err(error) => {
                         tracing::warn!(%error, "somebody else on the hand-over socket");
                         continue;
@@ -237,7 +265,8 @@ fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((listener, file_at(path)?))
 }
 
-fn greet(mut stream: UnixStream) -> io::Result<UnixStream> {
+/// `None`: it has been given the kernel, and will come again for the calls.
+fn greet(mut stream: UnixStream, engine: &Engine) -> io::Result<Option<UnixStream>> {
     // Whoever connected before the socket had its mode is not let in, either: keys go with the calls.
     let peer = getsockopt(&stream, PeerCredentials)?.uid();
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
@@ -247,11 +276,17 @@ fn greet(mut stream: UnixStream) -> io::Result<UnixStream> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut greeting = [0; VERSION.len()];
     stream.read_exact(&mut greeting)?;
+    if &greeting == GIVE_UP {
+        tracing::info!("the next instance takes over the kernel: all media go on in user space");
+        engine.give_up_kernel();
+        stream.write_all(GIVE_UP)?;
+        return Ok(None);
+    }
     stream.write_all(VERSION)?;
     if &greeting != VERSION {
         return Err(io::Error::other("it speaks another language"));
     }
-    Ok(stream)
+    Ok(Some(stream))
 }
 
 /// Calls that nobody works on: given, and perhaps to be given again.

@@ -31,6 +31,8 @@ pub enum Command {
     Progress(CallKey, tokio::sync::oneshot::Sender<Vec<(StreamId, SrtpProgress)>>),
     /// Let go of a call's sockets without reading them empty, and say how far the keys of its streams were used.
     Detach(CallKey, tokio::sync::oneshot::Sender<Vec<(StreamId, SrtpProgress)>>),
+    /// Take everything up from the kernel, for good, and say when it is done.
+    GiveUpRung(std::sync::mpsc::SyncSender<()>),
     /// From the handshake thread.
     Keyed(Box<Keyed>),
     Shutdown,

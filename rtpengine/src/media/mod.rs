@@ -103,6 +103,8 @@ struct Inner {
 
 /// How long control waits for a worker to let go of a call.
 const RELEASE: std::time::Duration = std::time::Duration::from_millis(200);
+/// How long it waits for all workers to take their streams up from the kernel, some microseconds each.
+const GIVING_UP: std::time::Duration = std::time::Duration::from_secs(5);
 
 struct Assigned {
     load: Vec<usize>,
@@ -324,6 +326,24 @@ impl MediaPlane {
         self.inner.send(worker, Command::Refresh(call, done));
         // A worker that is too busy has counters that are a second old.
         let _ = refreshed.recv_timeout(RELEASE);
+    }
+
+    /// Takes everything up from the kernel, where nothing goes any more; what that has counted is known afterwards. False if a worker has
+    /// not answered within [`GIVING_UP`].
+    pub fn give_up_rung(&self) -> bool {
+        let deadline = std::time::Instant::now() + GIVING_UP;
+        let all = || {
+            let (done, given_up) = std::sync::mpsc::sync_channel(self.inner.mailboxes.len());
+            (0..).zip(&self.inner.mailboxes).for_each(|(worker, _)| {
+                self.inner.send(WorkerId(worker), Command::GiveUpRung(done.clone()));
+            });
+            let left = || deadline.saturating_duration_since(std::time::Instant::now());
+            self.inner.mailboxes.iter().all(|_| given_up.recv_timeout(left()).is_ok())
+        };
+        let is_up = all();
+        // Packets that were in the kernel at that time have left it, and are counted, before the second round.
+        std::thread::sleep(offload::SETTLING);
+        is_up && all()
     }
 
     /// Adds a digit to what a party sends, behind those that were added before.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::dtls::{Datagram, Gate, Keyed, Order};
 use super::event::MediaEvent;
 use super::mailbox::{Command, Mailbox, mailbox};
-use super::offload::Ladder;
-use super::plan::{CallKey, CallPlan, StreamId};
+use super::offload::{Announcement, Ladder};
+use super::plan::{CallKey, CallPlan, PlayerId, PlayerPlan, StreamId};
 use super::totals::WorkerTotals;
 use super::worker::{Worker, WorkerShared};
 use crate::config::Config;
@@ -64,6 +64,26 @@ impl SteppedWorker {
     /// Asks for counters of this moment.
     pub fn refresh(&mut self, call: CallKey) {
         self.mailbox.send(Command::Refresh(call, mpsc::sync_channel(1).0));
+    }
+
+    /// Begins to play.
+    pub fn play(&mut self, call: CallKey, plan: PlayerPlan) {
+        self.mailbox.send(Command::StartPlayer(call, plan));
+    }
+
+    /// What a player plays is there as a whole, and in the kernel.
+    pub fn take_announcement(&mut self, call: CallKey, player: PlayerId, announcement: Announcement) {
+        self.mailbox.send(Command::TakeAnnouncement(call, player, announcement));
+    }
+
+    /// Ends a player.
+    pub fn stop_player(&mut self, call: CallKey, player: PlayerId) {
+        self.mailbox.send(Command::StopPlayer(call, player));
+    }
+
+    /// Takes everything up from the kernel, for good.
+    pub fn give_up_rung(&mut self) {
+        self.mailbox.send(Command::GiveUpRung(mpsc::sync_channel(1).0));
     }
 
     /// A handshake has come to its end.

@@ -411,6 +411,10 @@ impl Worker {
                     self.detach_call(call);
                     drop(answer.send(progress));
                 }
+                Command::GiveUpRung(done) => {
+                    self.give_up_rung();
+                    let _ = done.try_send(());
+                }
                 Command::Keyed(keyed) => self.keyed(*keyed),
                 Command::Shutdown => return false,
             }

@@ -50,6 +50,8 @@ pub struct Ladder {
     counters: Counters,
     /// The kernel refused one before.
     complained: bool,
+    /// Nothing moves down any more.
+    pub(super) is_given_up: bool,
     pub(super) rounds: Rounds,
     /// How it sends announcements.
     pub(super) announcing: Announcing,
@@ -102,6 +104,7 @@ impl Ladder {
             leaving: VecDeque::new(),
             counters: Counters::default(),
             complained: false,
+            is_given_up: false,
             rounds: Rounds::default(),
             announcing: Announcing::default(),
         }
@@ -126,7 +129,7 @@ impl Ladder {
     }
 
     /// Targets that were removed a while ago are read for the last time and forgotten.
-    fn settle(&mut self, now: Instant, totals: &WorkerTotals) {
+    pub(super) fn settle(&mut self, now: Instant, totals: &WorkerTotals) {
         while self.leaving.front().is_some_and(|leaving| leaving.at <= now) {
             let Some(mut leaving) = self.leaving.pop_front() else { return };
             if self.read(leaving.account.handle) {
@@ -323,7 +326,7 @@ impl Worker {
         }
     }
 
-    fn slots_of(&self, call: CallKey) -> SmallVec<[u32; 8]> {
+    pub(super) fn slots_of(&self, call: CallKey) -> SmallVec<[u32; 8]> {
         let slots = self.calls.calls.get(&call).into_iter().flat_map(|call| call.slots());
         slots.filter(|slot| self.streams.get(*slot).is_some_and(|stream| stream.offload.is_below())).collect()
     }
@@ -402,7 +405,7 @@ impl Worker {
 
     fn try_move_down(&mut self, slot: u32) -> Result<(), Reason> {
         let target = describe(&self.streams, slot)?;
-        let ladder = self.ladder.as_mut().ok_or(Reason::Off)?;
+        let ladder = self.ladder.as_mut().filter(|ladder| !ladder.is_given_up).ok_or(Reason::Off)?;
         if target.is_secured() && !ladder.backend.takes_secured() {
             return Err(Reason::Secured);
         }

@@ -25,6 +25,7 @@ mod backend;
 mod describe;
 #[cfg(feature = "ebpf")]
 pub mod ebpf;
+mod give_up;
 mod ground;
 mod ladder;
 pub mod module;
@@ -41,7 +42,7 @@ pub use announcement::{
     Announcement, CompleteMedia, LoadedMedia, PlayerBackend, PlayerCount, PlayerHandle, PlayerNumbers,
     PlayerOrder, PlayerWay, Progress,
 };
-pub use backend::{Backend, BackendError, Counters, Handle, Indices, Track, TrackCount};
+pub use backend::{Backend, BackendError, Counters, Handle, Indices, SETTLING, Track, TrackCount};
 pub use describe::describe;
 pub use ground::{Ground, NoFallback, has_ebpf};
 pub use ladder::{Ladder, Offloading};

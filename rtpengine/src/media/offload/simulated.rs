@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Backend, BackendError, Counters, Handle, Reason, Rung, Target, Track, TrackCount};
+use super::{
+    Backend, BackendError, Counters, Dropped, Guard, Handle, PlayerBackend, PlayerCount, PlayerHandle,
+    PlayerOrder, Reason, Rung, Shield, Target, Track, TrackCount,
+};
 
 /// What the test sees of it.
 #[derive(Clone, Default)]
@@ -16,6 +20,11 @@ pub struct State {
     pub targets: HashMap<Handle, Known>,
     pub refuses: Option<Reason>,
     pub fails: bool,
+    /// By the ports before which they stand, with what they have dropped.
+    pub guards: HashMap<SocketAddr, (Guard, Dropped)>,
+    pub dropped_at: u64,
+    /// In the order in which they were started; their numbers are their places.
+    pub players: Vec<Playing>,
     next: u64,
 }
 
@@ -24,6 +33,14 @@ pub struct Known {
     pub target: Target,
     pub counters: Counters,
     pub is_removed: bool,
+}
+
+/// A player.
+pub struct Playing {
+    pub order: PlayerOrder,
+    pub count: PlayerCount,
+    /// It has been ended.
+    pub is_over: bool,
 }
 
 impl Kernel {
@@ -40,7 +57,7 @@ impl Kernel {
 
 impl State {
     /// The counters of the target at a local address.
-    pub fn counters(&mut self, local: std::net::SocketAddr) -> Option<&mut Counters> {
+    pub fn counters(&mut self, local: SocketAddr) -> Option<&mut Counters> {
         self.targets.values_mut().find(|known| known.target.local == local).map(|known| &mut known.counters)
     }
 }
@@ -48,6 +65,10 @@ impl State {
 impl Backend for Kernel {
     fn rung(&self) -> Rung {
         Rung::Module
+    }
+
+    fn shield(&mut self) -> Option<&mut dyn Shield> {
+        Some(self)
     }
 
     fn accepts(&mut self, _target: &Target) -> Result<(), Reason> {
@@ -83,5 +104,50 @@ impl Backend for Kernel {
 
     fn forget(&mut self, handle: Handle) {
         self.lock().targets.remove(&handle);
+    }
+}
+
+impl Shield for Kernel {
+    fn guard(&mut self, port: SocketAddr, guard: &Guard) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.fails {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        state.guards.entry(port).or_insert_with(|| (guard.clone(), Dropped::default())).0 = guard.clone();
+        Ok(())
+    }
+
+    fn unguard(&mut self, port: SocketAddr) -> Dropped {
+        self.lock().guards.remove(&port).map_or_else(Dropped::default, |(_, dropped)| dropped)
+    }
+
+    fn dropped(&self, port: SocketAddr) -> Dropped {
+        self.lock().guards.get(&port).map_or_else(Dropped::default, |(_, dropped)| *dropped)
+    }
+
+    fn dropped_at(&self) -> u64 {
+        self.lock().dropped_at
+    }
+}
+
+impl PlayerBackend for Kernel {
+    fn start(&mut self, order: &PlayerOrder) -> Result<PlayerHandle, BackendError> {
+        let mut state = self.lock();
+        let handle = PlayerHandle(state.players.len() as u32);
+        let count = PlayerCount { next: order.numbers, ..PlayerCount::default() };
+        state.players.push(Playing { order: order.clone(), count, is_over: false });
+        Ok(handle)
+    }
+
+    fn read(&mut self, player: PlayerHandle) -> Result<PlayerCount, BackendError> {
+        let state = self.lock();
+        let playing = state.players.get(player.0 as usize).filter(|playing| !playing.is_over);
+        playing.map(|playing| playing.count).ok_or(BackendError::Unknown)
+    }
+
+    fn stop(&mut self, player: PlayerHandle) -> Result<PlayerCount, BackendError> {
+        let count = PlayerBackend::read(self, player)?;
+        self.lock().players[player.0 as usize].is_over = true;
+        Ok(count)
     }
 }

@@ -1,5 +1,8 @@
 //! The ladder between a worker that is stepped by hand and a simulated kernel.
 
+mod guards;
+mod players;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +11,7 @@ use std::time::Duration;
 use codec::PayloadFormat;
 
 use super::simulated::Kernel;
-use super::{Carries, Ladder, Place, Reason, Rung, Source, TargetFormat};
+use super::{Carries, Ladder, Place, Reason, Rung, SETTLING, Source, TargetFormat};
 use crate::config::{Config, LocalAddress};
 use crate::media::plan::{CallKey, CallPlan, EdgePlan, Expect, Handling, StreamId, StreamPlan};
 use crate::media::port_pool::PortPool;
@@ -34,7 +37,7 @@ fn scene() -> Scene {
     let config = Config::for_address(HOST, HOST);
     let pool = PortPool::new(&config.interfaces, (21_000, 21_999), 0, &[]);
     let kernel = Kernel::default();
-    let ladder = Ladder::new(Box::new(kernel.clone()), DELAY);
+    let ladder = Ladder::new(Box::new(kernel.clone()), DELAY).with_players(Some(Box::new(kernel.clone())));
     let worker = SteppedWorker::with_ladder(&config, Some(ladder)).unwrap();
     let local = LocalAddress { address: HOST, advertised: HOST, ports: None };
     let parties = [1, 2].map(|id| {
@@ -275,4 +278,28 @@ fn stream_whose_target_is_gone_comes_back() {
     scene.worker.turn(Duration::from_secs(1));
     assert_eq!([scene.place(0), scene.place(1)], [Place::UserSpace(Reason::Refused); 2]);
     scene.pass(0, &rtp(0, 11, 7));
+}
+
+#[test]
+fn a_rung_that_is_given_up_is_left_for_good_with_all_that_it_has_counted() {
+    let mut scene = scene();
+    scene.settle();
+    assert_eq!(scene.kernel.active(), 2);
+    scene.kernel_forwards(5, 15, 0);
+    scene.worker.give_up_rung();
+    scene.worker.turn(Duration::ZERO);
+    assert_eq!([scene.place(0), scene.place(1)], [Place::UserSpace(Reason::Off); 2]);
+    assert_eq!((scene.kernel.active(), scene.traffic(0).0.packets), (0, 6));
+    // On their way through the kernel at that time.
+    scene.kernel_forwards(2, 17, 0);
+    scene.worker.turn(SETTLING);
+    scene.worker.give_up_rung();
+    scene.worker.turn(Duration::ZERO);
+    assert_eq!(scene.traffic(0).0.packets, 8);
+    scene.pass(0, &rtp(0, 18, 7));
+    scene.worker.turn(DELAY * 3);
+    scene.worker.install(scene.plan.clone());
+    scene.worker.turn(Duration::ZERO);
+    scene.worker.turn(DELAY * 3);
+    assert_eq!((scene.kernel.active(), scene.place(0)), (0, Place::UserSpace(Reason::Off)));
 }

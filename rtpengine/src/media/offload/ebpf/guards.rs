@@ -80,3 +80,46 @@ fn from_value(id: u32, spray: &SprayValue) -> Dropped {
     }
     Dropped { wrong_source: spray.wrong_source, over_budget: spray.over_budget }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{GUARD_SOURCES, GUARD_SSRCS};
+    use super::*;
+
+    fn guard(policy: Policy, any_datagram: bool, sources: usize, ssrcs: u32) -> Guard {
+        let source = |number: usize| SocketAddr::from(([192, 0, 2, number as u8], 4000));
+        Guard {
+            policy,
+            any_datagram,
+            sources: (0..sources).map(source).collect(),
+            ssrcs: (10..10 + ssrcs).collect(),
+        }
+    }
+
+    #[test]
+    fn the_program_is_told_who_is_expected() {
+        for (policy, any_datagram, flags) in [
+            (Policy::Open, false, OPEN),
+            (Policy::Learned, false, 0),
+            (Policy::Pinned, false, PINNED),
+            (Policy::Open, true, OPEN | ANY_DATAGRAM),
+        ] {
+            let value = to_value(9, &guard(policy, any_datagram, 2, 3));
+            assert_eq!((value.id, value.flags), (9, flags), "{policy:?}");
+            assert_eq!(SocketAddr::from(value.sources[1]), "192.0.2.1:4000".parse().unwrap());
+            // No packet comes from a source without a family.
+            assert_eq!([value.sources[2].family, value.sources[3].family], [0, 0]);
+            assert_eq!((&value.ssrcs[..3], value.ssrcs_used), (&[10, 11, 12][..], 3));
+        }
+        let full = to_value(9, &guard(Policy::Learned, false, GUARD_SOURCES, GUARD_SSRCS as u32));
+        assert_eq!(full.ssrcs_used, GUARD_SSRCS as u32);
+        assert!(full.sources.iter().all(|source| source.family == 4));
+    }
+
+    #[test]
+    fn numbers_of_a_former_owner_of_the_port_are_not_ours() {
+        let spray = SprayValue { id: 9, wrong_source: 5, over_budget: 3, ..SprayValue::default() };
+        assert_eq!(from_value(9, &spray), Dropped { wrong_source: 5, over_budget: 3 });
+        assert_eq!(from_value(10, &spray), Dropped::default());
+    }
+}
