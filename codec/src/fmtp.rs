@@ -74,7 +74,8 @@ fn evs_compatible(a: &str, b: &str) -> bool {
 
 fn range(value: &str, scale: fn(&str) -> Option<u32>) -> Option<(u32, u32)> {
     let (low, high) = value.split_once('-').unwrap_or((value, value));
-    Some((scale(low.trim())?, scale(high.trim())?))
+    let (low, high) = (scale(low.trim())?, scale(high.trim())?);
+    (low <= high).then_some((low, high))
 }
 
 /// Parameters of Opus; unknown keys and unreadable values are dropped.
@@ -201,6 +202,8 @@ mod tests {
             ("EVS", "br=5.9-13.2", "br=13.2-24.4", true),
             ("EVS", "br=5.9", "br=13.2", false),
             ("EVS", "bw=nb-wb", "bw=swb", false),
+            // What cannot be read is as if it were not there.
+            ("EVS", "br=24.4-5.9", "br=13.2", true),
         ];
         for (name, a, b, expected) in cases {
             let format = |fmtp: &str| PayloadFormat::new(96, name, 8000, 1).with_fmtp(fmtp);
