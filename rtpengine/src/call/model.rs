@@ -241,6 +241,9 @@ pub struct Media {
     pub security: MediaSecurity,
 }
 
+// Two a call: what is larger takes a fifth more from the allocator.
+const _: () = assert!(size_of::<Media>() <= 1280);
+
 /// Facts of a party's own media section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Remote {

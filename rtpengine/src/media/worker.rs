@@ -47,8 +47,8 @@ use crate::config::Config;
 pub const GATHER: Duration = Duration::from_millis(1);
 /// Packets a second from which on they do.
 pub const BUSY_RATE: u64 = 1500;
-/// The same where most packets are transcoded.
-const GATHER_TRANSCODED: Duration = Duration::from_millis(2);
+/// The same where most packets are transcoded: as much as a packet of the codec graph may be early, which nobody hears.
+const GATHER_TRANSCODED: Duration = Duration::from_millis(4);
 const TRANSCODING_RATE: u64 = 500;
 const WINDOW: Duration = Duration::from_millis(100);
 const DEEP: usize = 24;

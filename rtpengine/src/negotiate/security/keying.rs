@@ -15,9 +15,9 @@ pub enum Keying {
     /// SRTP with keys from the SDP (RFC 4568).
     Sdes {
         /// The party encrypts with this key: packets from it are decrypted with it.
-        receive: Crypto,
+        receive: Box<Crypto>,
         /// Packets to the party are encrypted with this key.
-        send: Crypto,
+        send: Box<Crypto>,
     },
     /// SRTP with keys from a DTLS handshake on the media path (RFC 5763).
     Dtls(DtlsKeying),

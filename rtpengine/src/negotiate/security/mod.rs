@@ -376,7 +376,9 @@ impl MediaSecurity {
 
 fn agreed_keys(agreed: Option<&sdes::Agreed>) -> Keying {
     match agreed {
-        Some(sdes::Agreed { receive, send }) => Keying::Sdes { receive: receive.clone(), send: send.clone() },
+        Some(sdes::Agreed { receive, send }) => {
+            Keying::Sdes { receive: Box::new(receive.clone()), send: Box::new(send.clone()) }
+        }
         None => Keying::Blocked,
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Sdes {
     /// What the party was shown. An offered list stays as it is after the answer, which may come again with another choice.
     own: Vec<Crypto>,
     /// Key of the party and key towards it, after an answer.
-    agreed: Option<Agreed>,
+    agreed: Option<Box<Agreed>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl Sdes {
         self.received = lines.first().cloned().into_iter().collect();
         self.agreed = self.received.first().and_then(|line| {
             let send = same_line(&self.own, line)?.clone();
-            Some(Agreed { receive: line.clone(), send })
+            Some(Box::new(Agreed { receive: line.clone(), send }))
         });
     }
 
@@ -105,7 +105,7 @@ impl Sdes {
         let present = self.agreed.take().and_then(|agreed| {
             let fits = |line: &&Crypto| line.tag == agreed.send.tag && line.suite == agreed.send.suite;
             let receive = self.received.iter().find(fits)?.clone();
-            Some(Agreed { receive, ..agreed })
+            Some(Agreed { receive, ..*agreed })
         });
         let mut passed_on = || {
             let answerer = answerer.filter(|_| !self.reordered)?;
@@ -128,11 +128,12 @@ impl Sdes {
             Some(_) if keep_static => present,
             _ => passed_on().or(present),
         };
-        self.agreed = chosen.or_else(|| {
+        let chosen = chosen.or_else(|| {
             let receive = self.received.first()?.clone();
             let key_salt = KeySalt::random(receive.suite, rng);
             Some(Agreed { send: Crypto { key_salt, mki: None, ..receive.clone() }, receive })
         });
+        self.agreed = chosen.map(Box::new);
         self.own.clear();
         self.own.extend(self.agreed.as_ref().map(|agreed| agreed.send.clone()));
     }
@@ -158,7 +159,7 @@ impl Sdes {
     }
 
     pub fn agreed(&self) -> Option<&Agreed> {
-        self.agreed.as_ref()
+        self.agreed.as_deref()
     }
 }
 

@@ -23,7 +23,7 @@ pub struct StoredSecurity {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum StoredKeying {
     Plain,
-    Sdes { receive: Crypto, send: Crypto },
+    Sdes { receive: Box<Crypto>, send: Box<Crypto> },
     Dtls { role: DtlsRole, fingerprint: Option<Fingerprint>, association: u32, ours: Fingerprint },
     Blocked,
 }

@@ -86,7 +86,7 @@ impl Pair {
 fn passes_unchanged(from: &MediaSecurity, to: &MediaSecurity) -> bool {
     match (from.keying(), to.keying()) {
         (Keying::Sdes { receive, .. }, Keying::Sdes { send, .. }) => {
-            Crypto { tag: send.tag, ..receive.clone() } == *send
+            Crypto { tag: send.tag, ..(**receive).clone() } == **send
         }
         _ => false,
     }
@@ -427,7 +427,7 @@ proptest! {
             prop_assert_eq!(pair.caller.keying() == &Keying::Plain, expected_plain);
             prop_assert_eq!(pair.callee.keying() == &Keying::Plain, to == AVP && answer.is_empty());
             if let Keying::Sdes { send, .. } = pair.caller.keying() {
-                prop_assert_eq!(std::slice::from_ref(send), &answered.crypto[..]);
+                prop_assert_eq!(std::slice::from_ref(&**send), &answered.crypto[..]);
             }
             if let Keying::Sdes { receive, send } = pair.callee.keying() {
                 prop_assert_eq!(receive.suite, send.suite);
