@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Cursor};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -40,6 +41,16 @@ pub enum SourceError {
     /// The container holds no audio.
     #[error("no audio in it")]
     NoAudio,
+    /// The rate says of itself that it is damaged: converting it would take gigabytes or minutes.
+    #[error("audio of {0} Hz cannot be converted")]
+    SampleRate(u32),
+}
+
+/// Sample rates in Hz that are converted.
+const SAMPLE_RATES: RangeInclusive<u32> = 1000..=768_000;
+
+fn is_usable(rate: u32) -> Result<(), SourceError> {
+    if SAMPLE_RATES.contains(&rate) { Ok(()) } else { Err(SourceError::SampleRate(rate)) }
 }
 
 /// An open source. Samples come out as 16-bit, interleaved `[frame × channel]`, at the rate and with the channels that
@@ -172,6 +183,10 @@ impl Opened {
             .and_then(|micros| u64::try_from(micros).ok())
             .map(Duration::from_micros);
         let decoder = codec::context::Context::from_parameters(stream.parameters())?.decoder().audio()?;
+        // Some decoders know theirs only with the first frame.
+        if decoder.rate() != 0 {
+            is_usable(decoder.rate())?;
+        }
         Ok(Self {
             stream: stream.index(),
             time_base,
@@ -220,6 +235,7 @@ impl Opened {
         self.frame.set_rate(input_rate);
         let input = (self.frame.format(), layout, input_rate);
         if self.resampler.as_ref().is_none_or(|resampler| resampler.input != input) {
+            is_usable(input_rate)?;
             self.flush_resampler(channels, out)?;
             // One channel is doubled afterwards; the library would take its level down.
             let made = if layout.channels() == 1 { 1 } else { channels };

@@ -100,6 +100,22 @@ fn octets_without_audio_are_an_error() {
 }
 
 #[test]
+fn rates_that_nobody_records_are_refused() {
+    for (rate, wanted) in [(1, 48_000), (999, 8000), (768_001, 8000), (0x5f00_1f40, 8000)] {
+        let refused = AudioSource::open(Origin::Memory(wav(rate, 1, 100).into()), wanted, 1).err();
+        assert!(
+            matches!(refused, Some(SourceError::SampleRate(told)) if told == rate),
+            "{rate} Hz: {refused:?}"
+        );
+    }
+    for rate in [1000, 768_000] {
+        let mut source = open(wav(rate, 1, rate / 10), 8000, 1);
+        let converted = read_all(&mut source).len();
+        assert!((700..900).contains(&converted), "{rate} Hz: {converted} samples");
+    }
+}
+
+#[test]
 fn a_truncated_file_gives_what_is_there() {
     let mut octets = wav(8000, 1, 8000);
     octets.truncate(44 + 8001);
