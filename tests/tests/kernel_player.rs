@@ -103,7 +103,8 @@ fn an_announcement_is_sent_by_the_kernel_to_its_end() {
     let heard = at_a.stop();
     let first = heard.first().expect("packets");
     let span = heard.last().expect("packets").at - first.at;
-    assert!(span >= Duration::from_millis(149 * 20 - 30), "too fast: {span:?}");
+    // A packet may be late by up to 60 ms before those behind it are, too; so may the first one, in a guest that stalls.
+    assert!(span >= Duration::from_millis(149 * 20 - 60), "too fast: {span:?}");
     let packets: Vec<Packet> = heard.into_iter().map(|received| received.packet).collect();
     assert_eq!(packets.len(), 150);
     assert!(packets[0].marker);
