@@ -3,12 +3,17 @@
 //! The encoder follows the mode requests of the party that it sends to ([`rate`]). With the codec option `dtx` it describes silence by noise
 //! frames (SID) and sends nothing in between.
 
+mod mode_set;
 mod native;
 mod payload;
 mod rate;
 
+pub(crate) use mode_set::ModeSet;
 use native::{NativeDecoder, NativeEncoder};
-use payload::{Band, Frame, Layout, is_no_data, is_speech_frame, pack, unpack};
+pub(crate) use payload::{Band, bits_of, is_speech};
+pub(crate) use rate::WIDE_BPS;
+
+use payload::{Frame, Layout, is_no_data, is_speech_frame, pack, unpack};
 use rate::RateControl;
 
 use crate::coder::{

@@ -32,6 +32,7 @@ mod libav;
 pub mod mix;
 mod music;
 mod opus;
+mod pace;
 mod pcm_u8;
 mod per_sample;
 pub mod plc;

@@ -89,7 +89,7 @@ fn check_sum(octets: &[u8], bits: usize) -> u8 {
 }
 
 /// Bits of a frame type; `None` for types that are not defined.
-fn bits_of(band: Band, frame_type: u8) -> Option<usize> {
+pub(crate) fn bits_of(band: Band, frame_type: u8) -> Option<usize> {
     let (speech, noise): (&[usize], _) = match band {
         Band::Narrow => (&NARROW_BITS, NARROW_NOISE),
         Band::Wide => (&WIDE_BITS, WIDE_NOISE),
@@ -101,7 +101,8 @@ fn bits_of(band: Band, frame_type: u8) -> Option<usize> {
     }
 }
 
-fn is_speech(band: Band, frame_type: u8) -> bool {
+/// A type of speech frames.
+pub(crate) fn is_speech(band: Band, frame_type: u8) -> bool {
     usize::from(frame_type) < if band == Band::Narrow { NARROW_BITS.len() } else { WIDE_BITS.len() }
 }
 

@@ -4,16 +4,17 @@
 //! `mode-change-neighbor` say how fast. Codec options: `mode-change-interval=ms` goes up one mode when no request came for so long,
 //! `CMR-interval=ms` asks the party for the next higher mode than it used in that time.
 
+use super::mode_set::ModeSet;
 use super::payload::{Band, NO_REQUEST};
-use crate::coder::{Feedback, codec_options};
+use crate::coder::Feedback;
 use crate::fmtp::parameter;
+use crate::pace::Pace;
 
 /// Bit rates of the modes.
 const NARROW_BPS: [u32; 8] = [4750, 5150, 5900, 6700, 7400, 7950, 10_200, 12_200];
-const WIDE_BPS: [u32; 9] = [6600, 8850, 12_650, 14_250, 15_850, 18_250, 19_850, 23_050, 23_850];
-const FRAME_MS: u32 = 20;
+pub(crate) const WIDE_BPS: [u32; 9] = [6600, 8850, 12_650, 14_250, 15_850, 18_250, 19_850, 23_050, 23_850];
 
-fn rates(band: Band) -> &'static [u32] {
+pub(super) fn rates(band: Band) -> &'static [u32] {
     match band {
         Band::Narrow => &NARROW_BPS,
         Band::Wide => &WIDE_BPS,
@@ -28,8 +29,7 @@ pub(super) fn is_mode(band: Band, mode: u8) -> bool {
 #[derive(Debug)]
 pub(super) struct RateControl {
     band: Band,
-    /// Bit n: mode n is in the mode set.
-    allowed: u16,
+    allowed: ModeSet,
     /// The best mode by bit rate.
     limit: u8,
     current: u8,
@@ -38,14 +38,8 @@ pub(super) struct RateControl {
     period: u32,
     /// Modes change to the next one in the set only.
     neighbour: bool,
-    frames: u32,
+    pace: Pace,
     discontinuous: bool,
-    /// Frames without a request after which the mode goes up; 0: never.
-    raise_after: u32,
-    /// Frames between two requests of ours; 0: there are none.
-    request_after: u32,
-    raise_at: u32,
-    request_at: u32,
     party: Feedback,
     /// The highest mode received since our last request.
     best_received: Option<u8>,
@@ -55,10 +49,11 @@ impl RateControl {
     /// # Errors
     /// An option that is unknown or has no number.
     pub(super) fn new(band: Band, fmtp: &str, limit_bps: u32, options: &str) -> Result<Self, String> {
-        let allowed = allowed(band, fmtp);
-        let mode = best_mode(band, allowed, limit_bps);
+        let allowed = ModeSet::parse(band, fmtp);
+        let mode = allowed.best(band, limit_bps);
         let number = |key| parameter(fmtp, key).and_then(|value| value.parse::<u32>().ok());
-        let mut control = Self {
+        let (pace, discontinuous) = Pace::parse(options)?;
+        Ok(Self {
             band,
             allowed,
             limit: mode,
@@ -66,32 +61,11 @@ impl RateControl {
             target: mode,
             period: number("mode-change-period").unwrap_or(1).clamp(1, 2),
             neighbour: number("mode-change-neighbor") == Some(1),
-            frames: 0,
-            discontinuous: false,
-            raise_after: 0,
-            request_after: 0,
-            raise_at: 0,
-            request_at: 0,
+            pace,
+            discontinuous: discontinuous.unwrap_or(false),
             party: Feedback::default(),
             best_received: None,
-        };
-        for (key, value) in codec_options(options) {
-            let wrong = || format!("option {key}={value:?} is not a number of milliseconds");
-            let frames = || value.parse::<u32>().map(|ms| ms.div_ceil(FRAME_MS)).map_err(|_| wrong());
-            match key.to_ascii_lowercase().as_str() {
-                "cmr-interval" => control.request_after = frames()?,
-                "mode-change-interval" => control.raise_after = frames()?,
-                "dtx" => control.discontinuous = value != "0",
-                _ => {
-                    return Err(format!(
-                        "option {key:?} is unknown, CMR-interval, mode-change-interval and dtx are right"
-                    ));
-                }
-            }
-        }
-        control.raise_at = control.raise_after;
-        control.request_at = control.request_after;
-        Ok(control)
+        })
     }
 
     /// Option `dtx`.
@@ -105,7 +79,7 @@ impl RateControl {
             && let Some(mode) = party.mode_request.filter(|&mode| is_mode(self.band, mode))
         {
             self.target = mode;
-            self.raise_at = self.frames.wrapping_add(self.raise_after);
+            self.pace.requested();
         }
         self.best_received = self.best_received.max(party.mode);
         self.party = party;
@@ -113,54 +87,28 @@ impl RateControl {
 
     /// The mode of the next frame.
     pub(super) fn next_mode(&mut self) -> u8 {
-        if self.raise_after != 0 && self.frames == self.raise_at {
-            self.raise_at = self.frames.wrapping_add(self.raise_after);
-            self.target = self.above(self.target).filter(|&mode| mode <= self.limit).unwrap_or(self.target);
+        if self.pace.raises() {
+            let above = self.allowed.above(self.target).filter(|&mode| mode <= self.limit);
+            self.target = above.unwrap_or(self.target);
         }
-        if self.current != self.target && self.frames.is_multiple_of(self.period) {
+        if self.current != self.target && self.pace.may_change(self.period) {
+            let is_higher = self.target > self.current;
             let step =
-                if self.target > self.current { self.above(self.current) } else { self.below(self.current) };
+                if is_higher { self.allowed.above(self.current) } else { self.allowed.below(self.current) };
             self.current = step.filter(|_| self.neighbour).unwrap_or(self.target);
         }
-        self.frames = self.frames.wrapping_add(1);
+        self.pace.go_on();
         self.current
     }
 
     /// What the header of the next packet asks for.
     pub(super) fn request(&mut self) -> u8 {
-        // Wrapping distance: packets hold several frames.
-        if self.request_after == 0 || self.frames.wrapping_sub(self.request_at) > u32::MAX / 2 {
+        if !self.pace.requests() {
             return NO_REQUEST;
         }
-        self.request_at = self.frames.wrapping_add(self.request_after);
         let best = self.best_received.take();
-        best.and_then(|mode| self.above(mode)).unwrap_or(NO_REQUEST)
+        best.and_then(|mode| self.allowed.above(mode)).unwrap_or(NO_REQUEST)
     }
-
-    fn above(&self, mode: u8) -> Option<u8> {
-        (mode + 1..rates(self.band).len() as u8).find(|&mode| self.allowed >> mode & 1 == 1)
-    }
-
-    fn below(&self, mode: u8) -> Option<u8> {
-        (0..mode).rev().find(|&mode| self.allowed >> mode & 1 == 1)
-    }
-}
-
-/// The `mode-set`; all modes without a readable one.
-fn allowed(band: Band, fmtp: &str) -> u16 {
-    let listed = parameter(fmtp, "mode-set").into_iter().flat_map(|list| list.split(','));
-    let modes = listed.filter_map(|mode| mode.trim().parse().ok()).filter(|&mode| is_mode(band, mode));
-    match modes.fold(0, |set, mode: u8| set | 1 << mode) {
-        0 => (1 << rates(band).len()) - 1,
-        set => set,
-    }
-}
-
-/// The best mode within the bit rate, else the lowest.
-fn best_mode(band: Band, allowed: u16, limit_bps: u32) -> u8 {
-    let modes = || (0..rates(band).len()).filter(|mode| allowed >> mode & 1 == 1);
-    let within = modes().rev().find(|&mode| rates(band)[mode] <= limit_bps);
-    within.or_else(|| modes().next()).unwrap_or(0) as u8
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::rate::{Aware, Bandwidth, IO_BPS, PRIMARY_BPS};
+use super::rate::{Aware, Bandwidth, PRIMARY_BPS};
+use crate::amr::{Band, ModeSet};
 use crate::fmtp::{parameter, parameters};
 
 /// Indices of [`PRIMARY_BPS`].
@@ -31,8 +32,8 @@ pub(super) struct Parameters {
     pub(super) takes_mono: bool,
     /// `ch-aw-recv`: `None` when the channel-aware mode must not be sent to it.
     pub(super) aware: Option<AwareWish>,
-    /// `mode-set`: bit n is mode n of AMR-WB IO.
-    pub(super) io_modes: u16,
+    /// `mode-set`
+    pub(super) io_modes: ModeSet,
     /// `mode-change-period`: 1 or 2 frames.
     pub(super) period: u32,
     /// `mode-change-neighbor=1`
@@ -89,7 +90,7 @@ impl Parameters {
                 }
                 _ => Some(AwareWish::OnRequest),
             },
-            io_modes: io_modes(fmtp),
+            io_modes: ModeSet::parse(Band::Wide, fmtp),
             period: number("mode-change-period").map_or(1, |period| period.clamp(1, 2) as u32),
             neighbour: on("mode-change-neighbor"),
         }
@@ -124,17 +125,6 @@ fn takes_mono(fmtp: &str) -> bool {
             list.split([',', '-']).map(str::trim).filter(|number| !number.is_empty()).peekable();
         numbers.peek().is_none() || numbers.any(|number| number == "1")
     })
-}
-
-/// The `mode-set`; all modes without a readable one.
-fn io_modes(fmtp: &str) -> u16 {
-    let listed = parameter(fmtp, "mode-set").into_iter().flat_map(|list| list.split(','));
-    let modes =
-        listed.filter_map(|mode| mode.trim().parse::<usize>().ok()).filter(|&mode| mode < IO_BPS.len());
-    match modes.fold(0, |set, mode| set | 1 << mode) {
-        0 => (1 << IO_BPS.len()) - 1,
-        set => set,
-    }
 }
 
 /// What we answer to a party with these parameters: it sends what we receive, and the other way about. All others mean both.
@@ -199,7 +189,7 @@ mod tests {
         let plain = Parameters::parse("");
         assert!(!plain.header_full_only && !plain.starts_in_io && plain.requests == 0 && plain.takes_mono);
         assert_eq!((plain.takes_silence, plain.aware), (None, Some(AwareWish::OnRequest)));
-        assert_eq!((plain.io_modes, plain.period, plain.neighbour), (0x1ff, 1, false));
+        assert_eq!((plain.io_modes.below(16), plain.period, plain.neighbour), (Some(8), 1, false));
         let all = Parameters::parse(
             "hf-only=1; evs-mode-switch=1; cmr=-1; dtx=1; dtx-recv=0; ch-recv=2-4; ch-aw-recv=3; max-red=20; \
              mode-set=0,2,8,9; mode-change-period=2; mode-change-neighbor=1",
@@ -207,7 +197,8 @@ mod tests {
         assert!(all.header_full_only && all.starts_in_io && all.requests == -1 && !all.takes_mono);
         assert_eq!(all.takes_silence, Some(false));
         assert_eq!(all.aware, Some(AwareWish::AtOnce(Aware { offset: 3, many_errors: true })));
-        assert_eq!((all.io_modes, all.period, all.neighbour), (0b1_0000_0101, 2, true));
+        let modes: Vec<u8> = (0..16).filter(|&mode| all.io_modes.contains(mode)).collect();
+        assert_eq!((modes.as_slice(), all.period, all.neighbour), (&[0, 2, 8][..], 2, true));
         assert_eq!(Parameters::parse("ch-aw-recv=-1").aware, None);
         assert_eq!(Parameters::parse("dtx-recv=1").takes_silence, Some(true));
     }
@@ -225,7 +216,7 @@ mod tests {
             let parsed = Parameters::parse(&text);
             prop_assert!(parsed.receives.start() <= parsed.receives.end());
             prop_assert!(parsed.hears.start() <= parsed.hears.end());
-            prop_assert!(parsed.io_modes != 0);
+            prop_assert!(parsed.io_modes.below(9).is_some());
         }
     }
 }

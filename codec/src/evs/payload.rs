@@ -5,6 +5,7 @@
 //! first one tells a primary frame of 2.8 kbit/s from a header-full noise frame of AMR-WB IO.
 
 use super::plugin::Frame;
+use crate::amr::{self, Band};
 
 /// Frames of one payload; more than 240 ms do not occur.
 pub(super) const MOST_FRAMES: usize = 12;
@@ -20,9 +21,8 @@ pub(super) const NO_DATA: u8 = 15;
 const PRIMARY_NOISE: u8 = 12;
 const IO_NOISE: u8 = 9;
 
-/// Bits of the speech frames by type (tables A.4 and A.5).
+/// Bits of the primary speech frames by type (table A.4); AMR-WB IO has those of AMR-WB.
 const PRIMARY_BITS: [u16; 12] = [56, 144, 160, 192, 264, 328, 488, 640, 960, 1280, 1920, 2560];
-const IO_BITS: [u16; 9] = [132, 177, 253, 285, 317, 365, 397, 461, 477];
 
 /// AMR-WB IO modes that the three bits of a compact payload can ask for (table A.2); 7 asks for nothing.
 const SHORT_REQUESTS: [u8; 7] = [0, 1, 2, 4, 5, 7, 8];
@@ -56,9 +56,8 @@ impl Kind {
         match (self.is_io, self.frame_type) {
             (_, SPEECH_LOST | NO_DATA) => Some(0),
             (false, PRIMARY_NOISE) => Some(48),
-            (true, IO_NOISE) => Some(40),
             (false, speech) => PRIMARY_BITS.get(usize::from(speech)).copied(),
-            (true, speech) => IO_BITS.get(usize::from(speech)).copied(),
+            (true, other) => amr::bits_of(Band::Wide, other).and_then(|bits| u16::try_from(bits).ok()),
         }
     }
 
@@ -71,7 +70,10 @@ impl Kind {
     }
 
     pub(super) fn is_speech(self) -> bool {
-        usize::from(self.frame_type) < if self.is_io { IO_BITS.len() } else { PRIMARY_BITS.len() }
+        match self.is_io {
+            true => amr::is_speech(Band::Wide, self.frame_type),
+            false => usize::from(self.frame_type) < PRIMARY_BITS.len(),
+        }
     }
 
     /// What a compact payload of so many octets holds (table A.1). That of 7 octets is a matter of its first bit.

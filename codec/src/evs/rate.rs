@@ -8,16 +8,15 @@ use std::ops::RangeInclusive;
 
 use super::parameters::{AwareWish, Parameters, Rates};
 use super::payload::{Kind, NO_REQUEST, REQUEST, REQUEST_IO};
-use crate::coder::{Feedback, codec_options};
+use crate::amr::{Band, WIDE_BPS};
+use crate::coder::Feedback;
+use crate::pace::Pace;
 
 /// Bit rates in primary mode; the first is a variable one. The index is what requests have (table A.3).
 pub(super) const PRIMARY_BPS: [u32; 12] =
     [5900, 7200, 8000, 9600, 13_200, 16_400, 24_400, 32_000, 48_000, 64_000, 96_000, 128_000];
-/// Bit rates in AMR-WB IO mode.
-pub(super) const IO_BPS: [u32; 9] = [6600, 8850, 12_650, 14_250, 15_850, 18_250, 19_850, 23_050, 23_850];
 /// Index of 13.2 kbit/s, at which the channel-aware mode exists.
 const AWARE_RATE: u8 = 4;
-const FRAME_MS: u32 = 20;
 
 /// Audio bandwidths (table 1 of TS 26.445).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +85,7 @@ impl Mode {
     pub(super) fn bit_rate_bps(self) -> u32 {
         let rate = match self {
             Self::Primary { rate, .. } => PRIMARY_BPS.get(usize::from(rate)),
-            Self::Io(mode) => IO_BPS.get(usize::from(mode)),
+            Self::Io(mode) => WIDE_BPS.get(usize::from(mode)),
         };
         rate.copied().unwrap_or(PRIMARY_BPS[AWARE_RATE as usize])
     }
@@ -120,7 +119,7 @@ pub(super) fn requested(request: u8) -> Option<Mode> {
     match kind {
         _ if request & REQUEST == 0 => None,
         0 => primary(Bandwidth::Narrow),
-        1 => (usize::from(rate) < IO_BPS.len()).then_some(Mode::Io(rate)),
+        1 => (usize::from(rate) < WIDE_BPS.len()).then_some(Mode::Io(rate)),
         2 => primary(Bandwidth::Wide),
         3 => primary(Bandwidth::SuperWide),
         4 => primary(Bandwidth::Full),
@@ -148,13 +147,7 @@ pub(super) struct RateControl {
     current: Mode,
     target: Mode,
     discontinuous: bool,
-    frames: u32,
-    /// Frames without a request after which the bit rate goes up; 0: never.
-    raise_after: u32,
-    /// Frames between two requests of ours; 0: there are none.
-    request_after: u32,
-    raise_at: u32,
-    request_at: u32,
+    pace: Pace,
     heard: Feedback,
     /// The highest mode received since our last request.
     best_received: Option<u8>,
@@ -185,7 +178,12 @@ impl RateControl {
         }
         let best_primary =
             highest_within(&PRIMARY_BPS, |rate| (lowest..=highest).contains(&rate), bit_rate_bps);
-        let best_io = highest_within(&IO_BPS, |mode| party.io_modes >> mode & 1 == 1, bit_rate_bps);
+        let best_io = party.io_modes.best(Band::Wide, bit_rate_bps);
+        let (pace, discontinuous) = Pace::parse(options)?;
+        let discontinuous = match (discontinuous, party.takes_silence) {
+            (Some(wanted), taken) => wanted && taken != Some(false),
+            (None, taken) => taken == Some(true),
+        };
         let mut control = Self {
             rates: lowest..=highest,
             bandwidths: low..=top,
@@ -194,12 +192,8 @@ impl RateControl {
             best_io,
             current: Mode::Io(best_io),
             target: Mode::Io(best_io),
-            discontinuous: party.takes_silence == Some(true),
-            frames: 0,
-            raise_after: 0,
-            request_after: 0,
-            raise_at: 0,
-            request_at: 0,
+            discontinuous,
+            pace,
             heard: Feedback::default(),
             best_received: None,
             party,
@@ -212,28 +206,7 @@ impl RateControl {
             control.target = control.primary(best_primary, top, aware);
             control.current = control.target;
         }
-        control.take_options(options)?;
         Ok(control)
-    }
-
-    fn take_options(&mut self, options: &str) -> Result<(), String> {
-        for (key, value) in codec_options(options) {
-            let wrong = || format!("option {key}={value:?} is not a number of milliseconds");
-            let frames = || value.parse::<u32>().map(|ms| ms.div_ceil(FRAME_MS)).map_err(|_| wrong());
-            match key.to_ascii_lowercase().as_str() {
-                "cmr-interval" => self.request_after = frames()?,
-                "mode-change-interval" => self.raise_after = frames()?,
-                "dtx" => self.discontinuous = value != "0" && self.party.takes_silence != Some(false),
-                _ => {
-                    return Err(format!(
-                        "option {key:?} is unknown, CMR-interval, mode-change-interval and dtx are right"
-                    ));
-                }
-            }
-        }
-        self.raise_at = self.raise_after;
-        self.request_at = self.request_after;
-        Ok(())
     }
 
     /// Silence is described.
@@ -254,7 +227,7 @@ impl RateControl {
             && let Some(allowed) = self.allowed(mode)
         {
             self.target = allowed;
-            self.raise_at = self.frames.wrapping_add(self.raise_after);
+            self.pace.requested();
         }
         // Modes of another codec that the party has sent before are below.
         self.best_received = self.best_received.max(heard.mode.filter(|mode| mode & REQUEST != 0));
@@ -265,8 +238,8 @@ impl RateControl {
     fn allowed(&self, wanted: Mode) -> Option<Mode> {
         match wanted {
             Mode::Io(mode) => {
-                let below = (0..=mode).rev().find(|&mode| self.has_io(mode));
-                below.or_else(|| self.above(mode)).map(Mode::Io)
+                let below = (0..=mode).rev().find(|&mode| self.party.io_modes.contains(mode));
+                below.or_else(|| self.party.io_modes.above(mode)).map(Mode::Io)
             }
             Mode::Primary { rate, bandwidth, aware } => Some(self.primary(rate, bandwidth, aware)),
         }
@@ -290,44 +263,44 @@ impl RateControl {
 
     /// What the next frame is to be.
     pub(super) fn next_mode(&mut self) -> Mode {
-        if self.raise_after != 0 && self.frames == self.raise_at {
-            self.raise_at = self.frames.wrapping_add(self.raise_after);
+        if self.pace.raises() {
             self.target = match self.target {
                 Mode::Primary { rate, .. } if rate < self.best_primary => {
                     self.primary(rate + 1, *self.bandwidths.end(), None)
                 }
-                Mode::Io(mode) => {
-                    Mode::Io(self.above(mode).filter(|&mode| mode <= self.best_io).unwrap_or(mode))
-                }
+                Mode::Io(mode) => Mode::Io(
+                    self.party.io_modes.above(mode).filter(|&mode| mode <= self.best_io).unwrap_or(mode),
+                ),
                 best @ Mode::Primary { .. } => best,
             };
         }
         // The rules of AMR-WB hold between its modes only.
         match (self.current, self.target) {
             (Mode::Io(current), Mode::Io(target)) if current != target => {
-                if self.frames.is_multiple_of(self.party.period) {
-                    let step = if target > current { self.above(current) } else { self.below(current) };
+                if self.pace.may_change(self.party.period) {
+                    let step = if target > current {
+                        self.party.io_modes.above(current)
+                    } else {
+                        self.party.io_modes.below(current)
+                    };
                     self.current = Mode::Io(step.filter(|_| self.party.neighbour).unwrap_or(target));
                 }
             }
             (_, target) => self.current = target,
         }
-        self.frames = self.frames.wrapping_add(1);
+        self.pace.go_on();
         self.current
     }
 
     /// What the next packet asks for.
     pub(super) fn request(&mut self) -> u8 {
-        // Wrapping distance: packets hold several frames.
-        let is_early = self.frames.wrapping_sub(self.request_at) > u32::MAX / 2;
-        if self.request_after == 0 || is_early || self.party.requests < 0 {
+        if self.party.requests < 0 || !self.pace.requests() {
             return NO_REQUEST;
         }
-        self.request_at = self.frames.wrapping_add(self.request_after);
         let Some(best) = self.best_received.take() else { return NO_REQUEST };
         let next = (best & 15) + 1;
         if best & 0x10 != 0 {
-            return self.above(best & 15).map_or(NO_REQUEST, |mode| REQUEST_IO | mode);
+            return self.party.io_modes.above(best & 15).map_or(NO_REQUEST, |mode| REQUEST_IO | mode);
         }
         let bandwidth = Bandwidth::ALL.into_iter().rev().find(|bandwidth| {
             self.party.says.contains(bandwidth)
@@ -335,18 +308,6 @@ impl RateControl {
                 && self.party.sends.contains(&next)
         });
         bandwidth.map_or(NO_REQUEST, |bandwidth| bandwidth.request() | next)
-    }
-
-    fn has_io(&self, mode: u8) -> bool {
-        self.party.io_modes >> mode & 1 == 1
-    }
-
-    fn above(&self, mode: u8) -> Option<u8> {
-        (mode + 1..IO_BPS.len() as u8).find(|&mode| self.has_io(mode))
-    }
-
-    fn below(&self, mode: u8) -> Option<u8> {
-        (0..mode).rev().find(|&mode| self.has_io(mode))
     }
 }
 

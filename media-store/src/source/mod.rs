@@ -41,7 +41,7 @@ pub enum SourceError {
     /// The container holds no audio.
     #[error("no audio in it")]
     NoAudio,
-    /// The rate says of itself that it is damaged: converting it would take gigabytes or minutes.
+    /// Nobody records at this rate in Hz, so the file is damaged; converting it would take minutes and gigabytes.
     #[error("audio of {0} Hz cannot be converted")]
     SampleRate(u32),
 }
@@ -49,7 +49,7 @@ pub enum SourceError {
 /// Sample rates in Hz that are converted.
 const SAMPLE_RATES: RangeInclusive<u32> = 1000..=768_000;
 
-fn is_usable(rate: u32) -> Result<(), SourceError> {
+fn check_rate(rate: u32) -> Result<(), SourceError> {
     if SAMPLE_RATES.contains(&rate) { Ok(()) } else { Err(SourceError::SampleRate(rate)) }
 }
 
@@ -185,7 +185,7 @@ impl Opened {
         let decoder = codec::context::Context::from_parameters(stream.parameters())?.decoder().audio()?;
         // Some decoders know theirs only with the first frame.
         if decoder.rate() != 0 {
-            is_usable(decoder.rate())?;
+            check_rate(decoder.rate())?;
         }
         Ok(Self {
             stream: stream.index(),
@@ -235,7 +235,7 @@ impl Opened {
         self.frame.set_rate(input_rate);
         let input = (self.frame.format(), layout, input_rate);
         if self.resampler.as_ref().is_none_or(|resampler| resampler.input != input) {
-            is_usable(input_rate)?;
+            check_rate(input_rate)?;
             self.flush_resampler(channels, out)?;
             // One channel is doubled afterwards; the library would take its level down.
             let made = if layout.channels() == 1 { 1 } else { channels };

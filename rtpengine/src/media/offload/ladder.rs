@@ -110,6 +110,11 @@ impl Ladder {
         }
     }
 
+    /// The ladder if there is one and it has not been given up. Takes the worker's field, whose other fields stay free.
+    pub(super) fn in_use(ladder: &mut Option<Self>) -> Result<&mut Self, Reason> {
+        ladder.as_mut().filter(|ladder| !ladder.is_given_up).ok_or(Reason::Off)
+    }
+
     /// What keeps floods from the daemon, if anything does.
     pub(super) fn shield(&mut self) -> Option<&mut dyn Shield> {
         self.backend.shield()
@@ -405,7 +410,7 @@ impl Worker {
 
     fn try_move_down(&mut self, slot: u32) -> Result<(), Reason> {
         let target = describe(&self.streams, slot)?;
-        let ladder = self.ladder.as_mut().filter(|ladder| !ladder.is_given_up).ok_or(Reason::Off)?;
+        let ladder = Ladder::in_use(&mut self.ladder)?;
         if target.is_secured() && !ladder.backend.takes_secured() {
             return Err(Reason::Secured);
         }

@@ -120,7 +120,7 @@ impl Worker {
             index: keys.and_then(|keys| keys.position(Direction::Send, player.ssrc())),
             way,
         };
-        let ladder = self.ladder.as_mut().filter(|ladder| !ladder.is_given_up).ok_or(Reason::Off)?;
+        let ladder = Ladder::in_use(&mut self.ladder)?;
         let players = ladder.announcing.backend.as_mut().ok_or(Reason::Off)?;
         let handle = players.start(&order).map_err(|error| match error {
             BackendError::Unsuitable(reason) => reason,
