@@ -98,8 +98,13 @@ static BY_LENGTH: LazyLock<Vec<Vec<(u128, &'static CodecDef)>>> = LazyLock::new(
 /// A number that is equal for names of one length that only differ in case, if at all. `None` above sixteen octets, which no name of ours has.
 fn folded(name: &str) -> Option<u128> {
     let mut octets = [0_u8; 16];
-    octets.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-    octets.make_ascii_lowercase();
+    if name.len() > octets.len() {
+        return None;
+    }
+    // Octet by octet: names are short, and a copy of unknown length is a call.
+    for (to, from) in octets.iter_mut().zip(name.bytes()) {
+        *to = from.to_ascii_lowercase();
+    }
     Some(u128::from_le_bytes(octets))
 }
 

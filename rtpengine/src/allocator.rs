@@ -6,7 +6,8 @@
 use std::alloc::{GlobalAlloc, Layout};
 
 use libmimalloc_sys::{
-    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
+    mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc,
+    mi_zalloc_aligned,
 };
 
 /// Every block is aligned like this.
@@ -59,6 +60,16 @@ unsafe impl GlobalAlloc for Allocator {
         };
         block.cast()
     }
+}
+
+/// Gives memory that is free back to the system, whichever thread has freed it. Blocks for as long as that takes: some milliseconds where
+/// it is hundreds of megabytes.
+///
+/// The allocator itself does so when somebody asks it for large pieces some time later. A daemon whose calls have ended does not, and
+/// would look for ever as large as in its busiest hour.
+pub fn give_back() {
+    // SAFETY: may be called by every thread at any time.
+    unsafe { mi_collect(true) }
 }
 
 #[cfg(test)]

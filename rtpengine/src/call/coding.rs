@@ -393,7 +393,7 @@ pub fn player_options(
     let mut options = codec::EncoderOptions { ptime_ms, ..Default::default() };
     let negotiated = &media.coding.negotiated.codecs.encoder_specs;
     for specs in [negotiated, specs] {
-        codecs::configure(specs, format, &mut options, &Registry::BUILD);
+        codecs::configure(specs, format, &mut options);
     }
     options
 }

@@ -183,11 +183,10 @@ fn subscribed(call: &Call, subscription: &Subscription, message: Message) -> Exp
         _ if negotiated.joined => both_ways(negotiated, Side::Offerer),
         Message::Offer => {
             let sent: Vec<MediaFormat> = state.offerer.iter().map(|f| f.format.clone()).collect();
-            offered(&sent, state, &options(&negotiated.offer_options), &Registry::BUILD)
+            offered(&sent, state, &options(&negotiated.offer_options))
         }
         Message::Answer => {
-            let mut codecs =
-                answered(&received(to), state, &options(&negotiated.answer_options), &Registry::BUILD);
+            let mut codecs = answered(&received(to), state, &options(&negotiated.answer_options));
             // Nobody sends these.
             codecs.retain(|codec| codec.fate != Fate::Added);
             codecs
@@ -211,17 +210,13 @@ fn explain_party(call: &Call, sender: PartyId) -> Vec<ExplainedMedia> {
 
 fn explain(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) -> ExplainedMedia {
     let negotiated = &from.1.coding.negotiated;
-    let (side, state, registry) = (from.1.coding.side, &negotiated.codecs, &Registry::BUILD);
+    let (side, state) = (from.1.coding.side, &negotiated.codecs);
     let none = CodecOptions::default();
     let received = received(from.1);
     let codecs = match side {
         _ if negotiated.joined => both_ways(negotiated, side),
-        Side::Offerer => {
-            offered(&received, state, negotiated.offer_options.as_deref().unwrap_or(&none), registry)
-        }
-        Side::Answerer => {
-            answered(&received, state, negotiated.answer_options.as_deref().unwrap_or(&none), registry)
-        }
+        Side::Offerer => offered(&received, state, negotiated.offer_options.as_deref().unwrap_or(&none)),
+        Side::Answerer => answered(&received, state, negotiated.answer_options.as_deref().unwrap_or(&none)),
     };
     let streams = [(from, to), (to, from)]
         .map(|(from, to)| stream(call, from, to, &coding::handling(from.1, to.1)))
@@ -234,8 +229,8 @@ fn both_ways(negotiated: &Negotiated, side: Side) -> Vec<ExplainedCodec> {
     let state = &negotiated.codecs;
     let offerer: Vec<MediaFormat> = state.offerer.iter().map(|f| f.format.clone()).collect();
     match side {
-        Side::Offerer => joined(&offerer, &state.answerer, &Registry::BUILD),
-        Side::Answerer => joined(&state.answerer, &offerer, &Registry::BUILD),
+        Side::Offerer => joined(&offerer, &state.answerer),
+        Side::Answerer => joined(&state.answerer, &offerer),
     }
 }
 

@@ -75,7 +75,7 @@ impl Engine {
             if offered.port == 0 {
                 return Ok(MediaDescription { attributes: Attributes::default(), ..offered.clone() });
             }
-            let left = without_stripped(&offered.formats, &signal.codecs, &Registry::BUILD);
+            let left = without_stripped(&offered.formats, &signal.codecs);
             let formats = choose(&left, &signal.codecs, &Registry::BUILD).ok_or(CommandError::CreateSdp)?;
             let mut answer =
                 section(&offered.media_type, Transport::from_name("RTP/AVP"), formats, direction, address);

@@ -16,7 +16,6 @@ use super::playback;
 use super::recording;
 use super::store::lock;
 use super::subscription::{MediaRef, Purpose, Subscription};
-use crate::negotiate::codecs::Registry;
 use crate::negotiate::signal::Signal;
 use crate::proto::sdp::model::{Attributes, Bandwidth, Direction, MediaFormat, SessionDescription};
 use crate::proto::sdp::text;
@@ -361,17 +360,13 @@ fn renegotiate(call: &mut Call, subscriber: PartyId) {
 /// Every codec of the source is in the answer, or (with transcoding allowed) at least one that was offered.
 fn is_acceptable(coding: &Coding, transcoding: bool) -> bool {
     let state = &coding.negotiated.codecs;
-    let registry = &Registry::BUILD;
     let answered = |format: &MediaFormat| {
-        state
-            .answerer
-            .iter()
-            .any(|f| crate::negotiate::codecs::compatible(&f.format, &format.format, registry))
+        state.answerer.iter().any(|f| crate::negotiate::codecs::compatible(&f.format, &format.format))
     };
     if transcoding {
         return state.offered.iter().any(answered) || state.offered.is_empty();
     }
-    let ordinary = |f: &&MediaFormat| !registry.is_supplemental(&f.format);
+    let ordinary = |f: &&MediaFormat| !f.format.is_supplemental();
     state.offerer.iter().map(|f| &f.format).filter(ordinary).all(answered)
 }
 

@@ -213,16 +213,13 @@ impl Worker {
         for (id, slot) in &call.streams {
             let hides =
                 plan.streams.iter().any(|stream| stream.id == *id && !stream.hidden_extensions.is_empty());
-            let mut edges: Vec<Edge> = plan
-                .edges
-                .iter()
-                .filter(|edge| edge.from == *id)
-                .map(|edge| {
-                    let formats = [formats(Some(edge.from)), formats(edge.rtp_to)];
-                    Edge::compile(edge, formats, |sink| call.slot(sink), &self.output.graph)
-                })
-                .collect();
-            edges.shrink_to_fit();
+            // As many as there will be: a list that grows first has room for four.
+            let from_here = || plan.edges.iter().filter(|edge| edge.from == *id);
+            let mut edges: Vec<Edge> = Vec::with_capacity(from_here().count());
+            edges.extend(from_here().map(|edge| {
+                let formats = [formats(Some(edge.from)), formats(edge.rtp_to)];
+                Edge::compile(edge, formats, |sink| call.slot(sink), &self.output.graph)
+            }));
             let Some(stream) = self.streams.get_mut(*slot) else { continue };
             let mut old = std::mem::take(&mut stream.edges);
             let mut before = SmallVec::<[Option<usize>; 4]>::new();

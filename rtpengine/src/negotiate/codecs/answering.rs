@@ -35,11 +35,11 @@ pub fn answer(
     registry: &Registry,
 ) -> AnsweredCodecs {
     let mut state = state.clone();
-    state.answerer = answerer_list(&state, received, options, registry);
+    state.answerer = answerer_list(&state, received, options);
     state.force_transcoding |= options.force_transcoding;
     let mut ordinary: Vec<MediaFormat> = Vec::new();
     let mut transcoding = false;
-    for sent in state.answerer.iter().filter(|f| !registry.is_supplemental(&f.format)) {
+    for sent in state.answerer.iter().filter(|f| !f.format.is_supplemental()) {
         let format = match state.target(&sent.format, registry) {
             TargetFormat::Same => sent.clone(),
             TargetFormat::Other(target) => {
@@ -57,35 +57,29 @@ pub fn answer(
     if options.single_codec {
         ordinary.truncate(1);
     }
-    let companions = state.companions_for(&ordinary, transcoding, registry);
+    let companions = state.companions_for(&ordinary, transcoding);
     state.towards_offerer = ordinary.into_iter().chain(companions).collect();
     AnsweredCodecs { towards_offerer: state.towards_offerer.clone(), state }
 }
 
 /// What the answerer may send: what it was offered under that number, minus `strip`, plus `offer`.
-fn answerer_list(
-    state: &CodecState,
-    received: &[MediaFormat],
-    options: &CodecOptions,
-    registry: &Registry,
-) -> Vec<MediaFormat> {
+fn answerer_list(state: &CodecState, received: &[MediaFormat], options: &CodecOptions) -> Vec<MediaFormat> {
     let was_offered = |answered: &&MediaFormat| {
         state.offered.iter().any(|offered| {
             let same_number = offered.format.payload_type == answered.format.payload_type;
-            (same_number || options.allow_asymmetric_codecs)
-                && compatible(&offered.format, &answered.format, registry)
+            (same_number || options.allow_asymmetric_codecs) && compatible(&offered.format, &answered.format)
         })
     };
     let known: Vec<_> = received.iter().filter(was_offered).cloned().collect();
     let stays = |f: &MediaFormat| {
-        let all = options.strip_all && !any_matches(&options.except, &f.format, registry);
-        !all && !any_matches(&options.strip, &f.format, registry)
+        let all = options.strip_all && !any_matches(&options.except, &f.format);
+        !all && !any_matches(&options.strip, &f.format)
     };
     let mut list: Vec<_> = known.iter().filter(|f| stays(f)).cloned().collect();
     for spec in &options.offer {
-        for format in known.iter().filter(|f| any_matches(std::slice::from_ref(spec), &f.format, registry)) {
+        for format in known.iter().filter(|f| any_matches(std::slice::from_ref(spec), &f.format)) {
             if !list.contains(format) {
-                let supplemental = |f: &MediaFormat| registry.is_supplemental(&f.format);
+                let supplemental = |f: &MediaFormat| f.format.is_supplemental();
                 let end = list.iter().rposition(|f| !supplemental(f)).map_or(0, |last| last + 1);
                 let at = if supplemental(format) { list.len() } else { end };
                 list.insert(at, format.clone());
@@ -104,7 +98,7 @@ impl CodecState {
 
     /// What the offerer gets when the answerer sends this ordinary codec.
     pub(super) fn target(&self, sent: &PayloadFormat, registry: &Registry) -> TargetFormat {
-        let fits = |f: &&MediaFormat| compatible(&f.format, sent, registry);
+        let fits = |f: &&MediaFormat| compatible(&f.format, sent);
         let offerer = || self.offerer.iter().map(|f| &f.format);
         let same = offerer()
             .find(|f| fits(f) && f.format.payload_type == sent.payload_type)
@@ -135,25 +129,21 @@ impl CodecState {
     }
 
     /// telephone-event, CN and red for these codecs, in the offerer's order.
-    fn companions_for(
-        &self,
-        ordinary: &[MediaFormat],
-        transcoding: bool,
-        registry: &Registry,
-    ) -> Vec<MediaFormat> {
+    fn companions_for(&self, ordinary: &[MediaFormat], transcoding: bool) -> Vec<MediaFormat> {
         let mut companions = Vec::new();
-        for offerer in self.offerer.iter().filter(|f| registry.is_supplemental(&f.format.format)) {
+        for offerer in self.offerer.iter().filter(|f| f.format.format.is_supplemental()) {
             let format = &offerer.format.format;
             // An answer that names nothing offered may use the number for something else.
             if ordinary.iter().any(|f| f.format.payload_type == format.payload_type) {
                 continue;
             }
             let same_rate = ordinary.iter().any(|f| f.format.clock_rate == format.clock_rate);
-            let answered = self.answerer.iter().find(|f| {
-                f.format.payload_type == format.payload_type && compatible(format, &f.format, registry)
-            });
-            let kind = registry.kind(format);
-            let convertible = transcoding && self.answerer.iter().any(|f| registry.kind(&f.format) == kind);
+            let answered = self
+                .answerer
+                .iter()
+                .find(|f| f.format.payload_type == format.payload_type && compatible(format, &f.format));
+            let kind = format.kind();
+            let convertible = transcoding && self.answerer.iter().any(|f| f.format.kind() == kind);
             match answered {
                 Some(answered) if same_rate || !transcoding => companions.push(answered.clone()),
                 None if same_rate && (offerer.accepted || convertible) => {

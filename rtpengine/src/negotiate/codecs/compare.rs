@@ -4,7 +4,6 @@ use codec::PayloadFormat;
 use codec::def::FmtpRule;
 use codec::fmtp::{formats_compatible, parameter};
 
-use super::Registry;
 use crate::negotiate::signal::CodecSpec;
 
 /// `sent` can be received by someone who announced `accepted`: same name, clock rate and channels, equal or compatible
@@ -12,9 +11,9 @@ use crate::negotiate::signal::CodecSpec;
 ///
 /// Unlike the symmetric rule of the codec library this knows who sends: RFC 4867 modes must be among the accepted ones. The
 /// parameters of codecs without definition are ignored.
-pub fn compatible(accepted: &PayloadFormat, sent: &PayloadFormat, registry: &Registry) -> bool {
+pub fn compatible(accepted: &PayloadFormat, sent: &PayloadFormat) -> bool {
     accepted.same_codec(sent)
-        && match (registry.by_name)(&sent.name).map_or(FmtpRule::Ignored, |def| def.fmtp_rule) {
+        && match sent.def().map_or(FmtpRule::Ignored, |def| def.fmtp_rule) {
             FmtpRule::Ignored => true,
             FmtpRule::Amr => amr(&accepted.fmtp, &sent.fmtp),
             FmtpRule::Identical | FmtpRule::Evs => formats_compatible(accepted, sent),
@@ -44,19 +43,20 @@ fn amr(accepted: &str, sent: &str) -> bool {
 
 /// A specification of the `codec` dictionary means this payload type. A name alone means all instances; a clock rate
 /// without channels means mono.
-pub(super) fn matches(spec: &CodecSpec, format: &PayloadFormat, registry: &Registry) -> bool {
+pub(super) fn matches(spec: &CodecSpec, format: &PayloadFormat) -> bool {
     let channels = spec.channels.or(spec.clock_rate.map(|_| 1));
     spec.name.eq_ignore_ascii_case(&format.name)
         && spec.clock_rate.is_none_or(|clock| clock == format.clock_rate)
         && channels.is_none_or(|channels| channels == format.channels)
-        && spec.fmtp.as_ref().is_none_or(|fmtp| {
-            compatible(&PayloadFormat { fmtp: fmtp.clone(), ..format.clone() }, format, registry)
-        })
+        && spec
+            .fmtp
+            .as_ref()
+            .is_none_or(|fmtp| compatible(&PayloadFormat { fmtp: fmtp.clone(), ..format.clone() }, format))
 }
 
 /// Any of the specifications means it.
-pub(super) fn any_matches(specs: &[CodecSpec], format: &PayloadFormat, registry: &Registry) -> bool {
-    specs.iter().any(|spec| matches(spec, format, registry))
+pub(super) fn any_matches(specs: &[CodecSpec], format: &PayloadFormat) -> bool {
+    specs.iter().any(|spec| matches(spec, format))
 }
 
 #[cfg(test)]

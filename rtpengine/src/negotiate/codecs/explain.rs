@@ -44,41 +44,31 @@ pub enum Fate {
 }
 
 /// Explains the list that an offer led to. `received` is the offer's own.
-pub fn offered(
-    received: &[MediaFormat],
-    state: &CodecState,
-    options: &CodecOptions,
-    registry: &Registry,
-) -> Vec<ExplainedCodec> {
-    explain(received, &state.offered, registry, |format, fate| match fate {
-        Fate::Kept => kept(format, options, registry),
-        Fate::Dropped => taken_away(format, options, registry)
+pub fn offered(received: &[MediaFormat], state: &CodecState, options: &CodecOptions) -> Vec<ExplainedCodec> {
+    explain(received, &state.offered, |format, fate| match fate {
+        Fate::Kept => kept(format, options),
+        Fate::Dropped => taken_away(format, options)
             .or(options.static_codecs.then_some("static-codecs: the earlier list stays"))
             .unwrap_or("no codec of this clock rate is left"),
         Fate::Renumbered(_) => "number of an earlier exchange",
-        Fate::Added if any_matches(&options.transcode, format, registry) => "codec-transcode",
-        Fate::Added if registry.is_supplemental(format) => "goes with a codec of this clock rate",
+        Fate::Added if any_matches(&options.transcode, format) => "codec-transcode",
+        Fate::Added if format.is_supplemental() => "goes with a codec of this clock rate",
         Fate::Added => "part of an earlier exchange",
     })
 }
 
 /// Explains the list that an answer led to. `received` is the answer's own.
-pub fn answered(
-    received: &[MediaFormat],
-    state: &CodecState,
-    options: &CodecOptions,
-    registry: &Registry,
-) -> Vec<ExplainedCodec> {
+pub fn answered(received: &[MediaFormat], state: &CodecState, options: &CodecOptions) -> Vec<ExplainedCodec> {
     let was_offered = |format: &PayloadFormat| {
         state
             .offered
             .iter()
             .any(|f| f.format.payload_type == format.payload_type || f.format.same_codec(format))
     };
-    explain(received, &state.towards_offerer, registry, |format, fate| match fate {
+    explain(received, &state.towards_offerer, |format, fate| match fate {
         Fate::Kept => "offered and answered",
         Fate::Dropped if !was_offered(format) => "not offered",
-        Fate::Dropped => stripped(format, options, registry)
+        Fate::Dropped => stripped(format, options)
             .or(options.single_codec.then_some("single-codec: only the first codec is kept"))
             .unwrap_or("the offerer does not have it: it is converted, or only passed on"),
         Fate::Renumbered(_) => "the offerer's own number",
@@ -97,16 +87,16 @@ pub fn accepted(
     registry: &Registry,
 ) -> Vec<ExplainedCodec> {
     let convertible = |format: &PayloadFormat| registry.encodes(format) && registry.decodes(format);
-    explain(received, &state.towards_offerer, registry, |format, fate| match fate {
-        Fate::Kept | Fate::Renumbered(_) if registry.is_supplemental(format) => {
+    explain(received, &state.towards_offerer, |format, fate| match fate {
+        Fate::Kept | Fate::Renumbered(_) if format.is_supplemental() => {
             "goes with a codec of this clock rate"
         }
-        Fate::Kept | Fate::Renumbered(_) if any_matches(&options.accept, format, registry) => "codec-accept",
+        Fate::Kept | Fate::Renumbered(_) if any_matches(&options.accept, format) => "codec-accept",
         Fate::Kept | Fate::Renumbered(_) if options.accept_all => "codec-accept of all",
         Fate::Kept | Fate::Renumbered(_) if options.accept_any => "codec-accept of any: it came first",
         Fate::Kept | Fate::Renumbered(_) => "the first one that the daemon can convert",
-        Fate::Dropped if any_matches(&options.ignore, format, registry) => "codec-ignore",
-        Fate::Dropped => stripped(format, options, registry).unwrap_or(if registry.is_supplemental(format) {
+        Fate::Dropped if any_matches(&options.ignore, format) => "codec-ignore",
+        Fate::Dropped => stripped(format, options).unwrap_or(if format.is_supplemental() {
             "no codec of this clock rate is left"
         } else if options.accept_all || !convertible(format) {
             "the daemon cannot convert it"
@@ -119,8 +109,8 @@ pub fn accepted(
 
 /// Explains the codecs of one of two parties that were joined without an exchange between them: `own` is its list, `other` that of
 /// the other one.
-pub fn joined(own: &[MediaFormat], other: &[MediaFormat], registry: &Registry) -> Vec<ExplainedCodec> {
-    let mut codecs = explain(own, other, registry, |_, fate| match fate {
+pub fn joined(own: &[MediaFormat], other: &[MediaFormat]) -> Vec<ExplainedCodec> {
+    let mut codecs = explain(own, other, |_, fate| match fate {
         Fate::Kept => "both have it",
         Fate::Renumbered(_) => "both have it, the other one under its own number",
         Fate::Dropped => "the other one does not have it: it is converted, or only passed on",
@@ -134,11 +124,10 @@ pub fn joined(own: &[MediaFormat], other: &[MediaFormat], registry: &Registry) -
 fn explain(
     received: &[MediaFormat],
     shown: &[MediaFormat],
-    registry: &Registry,
     reason: impl Fn(&PayloadFormat, Fate) -> &'static str,
 ) -> Vec<ExplainedCodec> {
     let counterpart = |format: &PayloadFormat, list: &[MediaFormat]| {
-        let mut same = list.iter().filter(|f| compatible(&f.format, format, registry));
+        let mut same = list.iter().filter(|f| compatible(&f.format, format));
         let exact = same.clone().find(|f| f.format.payload_type == format.payload_type);
         exact.or_else(|| same.next()).map(|f| f.format.payload_type)
     };
@@ -156,25 +145,25 @@ fn explain(
         .collect()
 }
 
-fn kept(format: &PayloadFormat, options: &CodecOptions, registry: &Registry) -> &'static str {
-    if taken_away(format, options, registry).is_none() {
+fn kept(format: &PayloadFormat, options: &CodecOptions) -> &'static str {
+    if taken_away(format, options).is_none() {
         let all = options.strip_all || options.consume_all || options.mask_all;
-        let excepted = all && any_matches(&options.except, format, registry);
+        let excepted = all && any_matches(&options.except, format);
         return if excepted { "codec-except" } else { "offered, and nothing takes it away" };
     }
     let puts_back: [(&[CodecSpec], &str); 2] =
         [(&options.offer, "codec-offer puts it back"), (&options.transcode, "codec-transcode puts it back")];
     puts_back
         .into_iter()
-        .find(|(specs, _)| any_matches(specs, format, registry))
+        .find(|(specs, _)| any_matches(specs, format))
         .map_or("no other codec was left", |(_, reason)| reason)
 }
 
 /// The key that takes a codec away from the receiver.
-fn taken_away(format: &PayloadFormat, options: &CodecOptions, registry: &Registry) -> Option<&'static str> {
+fn taken_away(format: &PayloadFormat, options: &CodecOptions) -> Option<&'static str> {
     let named: [(&[CodecSpec], &str); 3] =
         [(&options.strip, "codec-strip"), (&options.consume, "codec-consume"), (&options.mask, "codec-mask")];
-    let by_name = named.into_iter().find(|(specs, _)| any_matches(specs, format, registry));
+    let by_name = named.into_iter().find(|(specs, _)| any_matches(specs, format));
     if let Some((_, key)) = by_name {
         return Some(key);
     }
@@ -183,19 +172,19 @@ fn taken_away(format: &PayloadFormat, options: &CodecOptions, registry: &Registr
         (options.consume_all, "codec-consume of all"),
         (options.mask_all, "codec-mask of all"),
     ];
-    let spared = any_matches(&options.except, format, registry);
+    let spared = any_matches(&options.except, format);
     all.into_iter().find(|(all, _)| *all && !spared).map(|(_, key)| key)
 }
 
 /// The only key of an answer that takes codecs away.
-fn stripped(format: &PayloadFormat, options: &CodecOptions, registry: &Registry) -> Option<&'static str> {
+fn stripped(format: &PayloadFormat, options: &CodecOptions) -> Option<&'static str> {
     let strip = CodecOptions {
         strip: options.strip.clone(),
         strip_all: options.strip_all,
         except: options.except.clone(),
         ..CodecOptions::default()
     };
-    taken_away(format, &strip, registry)
+    taken_away(format, &strip)
 }
 
 /// The offerer wants a codec whatever the answerer says.
@@ -236,7 +225,7 @@ mod tests {
         let registry = &Registry::BUILD;
         let state = offer(&sent, "audio", None, &options, registry).state;
         assert_eq!(
-            short(&offered(&sent, &state, &options, registry)),
+            short(&offered(&sent, &state, &options)),
             [
                 ("PCMU", Fate::Dropped, "codec-mask"),
                 ("PCMA", Fate::Dropped, "codec-strip"),
@@ -248,7 +237,7 @@ mod tests {
         let options = CodecOptions::default();
         let state = answer(&state, &reply, &options, registry).state;
         assert_eq!(
-            short(&answered(&reply, &state, &options, registry)),
+            short(&answered(&reply, &state, &options)),
             [
                 ("GSM", Fate::Dropped, "the offerer does not have it: it is converted, or only passed on"),
                 ("telephone-event", Fate::Kept, "offered and answered"),

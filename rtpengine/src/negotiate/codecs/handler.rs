@@ -60,7 +60,7 @@ impl CodecState {
         let sends: Vec<_> = self.offerer.iter().map(|f| &f.format).collect();
         let first = sink.iter().find(|f| registry.encodes(&f.format));
         let route = |sent: &MediaFormat| {
-            let same = find_same(sink, &sent.format, registry);
+            let same = find_same(sink, &sent.format);
             match (same, first) {
                 (Some(same), _) => Route::Same(same),
                 (None, Some(first)) if registry.decodes(&sent.format) => Route::Other(Cow::Borrowed(first)),
@@ -96,7 +96,7 @@ impl CodecState {
         let again = self.force_transcoding || times.must_repacketise();
         let same = |sent: &MediaFormat, same: &MediaFormat| {
             if again && registry.decodes(&sent.format) && registry.encodes(&same.format) {
-                Handler::Transcode(self.plan(&sent.format, &same.format, times, registry))
+                Handler::Transcode(self.plan(&sent.format, &same.format, times))
             } else {
                 pass(&sent.format, &same.format)
             }
@@ -104,26 +104,24 @@ impl CodecState {
         let ordinary = |sent: &MediaFormat| match route(sent) {
             Route::Same(accepted) => same(sent, accepted),
             Route::Unchanged => same(sent, sent),
-            Route::Other(target) => {
-                Handler::Transcode(self.plan(&sent.format, &target.format, times, registry))
-            }
+            Route::Other(target) => Handler::Transcode(self.plan(&sent.format, &target.format, times)),
             Route::Undecodable => Handler::Pass { payload_type: None },
         };
-        let is_supplemental = |f: &MediaFormat| registry.is_supplemental(&f.format);
+        let is_supplemental = |f: &MediaFormat| f.format.is_supplemental();
         let ordinary = |sent: &&MediaFormat| (!is_supplemental(sent)).then(|| ordinary(sent));
         let mut handlers: Vec<Option<Handler>> = sends.iter().map(ordinary).collect();
-        join_comfort_noise(&mut handlers, sends, sink, registry);
+        join_comfort_noise(&mut handlers, sends, sink);
         let made = handlers.iter().find_map(|handler| match handler {
             Some(Handler::Transcode(plan)) => Some(plan.sink.clock_rate),
             _ => None,
         });
         let companion = |sent: &MediaFormat| {
-            let same = find_same(sink, &sent.format, registry);
+            let same = find_same(sink, &sent.format);
             let Some(clock_rate) = made else {
                 return same
                     .map_or(Handler::Pass { payload_type: None }, |same| pass(&sent.format, &same.format));
             };
-            let events = || find_events(sink, &sent.format, clock_rate, registry);
+            let events = || find_events(sink, &sent.format, clock_rate);
             same.or_else(events).map_or(Handler::Drop, |taken| pass(&sent.format, &taken.format))
         };
         let with_type = |(sent, handler): (&&MediaFormat, Option<Handler>)| PayloadHandler {
@@ -133,17 +131,11 @@ impl CodecState {
         sends.iter().zip(handlers).map(with_type).collect()
     }
 
-    fn plan(
-        &self,
-        source: &PayloadFormat,
-        sink: &PayloadFormat,
-        times: PacketTimes,
-        registry: &Registry,
-    ) -> TranscodePlan {
+    fn plan(&self, source: &PayloadFormat, sink: &PayloadFormat, times: PacketTimes) -> TranscodePlan {
         let mut sink = sink.clone();
         let mut options = EncoderOptions { ptime_ms: times.sink_ms, ..EncoderOptions::default() };
-        configure(&self.encoder_specs, &mut sink, &mut options, registry);
-        let factor = (registry.by_name)(&source.name).map_or(1, |def| def.sample_rate_factor.max(1));
+        configure(&self.encoder_specs, &mut sink, &mut options);
+        let factor = source.def().map_or(1, |def| def.sample_rate_factor.max(1));
         options.source_rate = source.clock_rate.checked_mul(factor);
         options.source_channels = Some(source.channels);
         TranscodePlan::new(source.clone(), sink, options)
@@ -151,15 +143,10 @@ impl CodecState {
 }
 
 /// Applies the first of the entries of `codec-set` and the like that is about this format.
-pub fn configure(
-    specs: &[CodecSpec],
-    sink: &mut PayloadFormat,
-    options: &mut EncoderOptions,
-    registry: &Registry,
-) {
+pub fn configure(specs: &[CodecSpec], sink: &mut PayloadFormat, options: &mut EncoderOptions) {
     let settings = specs.iter().find(|spec| {
         let without_fmtp = CodecSpec { fmtp: None, ..(*spec).clone() };
-        matches(&without_fmtp, sink, registry)
+        matches(&without_fmtp, sink)
     });
     let Some(spec) = settings else { return };
     options.bitrate_bps = spec.bitrate_bps;
@@ -172,20 +159,15 @@ pub fn configure(
 
 /// Comfort noise belongs to the codecs of its clock rate (RFC 3389 §4): if these are transcoded, it goes through their transcoder
 /// where the sink does not take it, and may be made by it where the sink does.
-fn join_comfort_noise(
-    handlers: &mut [Option<Handler>],
-    sends: &[&MediaFormat],
-    sink: &[MediaFormat],
-    registry: &Registry,
-) {
-    let is_noise = |f: &PayloadFormat| registry.kind(f) == Kind::ComfortNoise;
+fn join_comfort_noise(handlers: &mut [Option<Handler>], sends: &[&MediaFormat], sink: &[MediaFormat]) {
+    let is_noise = |f: &PayloadFormat| f.kind() == Kind::ComfortNoise;
     for index in 0..handlers.len() {
         let Some(Handler::Transcode(plan)) = &mut handlers[index] else { continue };
         let beside = |f: &&MediaFormat, clock| is_noise(&f.format) && f.format.clock_rate == clock;
         let to = sink.iter().find(|f| beside(f, plan.sink.clock_rate));
         plan.noise.to = to.map(|f| f.format.payload_type);
         let from = sends.iter().position(|f| beside(f, plan.source.clock_rate));
-        let lacks = |from: &usize| find_same(sink, &sends[*from].format, registry).is_none();
+        let lacks = |from: &usize| find_same(sink, &sends[*from].format).is_none();
         let Some(from) = from.filter(lacks) else { continue };
         plan.noise.from = Some(sends[from].format.payload_type);
         let plan = plan.clone();
@@ -207,12 +189,8 @@ enum Route<'s> {
 }
 
 /// The sink's entry for the same codec, best under the same number.
-fn find_same<'s>(
-    sink: &'s [MediaFormat],
-    sent: &PayloadFormat,
-    registry: &Registry,
-) -> Option<&'s MediaFormat> {
-    let fits = |f: &&MediaFormat| compatible(&f.format, sent, registry);
+fn find_same<'s>(sink: &'s [MediaFormat], sent: &PayloadFormat) -> Option<&'s MediaFormat> {
+    let fits = |f: &&MediaFormat| compatible(&f.format, sent);
     let same_number = sink.iter().find(|f| fits(f) && f.format.payload_type == sent.payload_type);
     same_number.or_else(|| sink.iter().find(fits))
 }
@@ -222,9 +200,8 @@ fn find_events<'s>(
     sink: &'s [MediaFormat],
     sent: &PayloadFormat,
     clock_rate: u32,
-    registry: &Registry,
 ) -> Option<&'s MediaFormat> {
-    let is_events = |format: &PayloadFormat| registry.kind(format) == Kind::TelephoneEvent;
+    let is_events = |format: &PayloadFormat| format.kind() == Kind::TelephoneEvent;
     let mut events = sink.iter().filter(|f| is_events(sent) && is_events(&f.format));
     let first = events.clone().next();
     events.find(|f| f.format.clock_rate == clock_rate).or(first)

@@ -34,13 +34,12 @@ pub fn offer(
     registry: &Registry,
 ) -> OfferedCodecs {
     let previous = previous_receiver.unwrap_or_default();
-    let offerer = offerer_list(received, options, registry);
+    let offerer = offerer_list(received, options);
     let keep_static = options.static_codecs && !previous.is_empty();
     let mut list = if keep_static {
         List::new(previous.to_vec(), received, previous, registry)
     } else {
-        let start =
-            if options.reuse_codecs { reuse(received, previous, registry) } else { received.to_vec() };
+        let start = if options.reuse_codecs { reuse(received, previous) } else { received.to_vec() };
         let mut list = List::new(start, received, previous, registry);
         list.remove(options);
         list.restore(&options.offer);
@@ -74,26 +73,26 @@ pub fn offer(
 }
 
 /// Minus `ignore` (but a consumed one stays), with accepted ones marked.
-fn offerer_list(received: &[MediaFormat], options: &CodecOptions, registry: &Registry) -> Vec<OffererFormat> {
+fn offerer_list(received: &[MediaFormat], options: &CodecOptions) -> Vec<OffererFormat> {
     let mark = |received: &MediaFormat| {
         let format = &received.format;
-        let consumed = any_matches(&options.consume, format, registry)
-            || (options.consume_all && !any_matches(&options.except, format, registry));
+        let consumed = any_matches(&options.consume, format)
+            || (options.consume_all && !any_matches(&options.except, format));
         let accepted = consumed
             || options.always_transcode
             || options.accept_all
             || options.accept_any
-            || any_matches(&options.accept, format, registry);
-        let kept = consumed || !any_matches(&options.ignore, format, registry);
+            || any_matches(&options.accept, format);
+        let kept = consumed || !any_matches(&options.ignore, format);
         kept.then(|| OffererFormat { format: received.clone(), accepted })
     };
     received.iter().filter_map(mark).collect()
 }
 
 /// The previous order for what is still there, then what is new.
-fn reuse(received: &[MediaFormat], previous: &[MediaFormat], registry: &Registry) -> Vec<MediaFormat> {
+fn reuse(received: &[MediaFormat], previous: &[MediaFormat]) -> Vec<MediaFormat> {
     let same = |a: &MediaFormat, b: &MediaFormat| {
-        a.format.payload_type == b.format.payload_type && compatible(&a.format, &b.format, registry)
+        a.format.payload_type == b.format.payload_type && compatible(&a.format, &b.format)
     };
     let kept = previous.iter().filter_map(|old| received.iter().find(|new| same(old, new)));
     let new = received.iter().filter(|new| !previous.iter().any(|old| same(old, new)));
@@ -121,7 +120,7 @@ impl<'a> List<'a> {
     }
 
     fn touch(&mut self, format: &PayloadFormat) {
-        if !self.registry.is_supplemental(format) && !self.touched.contains(&format.clock_rate) {
+        if !format.is_supplemental() && !self.touched.contains(&format.clock_rate) {
             self.touched.push(format.clock_rate);
         }
     }
@@ -129,15 +128,12 @@ impl<'a> List<'a> {
     /// strip, consume, mask. What an "all" spares must be in `except`; a name or full specification beside it still counts.
     fn remove(&mut self, options: &CodecOptions) {
         let all = options.strip_all || options.consume_all || options.mask_all;
-        let registry = self.registry;
         let named = |format: &PayloadFormat| {
             [&options.strip, &options.consume, &options.mask]
                 .into_iter()
-                .any(|list| any_matches(list, format, registry))
+                .any(|list| any_matches(list, format))
         };
-        let goes = |format: &PayloadFormat| {
-            named(format) || (all && !any_matches(&options.except, format, registry))
-        };
+        let goes = |format: &PayloadFormat| named(format) || (all && !any_matches(&options.except, format));
         let (gone, kept) =
             std::mem::take(&mut self.formats).into_iter().partition(|f: &MediaFormat| goes(&f.format));
         self.formats = kept;
@@ -147,7 +143,7 @@ impl<'a> List<'a> {
 
     fn touch_accepted(&mut self, accept: &[CodecSpec]) {
         for format in self.received {
-            if any_matches(accept, &format.format, self.registry) {
+            if any_matches(accept, &format.format) {
                 self.touch(&format.format);
             }
         }
@@ -156,7 +152,7 @@ impl<'a> List<'a> {
     /// Puts received instances of the named codecs back.
     fn restore(&mut self, specs: &[CodecSpec]) {
         for spec in specs {
-            let found = self.received.iter().filter(|f| matches(spec, &f.format, self.registry));
+            let found = self.received.iter().filter(|f| matches(spec, &f.format));
             for format in found.cloned().collect::<Vec<_>>() {
                 if !self.has_number(format.format.payload_type) {
                     self.insert(format);
@@ -166,12 +162,12 @@ impl<'a> List<'a> {
     }
 
     fn transcode(&mut self, spec: &CodecSpec) {
-        let def = (self.registry.by_name)(&spec.name);
+        let def = codec::def::by_name(&spec.name);
         let exact = exact(spec, def);
-        if self.formats.iter().any(|f| matches(&exact, &f.format, self.registry)) {
+        if self.formats.iter().any(|f| matches(&exact, &f.format)) {
             return;
         }
-        let back = self.received.iter().find(|f| matches(&exact, &f.format, self.registry));
+        let back = self.received.iter().find(|f| matches(&exact, &f.format));
         if let Some(format) = back.filter(|f| !self.has_number(f.format.payload_type)) {
             let format = format.clone();
             self.touch(&format.format);
@@ -201,7 +197,7 @@ impl<'a> List<'a> {
 
     /// Ordinary codecs go behind the last ordinary one, supplemental ones to the end.
     fn insert(&mut self, format: MediaFormat) {
-        if self.registry.is_supplemental(&format.format) {
+        if format.format.is_supplemental() {
             self.formats.push(format);
         } else {
             let at = self.first_supplemental();
@@ -211,7 +207,7 @@ impl<'a> List<'a> {
 
     /// Behind the last ordinary codec.
     fn first_supplemental(&self) -> usize {
-        let last = self.formats.iter().rposition(|f| !self.registry.is_supplemental(&f.format));
+        let last = self.formats.iter().rposition(|f| !f.format.is_supplemental());
         last.map_or(0, |index| index + 1)
     }
 
@@ -224,15 +220,11 @@ impl<'a> List<'a> {
         let ordinary: Vec<u32> = self
             .formats
             .iter()
-            .filter(|f| !self.registry.is_supplemental(&f.format))
+            .filter(|f| !f.format.is_supplemental())
             .map(|f| f.format.clock_rate)
             .collect();
         for kind in [Kind::TelephoneEvent, Kind::ComfortNoise] {
-            let name = self
-                .formats
-                .iter()
-                .find(|f| self.registry.kind(&f.format) == kind)
-                .map(|f| f.format.name.clone());
+            let name = self.formats.iter().find(|f| f.format.kind() == kind).map(|f| f.format.name.clone());
             let Some(name) = name else { continue };
             for clock_rate in self.touched.clone() {
                 if ordinary.contains(&clock_rate) {
@@ -240,21 +232,20 @@ impl<'a> List<'a> {
                 }
             }
         }
-        let Self { formats, touched, registry, .. } = self;
+        let Self { formats, touched, .. } = self;
         formats.retain(|f| {
             let rate = f.format.clock_rate;
-            !registry.is_supplemental(&f.format) || !touched.contains(&rate) || ordinary.contains(&rate)
+            !f.format.is_supplemental() || !touched.contains(&rate) || ordinary.contains(&rate)
         });
     }
 
     fn companion(&mut self, kind: Kind, name: &str, clock_rate: u32) {
-        let registry = self.registry;
-        let fits = |f: &&MediaFormat| registry.kind(&f.format) == kind && f.format.clock_rate == clock_rate;
+        let fits = |f: &&MediaFormat| f.format.kind() == kind && f.format.clock_rate == clock_rate;
         if self.formats.iter().any(|f| fits(&f)) {
             return;
         }
         let received = self.received.iter().find(fits).filter(|f| !self.has_number(f.format.payload_type));
-        let format = match (received, (registry.by_name)(name)) {
+        let format = match (received, codec::def::by_name(name)) {
             (Some(format), _) => format.clone(),
             (None, Some(def)) => {
                 let spec = CodecSpec { clock_rate: Some(clock_rate), ..CodecSpec::default() };

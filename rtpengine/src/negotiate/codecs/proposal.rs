@@ -18,16 +18,15 @@ pub fn propose(specs: &[CodecSpec], media_type: &str, registry: &Registry) -> Ve
     let audio = media_type.eq_ignore_ascii_case("audio");
     let mut formats: Vec<MediaFormat> = Vec::new();
     let usable = |format: &PayloadFormat| {
-        !audio || registry.is_supplemental(format) || (registry.encodes(format) && registry.decodes(format))
+        !audio || format.is_supplemental() || (registry.encodes(format) && registry.decodes(format))
     };
     for spec in specs {
-        let format = numbered(spec, &formats, registry);
+        let format = numbered(spec, &formats);
         formats.extend(format.filter(|format| usable(format)).map(plain));
     }
-    if audio && !formats.iter().any(|f| !registry.is_supplemental(&f.format)) {
+    if audio && !formats.iter().any(|f| !f.format.is_supplemental()) {
         let default = |name: &str| CodecSpec { name: name.into(), ..CodecSpec::default() };
-        formats =
-            DEFAULT.iter().filter_map(|name| numbered(&default(name), &[], registry).map(plain)).collect();
+        formats = DEFAULT.iter().filter_map(|name| numbered(&default(name), &[]).map(plain)).collect();
     }
     formats
 }
@@ -37,8 +36,8 @@ fn plain(format: PayloadFormat) -> MediaFormat {
 }
 
 /// `None` when all dynamic numbers are in use.
-fn numbered(spec: &CodecSpec, present: &[MediaFormat], registry: &Registry) -> Option<PayloadFormat> {
-    let def = (registry.by_name)(&spec.name);
+fn numbered(spec: &CodecSpec, present: &[MediaFormat]) -> Option<PayloadFormat> {
+    let def = codec::def::by_name(&spec.name);
     let mut format = match def {
         Some(def) => {
             let channels = spec.channels.or_else(|| spec.clock_rate.is_none().then_some(def.channels.max(1)));
@@ -68,9 +67,9 @@ pub fn choose(
     options: &CodecOptions,
     registry: &Registry,
 ) -> Option<Vec<MediaFormat>> {
-    let ordinary = || offered.iter().filter(|f| !registry.is_supplemental(&f.format));
+    let ordinary = || offered.iter().filter(|f| !f.format.is_supplemental());
     let supported = |f: &&MediaFormat| {
-        registry.kind(&f.format) == Kind::Audio && registry.encodes(&f.format) && registry.decodes(&f.format)
+        f.format.kind() == Kind::Audio && registry.encodes(&f.format) && registry.decodes(&f.format)
     };
     if options.accept_all && options.accept_any {
         return (!offered.is_empty()).then(|| offered.to_vec());
@@ -78,8 +77,7 @@ pub fn choose(
     let chosen: Vec<&MediaFormat> = if options.accept_all {
         ordinary().filter(supported).collect()
     } else {
-        let preferred =
-            options.accept.iter().find_map(|spec| ordinary().find(|f| matches(spec, &f.format, registry)));
+        let preferred = options.accept.iter().find_map(|spec| ordinary().find(|f| matches(spec, &f.format)));
         let any = || ordinary().next().filter(|_| options.accept_any);
         preferred.or_else(any).or_else(|| ordinary().find(supported)).into_iter().collect()
     };
@@ -88,22 +86,17 @@ pub fn choose(
     }
     let kept = |f: &&MediaFormat| {
         chosen.contains(f)
-            || (registry.is_supplemental(&f.format)
+            || (f.format.is_supplemental()
                 && chosen.iter().any(|c| c.format.clock_rate == f.format.clock_rate))
     };
     Some(offered.iter().filter(kept).cloned().collect())
 }
 
 /// What is left of an offered list after `strip` and `ignore`.
-pub fn without_stripped(
-    offered: &[MediaFormat],
-    options: &CodecOptions,
-    registry: &Registry,
-) -> Vec<MediaFormat> {
+pub fn without_stripped(offered: &[MediaFormat], options: &CodecOptions) -> Vec<MediaFormat> {
     let stays = |f: &&MediaFormat| {
-        let all = options.strip_all && !any_matches(&options.except, &f.format, registry);
-        !all && !any_matches(&options.strip, &f.format, registry)
-            && !any_matches(&options.ignore, &f.format, registry)
+        let all = options.strip_all && !any_matches(&options.except, &f.format);
+        !all && !any_matches(&options.strip, &f.format) && !any_matches(&options.ignore, &f.format)
     };
     offered.iter().filter(stays).cloned().collect()
 }

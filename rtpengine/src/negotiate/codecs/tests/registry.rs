@@ -4,11 +4,8 @@ use codec::def::{self, CodecDef};
 
 use crate::negotiate::codecs::Registry;
 
-pub const TEST: Registry = Registry {
-    by_name: def::by_name,
-    can_encode: |def| is_usable(def) && def.name != "iLBC",
-    can_decode: is_usable,
-};
+pub const TEST: Registry =
+    Registry { can_encode: |def| is_usable(def) && def.name != "iLBC", can_decode: is_usable };
 
 fn is_usable(def: &CodecDef) -> bool {
     const NAMES: [&str; 13] = [
