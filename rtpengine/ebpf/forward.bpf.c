@@ -28,6 +28,14 @@ struct {
 	__type(value, struct track);
 } TRACKS SEC(".maps");
 
+/* Of each target the track of one SSRC, that of the usual packet, which is found without a hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct track);
+} FIRST_TRACKS SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -76,13 +84,24 @@ INLINE void copy(struct __sk_buff *skb, const struct target *target)
 	skb->mark = mark;
 }
 
+INLINE struct track *track_of(const struct target *target, __u32 ssrc)
+{
+	struct track_key key = { .target = target->id, .ssrc = ssrc };
+	__u32 slot = target->slot;
+
+	if (slot && target->ssrc == ssrc)
+		return map_lookup(&FIRST_TRACKS, &slot);
+	return map_lookup(&TRACKS, &key);
+}
+
 /* The way of a packet, or a copy of one, that the target takes. */
-INLINE int leave(struct __sk_buff *skb, const struct place *place, struct target *target, __u32 format, int is_rtp)
+INLINE int leave(struct __sk_buff *skb, const struct place *place, struct target *target, __u32 format, int is_rtp,
+		 int copied)
 {
 	struct output *output = &target->first;
 	__u32 record = target->flags & TARGET_TAP ? RECORD_INGRESS : 0;
 
-	if (is_copy(skb)) {
+	if (copied) {
 		struct output_key key = { .target = target->id, .index = skb->mark & COPY_NUMBER };
 
 		output = map_lookup(&OUTPUTS, &key);
@@ -103,12 +122,12 @@ INLINE int leave(struct __sk_buff *skb, const struct place *place, struct target
 INLINE int forward(struct __sk_buff *skb, const struct place *place, __u32 *rtp)
 {
 	struct target *target = map_lookup(&TARGETS, &place->local);
-	struct track_key key = {};
+	int copied = is_copy(skb);
 	struct track *track;
 	__u32 format = MAX_FORMATS;
 	__u8 payload_type;
 
-	if (!target || (target->flags & TARGET_LEAVING && !is_copy(skb)))
+	if (!target || (target->flags & TARGET_LEAVING && !copied))
 		return GOES_UP;
 	if (!(target->flags & TARGET_ANY_SOURCE) && !same(&place->source, &target->source))
 		return GOES_UP;
@@ -117,19 +136,18 @@ INLINE int forward(struct __sk_buff *skb, const struct place *place, __u32 *rtp)
 	/* IPv6 has no packets without a checksum. */
 	if (target->flags & TARGET_TRANSLATED && !place->check)
 		return GOES_UP;
-	key.target = target->id;
 	if (target->flags & TARGET_DATAGRAMS) {
-		track = map_lookup(&TRACKS, &key);
+		track = track_of(target, 0);
 		if (!track)
 			return GOES_UP;
-		if (!is_copy(skb)) {
+		if (!copied) {
 			spin_lock(&track->lock);
 			track->packets++;
 			track->octets += place->length;
 			spin_unlock(&track->lock);
 			__sync_lock_test_and_set(&track->arrival_us, ktime_ns() / 1000);
 		}
-		return leave(skb, place, target, 0, 0);
+		return leave(skb, place, target, 0, 0, copied);
 	}
 	payload_type = ((__u8 *)rtp)[1];
 	/* STUN and DTLS; RTCP (RFC 5761), of which eight octets are the least. */
@@ -144,13 +162,12 @@ INLINE int forward(struct __sk_buff *skb, const struct place *place, __u32 *rtp)
 	}
 	if (format >= MAX_FORMATS)
 		return GOES_UP;
-	key.ssrc = ntohl(rtp[2]);
-	track = map_lookup(&TRACKS, &key);
+	track = track_of(target, ntohl(rtp[2]));
 	if (!track)
 		return GOES_UP;
-	if (!is_copy(skb))
+	if (!copied)
 		count(track, place->length, rtp, payload_type, target->formats[format].clock_rate);
-	return leave(skb, place, target, format, 1);
+	return leave(skb, place, target, format, 1, copied);
 }
 
 SEC("classifier")

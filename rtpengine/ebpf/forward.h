@@ -9,12 +9,13 @@
 #define MAX_FORMATS 16
 #define MAX_OUTPUTS 8
 
-/* IPv4 addresses are in the first four octets, the others are zero. */
+/* IPv4 addresses are in the first four octets, the others are zero. Three whole words: the kernel compares keys word by word. */
 struct endpoint {
 	__u8 address[16];
 	__be16 port;
 	__u16 family; /* 4 or 6 */
-};
+	__u32 reserved;
+} __attribute__((aligned(8)));
 
 /* A payload type that is forwarded. */
 struct format {
@@ -60,7 +61,8 @@ struct target {
 	__u16 formats_used;
 	__u16 outputs_used;
 	struct format formats[MAX_FORMATS];
-	__u32 reserved;
+	__u32 slot; /* FIRST_TRACKS has the track of this SSRC there; 0: TRACKS has it */
+	__u32 ssrc; /* host byte order */
 	__u64 recording, stream;
 	__u64 tap_lost;
 	struct output first;

@@ -16,9 +16,9 @@ struct place {
 
 INLINE int same(const struct endpoint *a, const struct endpoint *b)
 {
-	const __u64 *x = (const void *)a->address, *y = (const void *)b->address;
+	const __u64 *x = (const void *)a, *y = (const void *)b;
 
-	return a->port == b->port && a->family == b->family && x[0] == y[0] && x[1] == y[1];
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
 /* Header offsets and addresses, or nothing that concerns us. */

@@ -106,6 +106,14 @@ impl Lan {
         Ok(())
     }
 
+    /// Parties make checksums themselves from here on, as what comes from a wire has them; otherwise a veth leaves that to the device.
+    ///
+    /// # Errors
+    /// Their interfaces cannot do without.
+    pub fn make_checksums(&self) -> io::Result<()> {
+        [0, 1].into_iter().try_for_each(|party| self.at(party, || leave_no_checksum_to(&format!("far{party}"))))
+    }
+
     /// Runs something in a party's namespace; sockets that it opens stay there.
     pub fn at<T>(&self, party: usize, run: impl FnOnce() -> T) -> T {
         enter(&self.parties[party]).expect("the namespace exists");
@@ -134,6 +142,24 @@ pub fn ip(arguments: &str) -> io::Result<String> {
     }
     let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(io::Error::other(format!("ip {arguments}: {words}")))
+}
+
+/// Transmit checksums are not left to this interface any more.
+fn leave_no_checksum_to(name: &str) -> io::Result<()> {
+    // `ETHTOOL_STXCSUM` and off: `struct ethtool_value`.
+    let mut value: [u32; 2] = [0x17, 0];
+    // SAFETY: integers and a pointer, for which zeros are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, octet) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = octet as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the request and what it points to are live and of the types that this request has.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn new_namespace() -> io::Result<File> {

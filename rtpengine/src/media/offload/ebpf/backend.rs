@@ -21,6 +21,7 @@ use super::layout::{
 use super::map::clock_offset_us;
 use super::program::Shared;
 use super::route::{Route, Routes};
+use super::tracks::TrackPlace;
 
 /// See the module.
 pub struct EbpfBackend {
@@ -225,6 +226,16 @@ impl EbpfBackend {
 }
 
 impl Entry {
+    /// SSRCs and where their tracks are.
+    fn places(&self) -> impl Iterator<Item = (u32, TrackPlace)> {
+        let (target, slot) = (self.value.id, self.value.slot);
+        self.ssrcs.iter().map(move |ssrc| {
+            let is_first = slot != 0 && *ssrc == self.value.ssrc;
+            let place = TrackPlace::Other(TrackKey { target, ssrc: *ssrc });
+            (*ssrc, if is_first { TrackPlace::First(slot) } else { place })
+        })
+    }
+
     fn is_tapped(&self) -> bool {
         let mut outputs = std::iter::once(&self.value.first).chain(&self.outputs);
         self.value.flags & TAP != 0 || outputs.any(|output| output.flags & OUTPUT_TAP != 0)
@@ -285,7 +296,7 @@ impl Backend for EbpfBackend {
         let offset = clock_offset_us();
         let datagrams = [Track::default()];
         let tracks = if target.carries == Carries::Datagrams { &datagrams } else { tracks };
-        let entry = Entry {
+        let mut entry = Entry {
             local: target.local.into(),
             value,
             outputs,
@@ -295,15 +306,19 @@ impl Backend for EbpfBackend {
             behind: 0,
             is_removed: false,
         };
+        // The one that is heard now has the short way.
+        if let Some(newest) = tracks.iter().max_by_key(|track| track.arrival_us)
+            && let Some(slot) = self.shared.tracks.take_slot()
+        {
+            (entry.value.slot, entry.value.ssrc) = (slot, newest.ssrc);
+        }
         // The target last: with it packets begin to be forwarded.
-        let written = tracks
-            .iter()
-            .try_for_each(|track| {
-                let key = TrackKey { target: id, ssrc: track.ssrc };
-                self.shared.tracks.set(&key, &to_value(track, offset))
-            })
+        let written = entry
+            .places()
+            .zip(tracks)
+            .try_for_each(|((_, place), track)| self.shared.tracks.set(place, &to_value(track, offset)))
             .and_then(|()| self.write_outputs(id, &entry.outputs))
-            .and_then(|()| self.shared.targets.set(&entry.local, &value));
+            .and_then(|()| self.shared.targets.set(&entry.local, &entry.value));
         let handle = Handle(id.into());
         let has_tap = entry.is_tapped();
         self.entries.insert(handle, entry);
@@ -324,10 +339,9 @@ impl Backend for EbpfBackend {
         }
         let entry = self.entries.get_mut(&handle).ok_or(BackendError::Unknown)?;
         let offset = clock_offset_us();
-        for ssrc in &entry.ssrcs {
-            let key = TrackKey { target: entry.value.id, ssrc: *ssrc };
-            let value = self.shared.tracks.get(&key).map_err(|_| BackendError::Unknown)?;
-            counters.tracks.push(from_value(*ssrc, &value, offset));
+        for (ssrc, place) in entry.places() {
+            let value = self.shared.tracks.get(place).map_err(|_| BackendError::Unknown)?;
+            counters.tracks.push(from_value(ssrc, &value, offset));
         }
         if entry.is_tapped() {
             let outputs = std::iter::once(&entry.value.first).chain(&entry.outputs);
@@ -366,8 +380,8 @@ impl Backend for EbpfBackend {
     fn forget(&mut self, handle: Handle) {
         self.remove(handle);
         let Some(entry) = self.entries.remove(&handle) else { return };
-        for ssrc in entry.ssrcs {
-            let _ = self.shared.tracks.delete(&TrackKey { target: entry.value.id, ssrc });
+        for (_, place) in entry.places() {
+            self.shared.tracks.free(place);
         }
         let is_used = |other: &Entry| other.local == entry.local && !other.is_removed;
         if !entry.outputs.is_empty() && !self.entries.values().any(is_used) {

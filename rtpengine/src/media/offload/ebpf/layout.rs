@@ -32,6 +32,7 @@ pub struct Endpoint {
     /// Network byte order.
     pub port: [u8; 2],
     pub family: u16,
+    pub reserved: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +87,9 @@ pub struct TargetValue {
     pub formats_used: u16,
     pub outputs_used: u16,
     pub formats: [Format; MAX_FORMATS],
-    pub reserved: u32,
+    /// Where the track of `ssrc` is, if not among the others.
+    pub slot: u32,
+    pub ssrc: u32,
     pub recording: u64,
     pub stream: u64,
     pub tap_lost: u64,
@@ -190,7 +193,7 @@ unsafe impl Plain for RecordHead {}
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         let family = if address.is_ipv4() { 4 } else { 6 };
-        Self { address: octets_of(address.ip()), port: address.port().to_be_bytes(), family }
+        Self { address: octets_of(address.ip()), port: address.port().to_be_bytes(), family, reserved: 0 }
     }
 }
 
@@ -240,17 +243,17 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_the_header() {
-        assert_eq!(size_of::<Endpoint>(), 20);
+        assert_eq!(size_of::<Endpoint>(), 24);
         assert_eq!(size_of::<Format>(), 8);
         assert_eq!(size_of::<OutputKey>(), 8);
         assert_eq!(size_of::<NextHop>(), 20);
-        assert_eq!(size_of::<OutputValue>(), 112);
-        assert_eq!(size_of::<TargetValue>(), 304);
-        assert_eq!(size_of::<GuardValue>(), 128);
+        assert_eq!(size_of::<OutputValue>(), 120);
+        assert_eq!(size_of::<TargetValue>(), 320);
+        assert_eq!(size_of::<GuardValue>(), 144);
         assert_eq!(size_of::<SprayValue>(), 120);
         assert_eq!(size_of::<TrackKey>(), 8);
         assert_eq!(size_of::<TrackValue>(), 80);
-        assert_eq!(size_of::<RecordHead>(), 136);
+        assert_eq!(size_of::<RecordHead>(), 152);
     }
 
     #[test]

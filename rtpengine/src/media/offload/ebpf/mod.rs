@@ -1,7 +1,7 @@
 //! Forwarding by a program of our own where packets come in (tc ingress), without a module.
 //!
 //! `ebpf/forward.bpf.c` has the packet's way, `ebpf/forward.h` what both sides share (`layout`). Targets are elements of one hash map,
-//! their counters of another one (one element an SSRC, under a spin lock), so that a target can be removed while its last packet is on
+//! their counters of other maps (`tracks`; one element an SSRC, under a spin lock), so that a target can be removed while its last packet is on
 //! its way. Copies for recordings come through a ring that is looked into every few milliseconds. Every media port has a guard in a third
 //! map, and, once others have sent to it, what they may send and what of it was dropped in a fourth (`guards`).
 //!
@@ -22,5 +22,6 @@ mod map;
 mod program;
 mod route;
 mod taps;
+mod tracks;
 
 pub use program::{EbpfError, Program, is_built};

@@ -19,12 +19,11 @@ use super::super::Backend;
 use super::backend::{EbpfBackend, LOOPBACK};
 use super::clsact;
 use super::interface::Interface;
-use super::layout::{
-    Endpoint, GuardValue, OutputKey, OutputValue, SprayValue, TargetValue, TrackKey, TrackValue,
-};
+use super::layout::{Endpoint, GuardValue, OutputKey, OutputValue, SprayValue, TargetValue};
 use super::map::Map;
 use super::route::Changes;
 use super::taps::Taps;
+use super::tracks::{SLOTS, Tracks};
 
 /// Empty when there was no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forward.bpf.o"));
@@ -77,7 +76,7 @@ pub struct Program {
 /// What workers and the watcher share.
 pub struct Shared {
     pub targets: Map<Endpoint, TargetValue>,
-    pub tracks: Map<TrackKey, TrackValue>,
+    pub tracks: Tracks,
     pub outputs: Map<OutputKey, OutputValue>,
     pub guards: Map<Endpoint, GuardValue>,
     pub sprays: Map<Endpoint, SprayValue>,
@@ -115,6 +114,7 @@ impl Program {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TARGETS", MOST_TARGETS)
             .map_max_entries("TRACKS", MOST_TARGETS)
+            .map_max_entries("FIRST_TRACKS", SLOTS)
             .map_max_entries("OUTPUTS", MOST_TARGETS)
             .map_max_entries("GUARDS", MOST_TARGETS)
             .map_max_entries("SPRAYS", MOST_TARGETS)
@@ -123,7 +123,8 @@ impl Program {
             .map_err(|error| EbpfError::Load(with_causes(&error)))?;
         program(&mut ebpf)?.load().map_err(|error| EbpfError::Load(with_causes(&error)))?;
         let targets = Map::new(map_fd(&mut ebpf, "TARGETS")?);
-        let tracks = Map::with_lock(map_fd(&mut ebpf, "TRACKS")?);
+        let first_tracks = Map::with_lock(map_fd(&mut ebpf, "FIRST_TRACKS")?);
+        let tracks = Tracks::new(first_tracks, Map::with_lock(map_fd(&mut ebpf, "TRACKS")?));
         let outputs = Map::new(map_fd(&mut ebpf, "OUTPUTS")?);
         let guards = Map::new(map_fd(&mut ebpf, "GUARDS")?);
         let sprays = Map::new(map_fd(&mut ebpf, "SPRAYS")?);
@@ -304,9 +305,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::time::Instant;
 
-    use super::super::map::Map;
+    use super::super::layout::{TargetValue, TrackKey, TrackValue};
+    use super::super::tracks::TrackPlace;
     use super::*;
-    use crate::media::offload::ebpf::layout::{TargetValue, TrackValue};
 
     /// `None`, with a message, without the rights.
     fn program() -> Option<Program> {
@@ -334,10 +335,15 @@ mod tests {
         assert_eq!(targets.get(&key).unwrap(), value);
         targets.delete(&key).unwrap();
         assert_eq!(targets.get(&key).unwrap_err().kind(), io::ErrorKind::NotFound);
-        let key = TrackKey { target: 7, ssrc: 9 };
-        let value = TrackValue { highest: 1 << 40, lost: -3, ..TrackValue::default() };
-        tracks.set(&key, &value).unwrap();
-        assert_eq!(tracks.get(&key).unwrap(), value, "the lock is not shown");
+        let slot = tracks.take_slot().unwrap();
+        for place in [TrackPlace::First(slot), TrackPlace::Other(TrackKey { target: 7, ssrc: 9 })] {
+            let value = TrackValue { highest: 1 << 40, lost: -3, ..TrackValue::default() };
+            tracks.set(place, &value).unwrap();
+            assert_eq!(tracks.get(place).unwrap(), value, "the lock is not shown");
+        }
+        assert!(
+            tracks.get(TrackPlace::First(SLOTS - 1)).is_ok() && tracks.get(TrackPlace::First(SLOTS)).is_err()
+        );
     }
 
     #[test]
@@ -345,19 +351,20 @@ mod tests {
     fn a_million_idle_targets() {
         let Some(program) = program() else { return };
         let (targets, tracks) = (&program.shared.targets, &program.shared.tracks);
+        let place = |target: u32| TrackPlace::Other(TrackKey { target, ssrc: 1 });
         let fill = |from: u32, to: u32| {
             let begin = Instant::now();
             for number in from..to {
                 let value = TargetValue { id: number, ..TargetValue::default() };
                 targets.set(&endpoint(number), &value).unwrap();
-                tracks.set(&TrackKey { target: number, ssrc: 1 }, &TrackValue::default()).unwrap();
+                tracks.set(place(number), &TrackValue::default()).unwrap();
             }
             begin.elapsed()
         };
-        let lookups = |tracks: &Map<TrackKey, TrackValue>| {
+        let lookups = |tracks: &Tracks| {
             let begin = Instant::now();
             for target in 0..10_000 {
-                tracks.get(&TrackKey { target, ssrc: 1 }).unwrap();
+                tracks.get(place(target)).unwrap();
             }
             begin.elapsed()
         };
