@@ -71,6 +71,11 @@ impl Lan {
                 if name == "far" {
                     ip(&format!("route add default via {relay_v4}"))?;
                     ip(&format!("route add default via {relay_v6}"))?;
+                    // What leaves with the VLAN's address leaves by the VLAN, where answers to it come from.
+                    if has_vlans {
+                        ip(&format!("route add default via {relay_vlan} table 7"))?;
+                        ip(&format!("rule add from {party_vlan} lookup 7"))?;
+                    }
                 }
             }
             enter(&relay)?;
@@ -111,7 +116,9 @@ impl Lan {
     /// # Errors
     /// Their interfaces cannot do without.
     pub fn make_checksums(&self) -> io::Result<()> {
-        [0, 1].into_iter().try_for_each(|party| self.at(party, || leave_no_checksum_to(&format!("far{party}"))))
+        [0, 1]
+            .into_iter()
+            .try_for_each(|party| self.at(party, || leave_no_checksum_to(&format!("far{party}"))))
     }
 
     /// Runs something in a party's namespace; sockets that it opens stay there.
