@@ -9,8 +9,9 @@ use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, may_load_ebpf, wait_for};
 use e2e::failover::{Kind, LiveCall};
 use e2e::ng::NgClient;
+use e2e::party::Party;
 use e2e::replacement::{hear, replace, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -46,6 +47,79 @@ fn no_packet_is_lost_while_the_daemon_is_replaced() {
         "ok"
     );
     assert!(!old.process.log().contains("call ended"), "the old process ends no call");
+}
+
+/// What a query tells about packets: streams with what they refused, and SSRCs.
+fn counted(query: &Value, tag: &str) -> Value {
+    let media = &query["tags"][tag]["medias"][0];
+    let stream = &media["streams"][0];
+    json!({
+        "in": stream["stats"], "out": stream["stats_out"], "drops": stream["drops"],
+        "SSRCs in": media["ingress SSRCs"], "SSRCs out": media["egress SSRCs"], "totals": query["totals"],
+    })
+}
+
+/// The query when so many packets of each party have come and gone; a packet arrives before it is counted.
+fn await_counted(call: &Call<'_>, of_a: u64, of_b: u64) -> Value {
+    let is_there = || {
+        let query = call.query();
+        let [a, b] = ["a", "b"].map(|tag| counted(&query, tag));
+        let packets = [&a["in"], &b["out"], &b["in"], &a["out"]].map(|stats| stats["packets"].as_u64());
+        (packets == [of_a, of_a, of_b, of_b].map(Some)).then_some(query)
+    };
+    wait_for(LIMIT, is_there).unwrap_or_else(|| panic!("{of_a}, {of_b}: {}", call.query()))
+}
+
+#[test]
+fn all_numbers_of_a_query_go_on() {
+    let mut relay = Relay::start(&["--handover-socket={DIR}/next"]);
+    let mut call = Call::establish(&relay, "counted", Setup::default());
+    // One is lost in each of three rounds, and a stranger is not heard.
+    let talk = |call: &mut Call<'_>| {
+        call.learn();
+        for number in 0..10 {
+            let packets = [&mut call.a, &mut call.b].map(|party| party.next_packet(0, &[0x55; 160], 160));
+            if number != 5 {
+                call.a.send(&packets[0]);
+                assert!(call.b.receive(LIMIT).is_some());
+            }
+            call.b.send(&packets[1]);
+            assert!(call.a.receive(LIMIT).is_some());
+        }
+    };
+    talk(&mut call);
+    let mut stranger = Party::new("127.0.0.1");
+    let packet = stranger.next_packet(0, &[0x55; 160], 160);
+    stranger.remote = call.a.remote;
+    stranger.send(&packet);
+    let is_refused = || (!counted(&call.query(), "a")["drops"].is_null()).then_some(());
+    assert!(wait_for(LIMIT, is_refused).is_some(), "{}", call.query());
+    let mut before = await_counted(&call, 10, 11);
+    let Call { mut a, mut b, offered, answered, .. } = call;
+    for round in 1..3u64 {
+        let mut former = relay;
+        relay = replace(&mut former, &[]);
+        let mut call = Call::between(&relay, "counted", [a, b], [offered.clone(), answered.clone()]);
+        let after = call.query();
+        for tag in ["a", "b"] {
+            assert_eq!(counted(&before, tag), counted(&after, tag), "round {round}");
+        }
+        talk(&mut call);
+        let (of_a, of_b) = (10 * (round + 1), 11 * (round + 1));
+        before = await_counted(&call, of_a, of_b);
+        let [in_a, in_b] = ["a", "b"].map(|tag| counted(&before, tag));
+        for (ssrc, packets, lost) in [
+            (&in_a["SSRCs in"][0], of_a, round + 1),
+            (&in_b["SSRCs in"][0], of_b, 0),
+            (&in_a["SSRCs out"][0], of_b, 0),
+            (&in_b["SSRCs out"][0], of_a, 0),
+        ] {
+            assert_eq!(ssrc["packets"], packets, "{ssrc}");
+            assert_eq!(ssrc["cumulative loss"], lost, "{ssrc}");
+        }
+        (a, b) = (call.a, call.b);
+        relay.replaces(former);
+    }
 }
 
 #[test]
@@ -113,8 +187,10 @@ fn off_loaded_calls_go_on_and_their_packets_are_counted_on() {
         sent += 1 + move_down(&mut call);
         let streams = call.query()["tags"].clone();
         for tag in ["a", "b"] {
-            let stats = &streams[tag]["medias"][0]["streams"][0]["stats"];
-            assert_eq!((&stats["packets"], &stats["errors"]), (&json!(sent), &json!(0)), "{tag}");
+            for side in ["stats", "stats_out"] {
+                let stats = &streams[tag]["medias"][0]["streams"][0][side];
+                assert_eq!((&stats["packets"], &stats["errors"]), (&json!(sent), &json!(0)), "{tag}, {side}");
+            }
         }
         (a, b) = (call.a, call.b);
         relay.replaces(former);

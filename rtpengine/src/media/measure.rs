@@ -11,7 +11,6 @@ use super::stream::Stream;
 use super::worker::Worker;
 
 /// What a stream has to know from sample to sample.
-#[derive(Default)]
 pub struct Meter {
     /// The turn that counts.
     next: Option<Instant>,
@@ -38,7 +37,7 @@ impl Worker {
         let Some(stream) = self.streams.get_mut(slot).filter(|s| s.carries_rtp() && s.meter.is_none()) else {
             return;
         };
-        stream.meter = Some(Box::new(Meter { next: Some(at), ..Meter::default() }));
+        stream.meter = Some(Box::new(Meter { next: Some(at), seen: stream.shared.ingress_ssrc.counts() }));
         self.output.schedule.measure(at, token);
     }
 

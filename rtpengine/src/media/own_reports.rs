@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::reports::Reports;
 use super::sender_report::{canonical_name, sent};
-use super::stats::SSRC_SLOTS;
+use super::stats::{SSRC_SLOTS, StreamShared};
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::proto::rtcp::receiver_report::{self, ReportBlock};
@@ -24,7 +24,6 @@ const SPREAD_MS: u64 = 1000;
 const QUIET: u8 = 2;
 
 /// What a stream has to know from report to report.
-#[derive(Default)]
 pub struct Generator {
     /// The turn that counts; `None` before the first.
     next: Option<Instant>,
@@ -120,6 +119,16 @@ impl Worker {
 }
 
 impl Generator {
+    /// One that tells of packets from here on, whoever has counted others before.
+    pub fn behind(shared: &StreamShared) -> Self {
+        Self {
+            next: None,
+            outgoing: shared.egress_ssrc.counts().map(|(ssrc, packets, _)| (ssrc, packets, QUIET)),
+            own_ssrc: None,
+            incoming: shared.ingress_ssrc.counts(),
+        }
+    }
+
     /// What is to be said about an SSRC that the party is sent, if it is being sent.
     fn sender(&mut self, stream: &Stream, position: usize, now_us: u64) -> Option<(u32, SenderInfo)> {
         let shared = stream.shared.egress_ssrc.get(position)?;

@@ -63,13 +63,25 @@ struct Private {
 }
 
 impl SsrcTable {
+    /// The table of a stream that another worker or instance has counted at: its SSRCs keep their slots and numbers, and go on with the
+    /// first packet. Whether any were lost meanwhile cannot be known.
+    pub fn behind(shared: &SsrcSlots) -> Self {
+        let counted = shared.iter().take_while(|slot| slot.packets.get() > 0);
+        let waiting = counted.map(|slot| Private {
+            ssrc: slot.ssrc.load(Relaxed),
+            highest: slot.last_sequence.get(),
+            ..Private::default()
+        });
+        Self { tracks: waiting.collect(), ..Self::default() }
+    }
+
     /// Slots of `shared` that packets of this SSRC are counted in; a new SSRC replaces the oldest.
     fn slot(&mut self, ssrc: u32, shared: &SsrcSlots) -> usize {
         let recent = usize::from(self.recent);
         if self.tracks.get(recent).is_some_and(|track| track.used && track.ssrc == ssrc) {
             return recent;
         }
-        let slot = self.position(ssrc).unwrap_or_else(|| {
+        let slot = self.position(ssrc).or_else(|| self.waiting(ssrc)).unwrap_or_else(|| {
             let new = Private { ssrc, ..Private::default() };
             self.is_new = true;
             let slot = if self.tracks.len() < SSRC_SLOTS {
@@ -88,6 +100,13 @@ impl SsrcTable {
         });
         self.recent = slot as u8;
         slot
+    }
+
+    /// The slot of an SSRC that packets were counted of [elsewhere](Self::behind).
+    fn waiting(&mut self, ssrc: u32) -> Option<usize> {
+        let waiting = self.tracks.iter().position(|track| !track.used && track.ssrc == ssrc)?;
+        self.is_new = true;
+        Some(waiting)
     }
 
     /// The slot of an SSRC of which packets were counted.
@@ -197,7 +216,7 @@ impl SsrcTable {
         }
         let arrival = if first {
             track.used = true;
-            track.highest = u64::from(seen.sequence_number);
+            track.highest = extend(track.highest, seen.sequence_number);
             track.window = 1;
             Arrival::InOrder
         } else {
@@ -218,7 +237,7 @@ impl SsrcTable {
         let (track, Some(shared)) = (&mut self.tracks[slot], shared.get(slot)) else { return };
         if !track.used {
             track.used = true;
-            track.highest = u64::from(seen.sequence_number);
+            track.highest = extend(track.highest, seen.sequence_number);
         } else {
             track.highest = track.highest.max(extend(track.highest, seen.sequence_number));
         }
@@ -409,6 +428,31 @@ mod tests {
         let counts: Vec<_> = feed(&packets).iter().map(|s| (s.ssrc.load(Relaxed), s.packets.get())).collect();
         assert_eq!(counts[..3], [(last, 1), (2, 2), (3, 1)]);
         assert_eq!(counts.len(), SSRC_SLOTS);
+    }
+
+    #[test]
+    fn ssrcs_that_somebody_else_has_counted_go_on_in_their_slots() {
+        let shared = feed(&[(1, 65_534), (2, 7), (1, 0)]);
+        let mut table = SsrcTable::behind(&shared);
+        assert!(!table.knows(1) && table.tracks().next().is_none(), "nobody has been heard here");
+        let seen = |ssrc, sequence_number| Seen {
+            ssrc,
+            payload_type: 0,
+            sequence_number,
+            timestamp: 0,
+            octets: 172,
+            section: None,
+        };
+        // What was lost meanwhile is not.
+        for (ssrc, sequence_number) in [(1, 5), (3, 9), (1, 6), (2, 9), (1, 8)] {
+            table.received(seen(ssrc, sequence_number), 0, &shared, |_| 8000);
+            assert!(table.knows(ssrc) && table.is_new());
+        }
+        let of = |slot: &SsrcShared| {
+            (slot.ssrc.load(Relaxed), slot.packets.get(), slot.lost.get(), slot.last_sequence.get())
+        };
+        let slots: Vec<_> = shared.iter().take(4).map(of).collect();
+        assert_eq!(slots, [(1, 5, 2, 65_536 + 8), (2, 2, 0, 9), (3, 1, 0, 9), (0, 0, 0, 0)]);
     }
 
     #[test]

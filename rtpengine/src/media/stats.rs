@@ -172,7 +172,7 @@ impl SsrcSlots {
     }
 
     /// The same, and makes it; `None` beyond [`SSRC_SLOTS`].
-    pub(super) fn make(&self, slot: usize) -> Option<&SsrcShared> {
+    pub fn make(&self, slot: usize) -> Option<&SsrcShared> {
         match slot.checked_sub(1) {
             None => Some(&self.first),
             Some(other) => self.others.get_or_init(Box::default).get(other),
@@ -183,6 +183,15 @@ impl SsrcSlots {
     #[inline]
     pub(super) fn look_ahead(&self) {
         prefetch(&self.first, [0]);
+    }
+
+    /// SSRC, packets and losses at present, by slot.
+    pub(super) fn counts(&self) -> [(u32, u64, u64); SSRC_SLOTS] {
+        let mut counts = [(0, 0, 0); SSRC_SLOTS];
+        for (count, slot) in counts.iter_mut().zip(self.iter()) {
+            *count = (slot.ssrc.load(Relaxed), slot.packets.get(), slot.lost.get());
+        }
+        counts
     }
 
     /// All that were made, used or not.

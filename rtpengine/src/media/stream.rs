@@ -157,8 +157,8 @@ impl Stream {
             learner: Learner::new(rules(plan, None)),
             shared: Arc::clone(&plan.shared),
             edges: Vec::new(),
-            ingress_ssrc: SsrcTable::default(),
-            egress_ssrc: SsrcTable::default(),
+            ingress_ssrc: SsrcTable::behind(&plan.shared.ingress_ssrc),
+            egress_ssrc: SsrcTable::behind(&plan.shared.egress_ssrc),
             id: plan.id,
             call,
             sockets: Sockets::new(Arc::clone(&plan.socket)),
@@ -247,7 +247,8 @@ impl Stream {
         self.feedback = plan.feedback;
         let before = self.mixer.take();
         self.mixer = plan.mixer.as_ref().and_then(|plan| Mixer::follow(before, plan, Instant::now()));
-        self.generator = plan.generates_rtcp.then(|| self.generator.take().unwrap_or_default());
+        let generator = |before: Option<_>| before.unwrap_or_else(|| Generator::behind(&self.shared).into());
+        self.generator = plan.generates_rtcp.then(|| generator(self.generator.take()));
         self.sections = match (&plan.bundle, self.sections.take()) {
             (None, _) => None,
             (Some(plan), before) => {

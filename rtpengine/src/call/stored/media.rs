@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::super::model::{Media, PartyId};
 use super::super::ports::PortSet;
 use super::NONE;
+use super::counters;
 use super::fields::{Put, list};
 use super::resume;
 use super::state::{self, AlternateState, MediaState, PortsState, SetState};
@@ -176,13 +177,11 @@ impl Writer<'_> {
                 .text("component", component + 1)
                 .optional("endpoint", stream.learned.or(signalled))
                 .optional("advertised_endpoint", signalled)
-                .text("stats-packets", shared.ingress.packets.get())
-                .text("stats-bytes", shared.ingress.octets.get())
-                .text("stats-errors", shared.ingress.errors.get())
                 .flag("confirmed", shared.confirmed.load(Relaxed) != 0)
                 .flag("learned", stream.learned.is_some())
                 .text("learning_epoch", stream.learning_epoch)
                 .text("since", stream.since_us);
+            counters::write(&mut own, shared);
             if let Some((_, progress)) = progress.iter().find(|(id, _)| *id == stream.id) {
                 resume::write(&mut own, progress);
             } else if let Some(progress) = &stream.resumed {

@@ -3,7 +3,8 @@
 //! A stored call is a dictionary of the documented dictionaries and lists (`json`, `sfd-N`, `stream-N`, `tag-N`, `media-N` and their
 //! relatives; N is unique in the call, all scalars are strings). What those keys cannot carry exactly is in the member `state` of
 //! `json`, `tag-N` and `media-N`, as JSON text of the model's own values. Local sockets, addresses, names, keys and roll-over counters are
-//! read from the documented members, the rest from the states; [`FORMAT_VERSION`] changes whenever either does.
+//! read from the documented members, the rest from the states; [`FORMAT_VERSION`] changes whenever either does, but for members that may
+//! be missing and that nobody has to know.
 //!
 //! ```text
 //! Call ──Writer──► Dict ──(persist: bencode or JSON)──► Redis ──► Dict ──Reader──► Call
@@ -11,6 +12,7 @@
 //!
 //! Numbers that belong to a process (call keys, stream ids, workers, recordings) are drawn anew by whoever reads.
 
+mod counters;
 mod fields;
 #[cfg(fuzzing)]
 mod fuzz;

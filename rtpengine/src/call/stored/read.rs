@@ -19,13 +19,13 @@ use super::super::ports::{Alternate, PortSet, PortSets};
 use super::super::recording::CallRecording;
 use super::super::store::{next_id, unix_us};
 use super::super::subscription::MediaRef;
+use super::counters;
 use super::fields::Fields;
 use super::state::{CallState, MediaState, PortsState, TagState};
 use super::{FORMAT_VERSION, resume};
 use crate::media::WorkerId;
 use crate::media::plan::{CallKey, StreamId};
 use crate::media::port_pool::{LocalPort, PortPool};
-use crate::media::stats::StreamShared;
 use crate::proto::dtls::Identity;
 use crate::proto::sdp::model::{Fingerprint, FingerprintHash};
 use crate::proto::value::Dict;
@@ -306,15 +306,10 @@ fn streams(whole: &Fields<'_>, counts: &Counts) -> Result<Vec<RestoredStream>, R
     let mut streams = Vec::with_capacity(counts.streams);
     for number in 0..counts.streams {
         let own = whole.dict(&format!("stream-{number}"), "'streams' incomplete")?;
-        let shared = StreamShared::default();
-        // Nobody else knows it yet.
-        shared.ingress.packets.set(own.get("stats-packets").unwrap_or_default());
-        shared.ingress.octets.set(own.get("stats-bytes").unwrap_or_default());
-        shared.ingress.errors.set(own.get("stats-errors").unwrap_or_default());
         let learned = own.get::<SocketAddr>("endpoint").filter(|_| own.flag("learned"));
         streams.push(RestoredStream(MediaStream {
             id: StreamId(next_id()),
-            shared: Arc::new(shared),
+            shared: Arc::new(counters::read(&own)),
             resumed: resume::read(&own),
             learned,
             learning_epoch: own.get("learning_epoch").unwrap_or_default(),

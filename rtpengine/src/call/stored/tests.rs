@@ -1,6 +1,7 @@
 //! Calls there and back, the format as it is documented by `format.txt`, and what arbitrary databases hold.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -11,9 +12,11 @@ use super::super::persistence::Owner;
 use super::super::store::lock;
 use super::super::tests::{engine_with, sdp, signal};
 use super::{FORMAT_VERSION, Writer};
+use crate::media::plan::DropReason;
 use crate::proto::value::{Dict, Value};
 
-/// What the format was when it was looked at last. `UPDATE_STORED_FORMAT=1` writes it anew; then [`FORMAT_VERSION`] has to change.
+/// What the format was when it was looked at last. `UPDATE_STORED_FORMAT=1` writes it anew; then [`FORMAT_VERSION`] has to change, unless what is new
+/// may be missing.
 const FORMAT: &str = include_str!("format.txt");
 
 const SECURE: &str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
@@ -54,6 +57,35 @@ fn end(engine: &Engine) {
     engine.plane.release(worker, key);
 }
 
+/// Something has been counted at every stream, differently at each.
+fn count(engine: &Engine) {
+    let handle = engine.call("call").expect("call");
+    let call = lock(&handle);
+    let media = call.parties.iter().flat_map(|party| &party.media);
+    for (stream, extra) in media.flat_map(|media| &media.streams).zip(0..) {
+        let shared = &stream.shared;
+        for (traffic, packets) in
+            [(&shared.ingress, 7), (&shared.egress, 8), (&shared.rtcp_ingress, 1), (&shared.kernel, 5)]
+        {
+            traffic.packets.set(packets + extra);
+            traffic.octets.set(172 * (packets + extra));
+            traffic.errors.set(2);
+        }
+        shared.drops[DropReason::WrongSource as usize].set(3 + extra);
+        shared.drops[DropReason::Dtmf as usize].set(1);
+        for (slots, ssrcs) in [(&shared.ingress_ssrc, 1), (&shared.egress_ssrc, 3)] {
+            for number in 0..ssrcs {
+                let slot = slots.make(number).expect("few");
+                slot.ssrc.store(0x1000 + number as u32, Relaxed);
+                slot.payload_type.store(8, Relaxed);
+                slot.packets.set(4 + number as u64);
+                slot.last_sequence.set(70_000 + extra);
+                slot.lost.set(2);
+            }
+        }
+    }
+}
+
 /// As text, without what differs from process to process.
 fn comparable(dict: &Dict) -> Vec<String> {
     let mut lines = Vec::new();
@@ -76,6 +108,7 @@ fn calls_are_the_same_after_a_restore() {
     let engine = engine_with(24_000, 32, |_| {});
     for attributes in ["", SECURE, DTLS] {
         call(&engine, attributes);
+        count(&engine);
         let before = stored(&engine);
         assert!(engine.restore("call", &before, Owner::Us).is_ok(), "a known one is left alone");
         end(&engine);
@@ -87,6 +120,28 @@ fn calls_are_the_same_after_a_restore() {
         assert_eq!(after.0.len(), before.0.len());
         end(&engine);
     }
+}
+
+#[test]
+fn what_an_older_version_did_not_count_begins_at_zero() {
+    let engine = engine_with(24_600, 32, |_| {});
+    call(&engine, "");
+    count(&engine);
+    let mut form = stored(&engine);
+    end(&engine);
+    for (_, value) in &mut form.0 {
+        if let Value::Dict(inner) = value {
+            let is_new = |name: &[u8]| {
+                [&b"stats_"[..], b"drops", b"ssrc_"].iter().any(|prefix| name.starts_with(prefix))
+            };
+            inner.0.retain(|(member, _)| !is_new(member));
+        }
+    }
+    engine.restore("call", &form, Owner::Us).expect("restored");
+    let snapshot = engine.query("call", None).expect("known");
+    let stream = &snapshot.parties[0].1.media[0].streams[0];
+    assert_eq!((stream.ingress.packets, stream.egress.packets, stream.drops.len()), (7, 0, 0));
+    end(&engine);
 }
 
 #[test]
@@ -203,6 +258,7 @@ fn the_format_does_not_change_silently() {
     let mut names = BTreeSet::new();
     for attributes in ["", SECURE, DTLS] {
         call(&engine, attributes);
+        count(&engine);
         members(&stored(&engine), &mut names);
         end(&engine);
     }
