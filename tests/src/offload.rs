@@ -1,4 +1,4 @@
-//! Calls that are forwarded below user space (eBPF).
+//! Calls that are forwarded below user space.
 
 use std::time::Duration;
 
@@ -24,9 +24,23 @@ pub fn relay(interfaces: &[&str], arguments: &[&str]) -> Option<Relay> {
     Some(Relay::start_on(interfaces, &[EBPF, arguments].concat()))
 }
 
-/// The RTP stream of a party in a `query`.
+/// The kernel module is loaded, and meant to be used; where not, with a message.
+pub fn module_is_there() -> bool {
+    let is_wanted = std::env::var("RTPENGINE_E2E_OFFLOAD").is_ok_and(|rung| rung == "module");
+    if !is_wanted {
+        eprintln!("SKIPPED: RTPENGINE_E2E_OFFLOAD is not \"module\"");
+    }
+    is_wanted
+}
+
+/// The RTP stream of a party at present.
 pub fn stream(call: &Call<'_>, tag: &str) -> Value {
-    call.query()["tags"][tag]["medias"][0]["streams"][0].clone()
+    stream_of(&call.query(), tag)
+}
+
+/// The RTP stream of a party in a `query`.
+pub fn stream_of(query: &Value, tag: &str) -> Value {
+    query["tags"][tag]["medias"][0]["streams"][0].clone()
 }
 
 /// The kernel forwards what comes in.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use e2e::call::{Call, Setup, extend};
 use e2e::daemon::{Recorder, Relay, files_below, wait_for};
+use e2e::offload::{is_kernelized, module_is_there, stream_of};
 use e2e::party::Party;
 use e2e::sdp;
 use e2e::speech::{self, Speaker};
@@ -15,30 +16,12 @@ use serde_json::{Value, json};
 const MODULE: &[&str] = &["--offload=module", "--offload-delay=0", "--no-fallback"];
 const SOON: Duration = Duration::from_secs(10);
 
-/// `false`, with a word, where the module is not to be had.
-fn is_there() -> bool {
-    let is_wanted = std::env::var("RTPENGINE_E2E_OFFLOAD").is_ok_and(|rung| rung == "module");
-    if !is_wanted {
-        eprintln!("SKIPPED: RTPENGINE_E2E_OFFLOAD is not \"module\"");
-    }
-    is_wanted
-}
-
 fn relay(arguments: &[&str]) -> Relay {
     Relay::start(&[MODULE, arguments].concat())
 }
 
-/// The RTP stream of a party in a `query`.
-fn stream(query: &Value, tag: &str) -> Value {
-    query["tags"][tag]["medias"][0]["streams"][0].clone()
-}
-
-fn is_kernelized(stream: &Value) -> bool {
-    stream["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "kernelized"))
-}
-
 fn both_kernelized(query: &Value) -> bool {
-    is_kernelized(&stream(query, "a")) && is_kernelized(&stream(query, "b"))
+    is_kernelized(&stream_of(query, "a")) && is_kernelized(&stream_of(query, "b"))
 }
 
 /// Packets both ways until both streams are in the kernel; how many each has sent.
@@ -74,7 +57,7 @@ fn forwarded() -> u64 {
 
 #[test]
 fn packets_and_numbers_are_the_same_as_in_user_space() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     for address in ["127.0.0.1", "::1"] {
@@ -88,7 +71,7 @@ fn packets_and_numbers_are_the_same_as_in_user_space() {
         let query = call.query();
         assert!(both_kernelized(&query), "{query}");
         let numbers = |tag: &str, side: &str| {
-            let stream = stream(&query, tag);
+            let stream = stream_of(&query, tag);
             let of = |key: &str| stream[side][key].as_u64().unwrap_or(u64::MAX);
             (of("packets"), of("bytes"), of("errors"))
         };
@@ -108,7 +91,7 @@ fn packets_and_numbers_are_the_same_as_in_user_space() {
 
 #[test]
 fn a_killed_daemon_leaves_media_going_and_the_next_one_takes_over() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     let mut first = relay(&[]);
@@ -128,7 +111,7 @@ fn a_killed_daemon_leaves_media_going_and_the_next_one_takes_over() {
 
 #[test]
 fn srtp_goes_down_and_comes_up_without_a_break_in_its_numbers() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     for (suite, b_suite) in [
@@ -186,7 +169,7 @@ fn srtp_goes_down_and_comes_up_without_a_break_in_its_numbers() {
             });
             assert!(down.is_some(), "{suite}: {}", query());
         }
-        let drops = stream(&query(), "a")["drops"].clone();
+        let drops = stream_of(&query(), "a")["drops"].clone();
         assert_eq!(drops["replayed"].as_u64().unwrap_or(0), 0, "{suite}: {drops}");
         assert_eq!(drops["not authentic"].as_u64().unwrap_or(0), 0, "{suite}: {drops}");
     }
@@ -233,7 +216,7 @@ fn say(from: &mut Side, to: &mut Side) {
 
 #[test]
 fn a_call_in_the_kernel_is_recorded_through_proc() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     let relay = relay(&["--recording-dir={DIR}/spool", "--recording-method=proc"]);

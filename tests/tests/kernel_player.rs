@@ -7,6 +7,7 @@ use std::time::Duration;
 use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, wait_for};
 use e2e::ng::TcpEvents;
+use e2e::offload::{module_is_there, stream_of};
 use e2e::party::Party;
 use e2e::ports::PortBlock;
 use e2e::rtp::Packet;
@@ -17,14 +18,6 @@ use serde_json::{Value, json};
 const PLAYERS: &[&str] =
     &["--offload=module", "--offload-delay=0", "--no-fallback", "--player-cache", "--kernel-player=2"];
 const SOON: Duration = Duration::from_secs(20);
-
-fn is_there() -> bool {
-    let is_wanted = std::env::var("RTPENGINE_E2E_OFFLOAD").is_ok_and(|rung| rung == "module");
-    if !is_wanted {
-        eprintln!("SKIPPED: RTPENGINE_E2E_OFFLOAD is not \"module\"");
-    }
-    is_wanted
-}
 
 /// A number in the table's status.
 fn status(name: &str) -> u32 {
@@ -73,14 +66,14 @@ fn repeats(packets: &[Packet], period: usize) {
 }
 
 fn sent_to_a(query: &Value) -> (u64, u64, u64) {
-    let out = &query["tags"]["a"]["medias"][0]["streams"][0]["stats_out"];
+    let out = &stream_of(query, "a")["stats_out"];
     let of = |key: &str| out[key].as_u64().unwrap_or(u64::MAX);
     (of("packets"), of("bytes"), of("errors"))
 }
 
 #[test]
 fn an_announcement_is_sent_by_the_kernel_to_its_end() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     let ports = PortBlock::take();
@@ -91,7 +84,9 @@ fn an_announcement_is_sent_by_the_kernel_to_its_end() {
     let mut events = TcpEvents::connect(port, SOON);
     let mut call = Call::establish(&relay, "kernel", Setup::default());
     call.learn();
-    let (before, _, _) = sent_to_a(&call.query());
+    let before = 1;
+    let is_counted = || (sent_to_a(&call.query()).0 == before).then_some(());
+    assert!(wait_for(SOON, is_counted).is_some(), "{}", call.query());
     let at_a = call.a.listen();
     call.command("play media", &json!({"from-tag": "a", "file": file, "repeat-times": 2}));
     await_players(1);
@@ -138,7 +133,7 @@ fn an_announcement_is_sent_by_the_kernel_to_its_end() {
 
 #[test]
 fn a_party_that_moves_hears_all_of_it() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     let relay = Relay::start(PLAYERS);
@@ -176,7 +171,7 @@ fn a_party_that_moves_hears_all_of_it() {
 
 #[test]
 fn there_are_no_more_players_than_are_allowed_and_all_hear_it() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     let relay = Relay::start(&[PLAYERS, &["--kernel-player=1", "--kernel-player-media=1"]].concat());
@@ -207,7 +202,7 @@ fn there_are_no_more_players_than_are_allowed_and_all_hear_it() {
 
 #[test]
 fn a_killed_daemon_leaves_nothing_playing() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     let mut relay = Relay::start(PLAYERS);
@@ -226,7 +221,7 @@ fn a_killed_daemon_leaves_nothing_playing() {
 
 #[test]
 fn who_hears_srtp_hears_all_of_it_under_one_key() {
-    if !is_there() {
+    if !module_is_there() {
         return;
     }
     for suite in ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM"] {
