@@ -2,8 +2,8 @@
 //!
 //! `ebpf/forward.bpf.c` has the packet's way, `ebpf/forward.h` what both sides share (`layout`). Targets are elements of one hash map,
 //! their counters of other maps (`tracks`; one element an SSRC, under a spin lock), so that a target can be removed while its last packet is on
-//! its way. Copies for recordings come through a ring that is looked into every few milliseconds. Every media port has a guard in a third
-//! map, and, once others have sent to it, what they may send and what of it was dropped in a fourth (`guards`).
+//! its way. Copies for recordings come through a ring that is looked into every few milliseconds. Every media port has a guard in another
+//! map, and, once others have sent to it, what they may send and what of it was dropped in one more (`guards`).
 //!
 //! Of a target with several outputs the first is part of the target, the others are in a map of their own; the program makes a copy for each
 //! and meets it again where the packet came in.
