@@ -73,12 +73,12 @@ impl Engine {
     /// The present form of a call for the store; `None` if there is none to be stored.
     pub async fn stored_form(&self, id: &str, hosted_db: i64) -> Option<Dict> {
         let handle = self.store.get(id)?;
-        let asked = {
+        let (asked, steps) = {
             let call = lock(&handle);
             if call.ended || call.foreign || call.id != id {
                 return None;
             }
-            is_secure(&call).then(|| self.plane.srtp_progress(call.worker, call.key))
+            (is_secure(&call).then(|| self.plane.srtp_progress(call.worker, call.key)), steps(&call))
         };
         let progress = match asked {
             Some(answer) => tokio::time::timeout(PROGRESS, answer).await.ok()?.ok()?,
@@ -89,7 +89,8 @@ impl Engine {
             return None;
         }
         call.stored_us = unix_us(SystemTime::now());
-        call.stored_steps = steps(&call);
+        // Of packets that have passed since then the progress does not know.
+        call.stored_steps = steps;
         call.keyspace = Some(hosted_db);
         Some(Writer { interfaces: &self.interfaces, hosted_db }.write(&call, &progress))
     }
