@@ -83,7 +83,7 @@ load-recorder: release ## 500 recorded calls for ten minutes (LOAD_CALLS=…, LO
 	target/release/record_load --calls $${LOAD_CALLS:-500} --seconds $${LOAD_SECONDS:-600} --reference-seconds $${REFERENCE_SECONDS:-60}
 
 churn: release   ## 200 000 calls come and go (CHURN_CALLS=…): memory, descriptors and threads must stay what they were
-	MIMALLOC_PURGE_DELAY=0 target/release/churn --calls $${CHURN_CALLS:-200000}
+	target/release/churn --calls $${CHURN_CALLS:-200000}
 
 failover: release ## 500 calls of all kinds, the daemon killed, another one goes on (FAILOVER_CALLS=…)
 	RTPENGINE_BIN=$(CURDIR)/target/release/rtpengine $(CARGO) test -p e2e --test failover_load -- --ignored --nocapture --test-threads=1

@@ -415,8 +415,7 @@ async fn tick(engine: Arc<Engine>) {
         engine.tick();
         seconds += 1;
         if seconds.is_multiple_of(GIVING_BACK) {
-            // Nobody waits for it.
-            drop(tokio::task::spawn_blocking(crate::allocator::give_back));
+            crate::allocator::give_back();
         }
         if engine.identities.is_due(Instant::now()) {
             let engine = engine.clone();

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::answer::{Answer, Respond};
 use super::udp_socket::{PacketInfoSocket, Received};
+use crate::allocator::Tidying;
 use crate::config::PathMtu;
 
 /// A UDP payload is never longer.
@@ -114,6 +115,7 @@ impl Listener {
         let _entered = self.runtime.enter();
         let mut buffer = vec![0; MAX_DATAGRAM];
         let mut marked = (self.tos)();
+        let mut tidying = Tidying::default();
         loop {
             let received = self.socket.receive(&mut buffer);
             if self.closing.load(Relaxed) {
@@ -149,6 +151,7 @@ impl Listener {
                 Answer::Now(reply) => {
                     send(name, &self.socket, &reply, &received);
                     responder.prepare();
+                    tidying.look();
                 }
                 Answer::Later(reply) => {
                     let socket = Arc::clone(&self.socket);

@@ -3,8 +3,7 @@
 //! N calls (200 000) of several kinds are set up, exchange a few packets and are torn down, in another order than that in which they came,
 //! while LIVE others (256) stay. After the first FIRST (20 000) and at the end all calls are ended, the daemon has time to forget the replies
 //! that it keeps for a minute, and its memory, descriptors and threads are looked at: those at the end must be those of the first look,
-//! memory within 2 %. `--calls-only` looks at nothing, and takes the time of the calls. With `MIMALLOC_PURGE_DELAY=0` in the environment (as `make churn` has it) the daemon's allocator gives memory back at
-//! once; without it, what it keeps after a peak differs by a tenth from look to look. Looks in between are told only: they show the replies of the last minute.
+//! memory within 2 %. Looks in between are told only: they show the replies of the last minute. `--calls-only` looks at nothing.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
@@ -21,7 +20,9 @@ const TOLERANCE: f64 = 2.0;
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 /// How long a generation of replies lasts at least.
 const GENERATION: Duration = Duration::from_secs(31);
-/// Calls after which memory that is free has been given back.
+/// Within this time the daemon gives free memory back.
+const GIVING_BACK: Duration = Duration::from_secs(11);
+/// Calls after the pause, so that every thread has worked since.
 const SETTLING: u32 = 500;
 /// Packets that each party sends.
 const PACKETS: u16 = 3;
@@ -163,8 +164,8 @@ impl Churn {
         std::mem::take(&mut self.live).into_iter().for_each(|number| self.end(number));
     }
 
-    /// Waits until the replies that are kept for repeated requests are gone: there are two generations of them, which change with a request.
-    /// The allocator gives memory back when it is asked for some.
+    /// Waits until the replies that are kept for repeated requests are gone (there are two generations of them, which change with a request),
+    /// and until memory that is free has been given back, which happens every ten seconds: first what threads keep, then all of it.
     fn settle(&mut self, next: u32) {
         for _ in 0..3 {
             let _ = self.daemon.ng.request(&json!({"command": "ping"}));
@@ -172,6 +173,10 @@ impl Churn {
         }
         (next..next + SETTLING).for_each(|number| self.call(number));
         self.end_all();
+        for _ in 0..2 {
+            std::thread::sleep(GIVING_BACK);
+            let _ = self.daemon.ng.request(&json!({"command": "ping"}));
+        }
     }
 
     fn look(&self) -> Look {
