@@ -103,7 +103,8 @@ fn calls_of_all_kinds_go_on_after_a_crash() {
     assert!(recorded.is_some(), "nothing is recorded");
     crash(&first);
     let second = heir(&first, &redis, &recording);
-    assert!(second.process.log().contains("Redis restore time = "), "{}", second.process.log());
+    let is_told = || second.process.log().contains("Redis restore time = ").then_some(());
+    assert!(wait_for(LIMIT, is_told).is_some(), "{}", second.process.log());
     for call in &mut calls {
         let silence = call.talk(LIMIT).unwrap_or_else(|| panic!("{:?} is silent", call.kind));
         assert!(silence < SECOND, "{:?}: {silence:?}", call.kind);
