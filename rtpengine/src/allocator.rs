@@ -4,11 +4,9 @@
 //! more than what it has anyway.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use libmimalloc_sys::{
-    mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc,
-    mi_zalloc_aligned,
+    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
 
 /// Every block is aligned like this.
@@ -60,39 +58,6 @@ unsafe impl GlobalAlloc for Allocator {
             }
         };
         block.cast()
-    }
-}
-
-/// How often memory was given back so far.
-static TURN: AtomicU32 = AtomicU32::new(0);
-
-/// Gives memory that is free back to the system, and asks all threads that have a [`Tidying`] to let go of what they keep for
-/// themselves until next time. Blocks for as long as that takes: some milliseconds where it is hundreds of megabytes.
-///
-/// The allocator by itself gives back what was freed a second ago, but only when somebody asks it for large pieces, and each thread keeps pages. A
-/// daemon whose calls have ended would look for ever as large as in its busiest hour.
-pub fn give_back() {
-    TURN.fetch_add(1, Relaxed);
-    // SAFETY: may be called by every thread at any time.
-    unsafe { mi_collect(true) }
-}
-
-/// A thread that makes and ends calls: what it does with its own free memory.
-#[derive(Debug, Default)]
-pub struct Tidying {
-    seen: u32,
-}
-
-impl Tidying {
-    /// Lets go of pages in which nothing is left, at most once for each [`give_back`]: tens of microseconds then, one load else.
-    #[inline]
-    pub fn look(&mut self) {
-        let turn = TURN.load(Relaxed);
-        if turn != self.seen {
-            self.seen = turn;
-            // SAFETY: may be called by every thread at any time.
-            unsafe { mi_collect(false) }
-        }
     }
 }
 

@@ -53,8 +53,6 @@ const ENDED_QUEUE: usize = 65_536;
 const TAP_RING: usize = 8 << 20;
 /// There while the kernel module is loaded.
 const MODULE: &str = "/proc/rtpengine/control";
-/// Free memory goes back to the system every so many seconds.
-const GIVING_BACK: u64 = 10;
 /// How long requests that are being answered may take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -409,14 +407,9 @@ async fn sign_of_life(plane: MediaPlane, interval: Duration) {
 async fn tick(engine: Arc<Engine>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seconds = 0_u64;
     loop {
         second.tick().await;
         engine.tick();
-        seconds += 1;
-        if seconds.is_multiple_of(GIVING_BACK) {
-            crate::allocator::give_back();
-        }
         if engine.identities.is_due(Instant::now()) {
             let engine = engine.clone();
             // Whoever shuts down meanwhile does not need a certificate any more.

@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 
 use super::answer::{Answer, Respond};
 use super::udp_socket::{PacketInfoSocket, Received};
-use crate::allocator::Tidying;
 use crate::config::PathMtu;
 
 /// A UDP payload is never longer.
@@ -115,7 +114,6 @@ impl Listener {
         let _entered = self.runtime.enter();
         let mut buffer = vec![0; MAX_DATAGRAM];
         let mut marked = (self.tos)();
-        let mut tidying = Tidying::default();
         loop {
             let received = self.socket.receive(&mut buffer);
             if self.closing.load(Relaxed) {
@@ -151,7 +149,6 @@ impl Listener {
                 Answer::Now(reply) => {
                     send(name, &self.socket, &reply, &received);
                     responder.prepare();
-                    tidying.look();
                 }
                 Answer::Later(reply) => {
                     let socket = Arc::clone(&self.socket);

@@ -41,7 +41,6 @@ use super::stream::{AHEAD, Streams};
 use super::tap;
 use super::totals::{Chains, WorkerTotals};
 use super::twins;
-use crate::allocator::Tidying;
 use crate::config::Config;
 
 /// Longest time for which packets gather.
@@ -194,9 +193,7 @@ impl Worker {
 
     /// Runs until it is told to shut down.
     pub fn run(mut self) {
-        let mut tidying = Tidying::default();
         loop {
-            tidying.look();
             let timeout = self.timeout();
             let is_patient = self.busy_poll.is_zero();
             let ready = if is_patient {

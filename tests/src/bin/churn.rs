@@ -20,9 +20,7 @@ const TOLERANCE: f64 = 2.0;
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 /// How long a generation of replies lasts at least.
 const GENERATION: Duration = Duration::from_secs(31);
-/// Within this time the daemon gives free memory back.
-const GIVING_BACK: Duration = Duration::from_secs(11);
-/// Calls after the pause, so that every thread has worked since.
+/// Calls after which memory that is free has been given back.
 const SETTLING: u32 = 500;
 /// Packets that each party sends.
 const PACKETS: u16 = 3;
@@ -164,8 +162,8 @@ impl Churn {
         std::mem::take(&mut self.live).into_iter().for_each(|number| self.end(number));
     }
 
-    /// Waits until the replies that are kept for repeated requests are gone (there are two generations of them, which change with a request),
-    /// and until memory that is free has been given back, which happens every ten seconds: first what threads keep, then all of it.
+    /// Waits until the replies that are kept for repeated requests are gone: there are two generations of them, which change with a request.
+    /// The allocator gives memory back when it is asked for some.
     fn settle(&mut self, next: u32) {
         for _ in 0..3 {
             let _ = self.daemon.ng.request(&json!({"command": "ping"}));
@@ -173,10 +171,6 @@ impl Churn {
         }
         (next..next + SETTLING).for_each(|number| self.call(number));
         self.end_all();
-        for _ in 0..2 {
-            std::thread::sleep(GIVING_BACK);
-            let _ = self.daemon.ng.request(&json!({"command": "ping"}));
-        }
     }
 
     fn look(&self) -> Look {

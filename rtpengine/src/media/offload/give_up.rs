@@ -2,7 +2,14 @@
 
 use super::super::plan::CallKey;
 use super::super::worker::Worker;
-use super::Reason;
+use super::{Ladder, Reason};
+
+impl Ladder {
+    /// The ladder if there is one and it has not been given up. Takes the worker's field, whose other fields stay free.
+    pub(super) fn in_use(ladder: &mut Option<Self>) -> Result<&mut Self, Reason> {
+        ladder.as_mut().filter(|ladder| !ladder.is_given_up).ok_or(Reason::Off)
+    }
+}
 
 impl Worker {
     /// Takes all streams and announcements back to user space, where they stay: the next instance is about to use the kernel in our place.

@@ -110,11 +110,6 @@ impl Ladder {
         }
     }
 
-    /// The ladder if there is one and it has not been given up. Takes the worker's field, whose other fields stay free.
-    pub(super) fn in_use(ladder: &mut Option<Self>) -> Result<&mut Self, Reason> {
-        ladder.as_mut().filter(|ladder| !ladder.is_given_up).ok_or(Reason::Off)
-    }
-
     /// What keeps floods from the daemon, if anything does.
     pub(super) fn shield(&mut self) -> Option<&mut dyn Shield> {
         self.backend.shield()
