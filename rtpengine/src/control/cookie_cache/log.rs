@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::Hashed;
 
-/// Octets of a piece. A reply that is longer has one of its own.
-const PIECE: usize = 256 << 10;
+/// Octets of a piece. A reply that is longer has one of its own. So large that the allocator gives each its own pages: several
+/// smaller ones it puts together, and one that is kept would keep the memory of the others.
+const PIECE: usize = 1 << 20;
 /// Pieces that are kept for the next generation.
-const SPARE: usize = 8;
+const SPARE: usize = 2;
 /// Before each entry: lengths of cookie and reply, 32 bits each.
 const HEADER: usize = 8;
 
