@@ -62,10 +62,10 @@ fn lines(reply: &Value, kept: &[&str], is_compared: impl Fn(&str) -> bool) -> Ve
     lines
 }
 
-/// 10.x keeps the endpoints of rejected sections, with port 0, and 1 for RTCP.
+/// 10.x keeps the endpoints of rejected sections, with port 0, and 1 for RTCP; with ICE only the advertised ones have these ports.
 fn forget_rejected(streams: &mut [Value]) {
-    let first = streams.first().and_then(|stream| stream["endpoint"]["port"].as_u64());
-    if first.is_none_or(|port| port <= 1) {
+    let port = |key| streams.first().and_then(|stream| stream[key]["port"].as_u64());
+    if ["endpoint", "advertised endpoint"].iter().any(|key| port(key).is_none_or(|port| port <= 1)) {
         for stream in streams.iter_mut().filter_map(Value::as_object_mut) {
             stream.remove("advertised endpoint");
             stream.remove("flags");
