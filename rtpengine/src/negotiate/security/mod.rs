@@ -204,6 +204,8 @@ impl MediaSecurity {
                 let hash = options.dtls_fingerprint.as_deref().and_then(FingerprintHash::from_name);
                 self.dtls.prepare_offer(hash, policy.identity, rng);
             }
+        } else {
+            self.give_up();
         }
         if !self.settled {
             self.keying = match (self.srtp, self.dtls.on) {
@@ -249,6 +251,10 @@ impl MediaSecurity {
         self.settled = true;
         self.keying = Keying::Plain;
         if !self.srtp {
+            // Keys of an offer that were refused in an early answer may be agreed on in the next.
+            if !self.received_opportunistic {
+                self.give_up();
+            }
             return;
         }
         self.told = Told::Answer;
@@ -358,6 +364,12 @@ impl MediaSecurity {
     /// `offerer_pref` changed the order of the party's lines.
     pub fn is_sdes_reordered(&self) -> bool {
         self.sdes.reordered
+    }
+
+    /// The party is told of no keys: when it is again, that begins anew, with all that can be offered.
+    fn give_up(&mut self) {
+        self.sdes.give_up();
+        self.dtls.on = false;
     }
 
     fn receive(&mut self, section: &Section<'_>) {

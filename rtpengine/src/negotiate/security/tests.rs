@@ -208,6 +208,30 @@ fn re_offer_keeps_the_agreement_until_it_is_answered() {
 }
 
 #[test]
+fn who_was_told_of_no_keys_is_offered_everything_anew() {
+    let none = options(|_| ());
+    let kinds = [(SAVP, vec![ANSWER_80]), ("UDP/TLS/RTP/SAVP", vec![FINGERPRINT, "a=setup:active"])];
+    for (transport, answer) in kinds {
+        let mut pair = Pair::new();
+        let first = pair.offer(&none, AVP, &[], transport);
+        pair.answer(&none, transport, &answer, AVP);
+        let agreed = pair.callee.keying().clone();
+        assert_eq!(pair.offer(&none, AVP, &[], AVP), Lines::default());
+        assert_eq!(pair.callee.keying(), &agreed, "until the plain offer is answered");
+        pair.answer(&none, AVP, &[], AVP);
+        assert_eq!(pair.callee.keying(), &Keying::Plain);
+        let again = pair.offer(&none, AVP, &[], transport);
+        assert_eq!(again.fingerprint, first.fingerprint, "{transport}");
+        assert_eq!(tags_and_suites(&again.crypto), tags_and_suites(&first.crypto), "{transport}");
+        assert!(again.crypto.iter().all(|line| !first.crypto.contains(line)), "old keys for {transport}");
+        // The other direction: the caller is told of no keys by an answer.
+        pair.answer(&none, transport, &answer, AVP);
+        pair.caller.prepare_offer(Some(profile(transport)), None, &policy(&none), &mut pair.rng);
+        assert!(pair.caller.lines(true).fingerprint.is_some() && pair.caller.has_sdes());
+    }
+}
+
+#[test]
 fn tags_never_wrap_around() {
     let mut pair = Pair::new();
     let high = KEY_80.replace(":1 ", ":4294967294 ");
