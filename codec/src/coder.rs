@@ -143,14 +143,20 @@ impl Origin {
     pub(crate) const NONE: Self = Self { implementation: "none", licence: "" };
 }
 
-/// Makes the coders of one codec, and knows whether it can on this machine.
+/// Makes the coders of one codec, and knows whether it can on this machine. Code of our own always can.
 pub(crate) trait Family: fmt::Debug + Sync {
     /// What it stands on exists on this machine. May be slow: asked once, by the self-test.
-    fn can_encode(&self) -> bool;
+    fn can_encode(&self) -> bool {
+        true
+    }
     /// See [`Family::can_encode`].
-    fn can_decode(&self) -> bool;
+    fn can_decode(&self) -> bool {
+        true
+    }
     /// What it stands on.
-    fn origin(&self) -> Origin;
+    fn origin(&self) -> Origin {
+        Origin::OWN
+    }
     /// Payloads to try a decoder with that has no encoder beside it, and the samples that each of them stands for.
     fn samples_of_payloads(&self) -> &'static [(&'static [u8], usize)] {
         &[]
@@ -275,15 +281,6 @@ impl Family for Missing {
 pub(crate) struct Supplemental;
 
 impl Family for Supplemental {
-    fn can_encode(&self) -> bool {
-        true
-    }
-    fn can_decode(&self) -> bool {
-        true
-    }
-    fn origin(&self) -> Origin {
-        Origin::OWN
-    }
     fn new_decoder(
         &self,
         format: &PayloadFormat,

@@ -3,12 +3,10 @@
 //! The encoder tables are indexed by the bits that matter: G.711 sees 14-bit (µ-law) and 13-bit (A-law)
 //! samples, negative ones in one's complement, so 16 384 and 4096 octets decide every 16-bit input.
 
-use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, require_clock,
-};
+use crate::coder::{CodecError, require_clock};
 use crate::def::{CodecDef, FmtpRule};
 use crate::format::PayloadFormat;
-use crate::per_sample::{Code, PerSample};
+use crate::per_sample::Code;
 
 pub(crate) const PCMU: CodecDef = CodecDef {
     name: "PCMU",
@@ -55,48 +53,16 @@ impl Law {
     }
 }
 
-impl Family for Law {
-    fn can_encode(&self) -> bool {
-        true
-    }
-
-    fn can_decode(&self) -> bool {
-        true
-    }
-
-    fn origin(&self) -> Origin {
-        Origin::OWN
-    }
-
-    fn new_decoder(
-        &self,
-        format: &PayloadFormat,
-        _options: &DecoderOptions,
-    ) -> Result<Box<dyn Decoder>, CodecError> {
-        check(format)?;
-        Ok(PerSample::decoder(*self, format))
-    }
-
-    fn new_encoder(
-        &self,
-        format: &PayloadFormat,
-        options: &EncoderOptions,
-    ) -> Result<Box<dyn Encoder>, CodecError> {
-        check(format)?;
-        PerSample::encoder(*self, format, options)
-    }
-}
-
-/// G.711 is companding only: other clock rates (16 000 is seen in the wild) and stereo work alike.
-fn check(format: &PayloadFormat) -> Result<(), CodecError> {
-    if (8000..=48_000).contains(&format.clock_rate) && (1..=2).contains(&format.channels) {
-        return Ok(());
-    }
-    require_clock(format, 8000)
-}
-
 impl Code for Law {
     const OCTETS: usize = 1;
+
+    /// G.711 is companding only: other clock rates (16 000 is seen in the wild) and stereo work alike.
+    fn check(format: &PayloadFormat) -> Result<(), CodecError> {
+        if (8000..=48_000).contains(&format.clock_rate) && (1..=2).contains(&format.channels) {
+            return Ok(());
+        }
+        require_clock(format, 8000)
+    }
 
     fn expand(self, payload: &[u8], out: &mut Vec<i16>) {
         let table = match self {
@@ -198,6 +164,7 @@ const fn a_compress(sample: i16) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EncoderOptions;
 
     #[test]
     fn known_octets_of_g711() {

@@ -9,8 +9,8 @@ mod filter;
 mod tables;
 
 use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, packet_time_ms,
-    refuse_options, require_clock,
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, packet_time_ms, refuse_options,
+    require_clock,
 };
 use crate::def::{CodecDef, FmtpRule};
 use crate::format::PayloadFormat;
@@ -34,18 +34,6 @@ const SAMPLE_RATE: u32 = 16_000;
 struct SubBands;
 
 impl Family for SubBands {
-    fn can_encode(&self) -> bool {
-        true
-    }
-
-    fn can_decode(&self) -> bool {
-        true
-    }
-
-    fn origin(&self) -> Origin {
-        Origin::OWN
-    }
-
     fn new_decoder(
         &self,
         format: &PayloadFormat,

@@ -1,11 +1,7 @@
 //! Linear 16-bit samples: L16 in network order (RFC 3551 §4.5.11), X-L16 in little-endian order.
 
-use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, open_error,
-};
 use crate::def::CodecDef;
-use crate::format::PayloadFormat;
-use crate::per_sample::{Code, PerSample};
+use crate::per_sample::Code;
 
 pub(crate) const L16: CodecDef = CodecDef {
     name: "L16",
@@ -23,46 +19,6 @@ pub(crate) const X_L16: CodecDef =
 enum ByteOrder {
     Network,
     Little,
-}
-
-impl Family for ByteOrder {
-    fn can_encode(&self) -> bool {
-        true
-    }
-
-    fn can_decode(&self) -> bool {
-        true
-    }
-
-    fn origin(&self) -> Origin {
-        Origin::OWN
-    }
-
-    fn new_decoder(
-        &self,
-        format: &PayloadFormat,
-        _options: &DecoderOptions,
-    ) -> Result<Box<dyn Decoder>, CodecError> {
-        check(format)?;
-        Ok(PerSample::decoder(*self, format))
-    }
-
-    fn new_encoder(
-        &self,
-        format: &PayloadFormat,
-        options: &EncoderOptions,
-    ) -> Result<Box<dyn Encoder>, CodecError> {
-        check(format)?;
-        PerSample::encoder(*self, format, options)
-    }
-}
-
-fn check(format: &PayloadFormat) -> Result<(), CodecError> {
-    if !(8000..=192_000).contains(&format.clock_rate) || !(1..=2).contains(&format.channels) {
-        let got = format!("{}/{}", format.clock_rate, format.channels);
-        return Err(open_error(format, format!("needs 8000 to 192000 Hz and 1 or 2 channels, got {got}")));
-    }
-    Ok(())
 }
 
 impl Code for ByteOrder {
@@ -86,7 +42,7 @@ impl Code for ByteOrder {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{CodecError, EncoderOptions, PayloadFormat};
 
     #[test]
     fn samples_survive_in_either_byte_order() {

@@ -1,55 +1,12 @@
 //! Linear unsigned 8-bit samples (PCM-U8), for recordings and announcements.
 
-use crate::coder::{
-    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, Origin, open_error,
-};
 use crate::def::CodecDef;
-use crate::format::PayloadFormat;
-use crate::per_sample::{Code, PerSample};
+use crate::per_sample::Code;
 
 pub(crate) const PCM_U8: CodecDef = CodecDef { name: "PCM-U8", family: &Unsigned, ..CodecDef::NO_RTP };
 
 #[derive(Clone, Copy, Debug)]
 struct Unsigned;
-
-impl Family for Unsigned {
-    fn can_encode(&self) -> bool {
-        true
-    }
-
-    fn can_decode(&self) -> bool {
-        true
-    }
-
-    fn origin(&self) -> Origin {
-        Origin::OWN
-    }
-
-    fn new_decoder(
-        &self,
-        format: &PayloadFormat,
-        _: &DecoderOptions,
-    ) -> Result<Box<dyn Decoder>, CodecError> {
-        check(format)?;
-        Ok(PerSample::decoder(*self, format))
-    }
-
-    fn new_encoder(
-        &self,
-        format: &PayloadFormat,
-        options: &EncoderOptions,
-    ) -> Result<Box<dyn Encoder>, CodecError> {
-        check(format)?;
-        PerSample::encoder(*self, format, options)
-    }
-}
-
-fn check(format: &PayloadFormat) -> Result<(), CodecError> {
-    if (8000..=192_000).contains(&format.clock_rate) && (1..=2).contains(&format.channels) {
-        return Ok(());
-    }
-    Err(open_error(format, format!("needs 8000 to 192000 Hz and 1 or 2 channels, got {format}")))
-}
 
 impl Code for Unsigned {
     const OCTETS: usize = 1;

@@ -1,12 +1,25 @@
 //! Codecs that stand a fixed number of octets for each sample, at any rate: G.711 and linear samples.
 
-use crate::coder::{CodecError, Decoder, Encoder, EncoderOptions, packet_time_ms, refuse_options};
+use std::fmt;
+
+use crate::coder::{
+    CodecError, Decoder, DecoderOptions, Encoder, EncoderOptions, Family, open_error, packet_time_ms,
+    refuse_options,
+};
 use crate::format::PayloadFormat;
 
 /// How samples are written. Whole payloads at a time, so that the loop over samples is the implementation's own.
-pub(crate) trait Code: Copy + Send + 'static {
+pub(crate) trait Code: Copy + fmt::Debug + Send + Sync + 'static {
     /// Octets of a sample.
     const OCTETS: usize;
+
+    /// Refuses clock rates and channels that it does not exist for.
+    fn check(format: &PayloadFormat) -> Result<(), CodecError> {
+        if (8000..=192_000).contains(&format.clock_rate) && (1..=2).contains(&format.channels) {
+            return Ok(());
+        }
+        Err(open_error(format, format!("needs 8000 to 192000 Hz and 1 or 2 channels, got {format}")))
+    }
 
     /// Appends the samples of a payload, whose length is a multiple of `OCTETS`.
     fn expand(self, payload: &[u8], out: &mut Vec<i16>);
@@ -23,21 +36,33 @@ pub(crate) struct PerSample<C> {
     frame_samples: usize,
 }
 
-impl<C: Code> PerSample<C> {
-    pub(crate) fn decoder(code: C, format: &PayloadFormat) -> Box<dyn Decoder> {
-        Box::new(Self { code, rate: format.clock_rate, channels: format.channels, frame_samples: 0 })
+impl<C: Code> Family for C {
+    fn new_decoder(
+        &self,
+        format: &PayloadFormat,
+        _: &DecoderOptions,
+    ) -> Result<Box<dyn Decoder>, CodecError> {
+        C::check(format)?;
+        Ok(Box::new(PerSample::new(*self, format, 0)))
     }
 
     /// A packet is one frame.
-    pub(crate) fn encoder(
-        code: C,
+    fn new_encoder(
+        &self,
         format: &PayloadFormat,
         options: &EncoderOptions,
     ) -> Result<Box<dyn Encoder>, CodecError> {
+        C::check(format)?;
         refuse_options(format, options)?;
         let ptime = u64::from(packet_time_ms(format, options));
         let frame_samples = (u64::from(format.clock_rate) * ptime / 1000) as usize;
-        Ok(Box::new(Self { code, rate: format.clock_rate, channels: format.channels, frame_samples }))
+        Ok(Box::new(PerSample::new(*self, format, frame_samples)))
+    }
+}
+
+impl<C> PerSample<C> {
+    fn new(code: C, format: &PayloadFormat, frame_samples: usize) -> Self {
+        Self { code, rate: format.clock_rate, channels: format.channels, frame_samples }
     }
 }
 
