@@ -40,6 +40,8 @@ pub use tones::{DtmfPlan, Instead, TonePlan};
 pub struct OutPacket<'a> {
     /// Send not before this instant (4.4 of the media rules: first at once, later ones paced).
     pub send_at: Instant,
+    /// The packet before this one was to be sent then. Whoever sends a packet before its time waits at least until that one has left.
+    pub follows: Instant,
     /// Marker bit.
     pub marker: bool,
     /// Payload type of the sink.

@@ -1,6 +1,6 @@
 //! Speech in one codec comes out as the same speech in the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::call::{Call, Setup};
 use e2e::daemon::Relay;
@@ -94,6 +94,28 @@ fn a_re_offer_changes_the_codec_of_a_running_call() {
     assert!(heard.iter().all(|r| r.packet.payload_type == 9), "{:?}", heard.first());
     assert_ne!(heard[0].packet.sequence, first.sequence);
     is_same_speech(&said, &heard, "9 G722/8000", 0.95);
+}
+
+#[test]
+fn no_packet_overtakes_others_when_a_burst_has_been_made_up_for() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "burst", setup("8 PCMA/8000", "0 PCMU/8000", &Value::Null));
+    let listener = call.b.listen();
+    // Six at once, then in time: those behind the burst wait 100 ms each, until all of the next 25 have. Then the wait is taken back,
+    // and what comes 3 ms early comes just before the time of those that still wait.
+    const TIME: Duration = Duration::from_millis(20);
+    let start = Instant::now();
+    for n in 0..60u32 {
+        let early = Duration::from_millis(if n > 30 { 3 } else { 0 });
+        let at = start + (TIME * n.saturating_sub(5)).saturating_sub(early);
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        let packet = call.a.next_packet(8, &[0xd5; 160], 160);
+        call.a.send(&packet);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let heard = listener.stop();
+    assert_eq!(heard.len(), 60);
+    is_continuous(&heard, 160);
 }
 
 #[test]

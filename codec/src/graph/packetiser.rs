@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::schedule::Schedule;
+use super::schedule::{Departure, Schedule};
 use super::tones::{TonePlan, ToneStage};
 use super::{Emit, OutPacket, SilenceDetection};
 use crate::coder::packet_time_ms;
@@ -94,7 +94,7 @@ impl Packetiser {
         }
         self.payload_type = sink.payload_type;
         if self.clock_rate != sink.clock_rate {
-            self.schedule = Schedule::default();
+            self.schedule.forget_line();
         }
         self.clock_rate = sink.clock_rate;
         self.marker = true;
@@ -252,8 +252,10 @@ impl Packetiser {
         payload: &[u8],
         emit: Emit<'_>,
     ) {
+        let Departure { send_at, follows } = self.schedule.send_at(now, timestamp, self.clock_rate);
         emit(OutPacket {
-            send_at: self.schedule.send_at(now, timestamp, self.clock_rate),
+            send_at,
+            follows,
             marker,
             payload_type,
             sequence_number: self.next_sequence,
@@ -301,10 +303,11 @@ impl Packetiser {
             tones.event(begin, begin + self.packet_samples(), timestamp, |samples| samples * clock / rate);
         self.tones = Some(tones);
         let Some(event) = event else { return false };
-        let send_at = self.schedule.send_at(now, timestamp, self.clock_rate);
+        let Departure { send_at, follows } = self.schedule.send_at(now, timestamp, self.clock_rate);
         for copy in 0..event.copies {
             emit(OutPacket {
                 send_at,
+                follows: if copy == 0 { follows } else { send_at },
                 marker: event.marker && copy == 0,
                 payload_type: event.payload_type,
                 sequence_number: self.next_sequence,
@@ -340,8 +343,10 @@ impl Packetiser {
         if self.tones.is_some() {
             self.flush(now, emit);
         }
+        let Departure { send_at, follows } = self.schedule.send_soon(now);
         emit(OutPacket {
-            send_at: self.schedule.send_soon(now),
+            send_at,
+            follows,
             marker,
             payload_type,
             sequence_number: self.next_sequence,

@@ -15,6 +15,13 @@ pub(super) struct Schedule {
     window: Window,
 }
 
+/// When a packet is sent, and when the one before it was to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Departure {
+    pub(super) send_at: Instant,
+    pub(super) follows: Instant,
+}
+
 /// What the last packets have in common.
 #[derive(Debug, Default)]
 struct Window {
@@ -32,24 +39,31 @@ const WINDOW: u32 = 25;
 
 impl Schedule {
     /// When a packet with this timestamp is sent.
-    pub(super) fn send_at(&mut self, now: Instant, timestamp: u32, clock_rate: u32) -> Instant {
+    pub(super) fn send_at(&mut self, now: Instant, timestamp: u32, clock_rate: u32) -> Departure {
         let Some(planned) = self.planned(now, timestamp, clock_rate) else {
             self.begin(now, timestamp);
             return self.send_soon(now);
         };
         self.correct(now, planned, timestamp);
         // A line that moved back must not let a packet overtake one that waits.
-        let earliest = self.last_send_at.map_or(now, |last| last.max(now));
-        let send_at = planned.max(earliest);
-        self.last_send_at = Some(send_at);
-        send_at
+        self.depart(now, planned)
     }
 
     /// At once, but not before a packet that was given out earlier: for packets whose timestamp stands still.
-    pub(super) fn send_soon(&mut self, now: Instant) -> Instant {
-        let send_at = self.last_send_at.map_or(now, |last| last.max(now));
+    pub(super) fn send_soon(&mut self, now: Instant) -> Departure {
+        self.depart(now, now)
+    }
+
+    /// The next packet begins a line of its own, as with timestamps of another clock; what waits still leaves before it.
+    pub(super) fn forget_line(&mut self) {
+        self.base = None;
+    }
+
+    fn depart(&mut self, now: Instant, planned: Instant) -> Departure {
+        let follows = self.last_send_at.unwrap_or(now);
+        let send_at = planned.max(follows).max(now);
         self.last_send_at = Some(send_at);
-        send_at
+        Departure { send_at, follows }
     }
 
     fn begin(&mut self, now: Instant, timestamp: u32) {
@@ -102,7 +116,7 @@ mod tests {
         let mut schedule = Schedule::default();
         let wait = |(n, at): (usize, u32)| {
             let now = start + at * MS;
-            (schedule.send_at(now, n as u32 * 160, 8000) - now).as_millis()
+            (schedule.send_at(now, n as u32 * 160, 8000).send_at - now).as_millis()
         };
         arrivals.into_iter().enumerate().map(wait).collect()
     }
@@ -147,7 +161,8 @@ mod tests {
         for n in 0..200u32 {
             // Ten at once, then in time: the burst is 180 ms ahead, and stays so.
             let now = start + n.saturating_sub(9) * 20 * MS;
-            let send_at = schedule.send_at(now, n * 160, 8000);
+            let Departure { send_at, follows } = schedule.send_at(now, n * 160, 8000);
+            assert!(n == 0 || follows == last, "packet {n}");
             assert!(send_at >= last, "packet {n}");
             last = send_at;
         }
@@ -159,8 +174,18 @@ mod tests {
         let now = Instant::now();
         let mut schedule = Schedule::default();
         schedule.send_at(now, 0, 8000);
-        assert_eq!(schedule.send_at(now + 20 * MS, 9000, 8000), now + 20 * MS);
-        assert_eq!(schedule.send_at(now + 40 * MS, 160, 8000), now + 40 * MS);
+        assert_eq!(schedule.send_at(now + 20 * MS, 9000, 8000).send_at, now + 20 * MS);
+        assert_eq!(schedule.send_at(now + 40 * MS, 160, 8000).send_at, now + 40 * MS);
+    }
+
+    #[test]
+    fn another_clock_begins_behind_what_waits() {
+        let now = Instant::now();
+        let mut schedule = Schedule::default();
+        let waiting = [0, 160, 320].map(|timestamp| schedule.send_at(now, timestamp, 8000).send_at);
+        schedule.forget_line();
+        let first = schedule.send_at(now + MS, 77, 48_000);
+        assert_eq!(first, Departure { send_at: waiting[2], follows: waiting[2] });
     }
 
     #[test]
@@ -170,7 +195,8 @@ mod tests {
         let first = u32::MAX - 1000;
         for n in 0..1000u32 {
             let at = now + n * 20 * MS;
-            assert_eq!(schedule.send_at(at, first.wrapping_add(n.wrapping_mul(960 * 5000)), 240_000_000), at);
+            let timestamp = first.wrapping_add(n.wrapping_mul(960 * 5000));
+            assert_eq!(schedule.send_at(at, timestamp, 240_000_000).send_at, at);
         }
     }
 }

@@ -415,6 +415,7 @@ mod tests {
         let (sequence, timestamp, ..) = sent(&mut mixer, now).expect("a packet");
         let out = |payload: &'static [u8], marker| OutPacket {
             send_at: now,
+            follows: now,
             marker,
             payload_type: 101,
             sequence_number: 9,

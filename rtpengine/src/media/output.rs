@@ -108,9 +108,10 @@ impl Output {
             out.timestamp,
             out.ssrc,
         );
-        if out.send_at > self.now.instant + PACE
-            && self.schedule.packet(out.send_at, tokens, &header, out.payload)
-        {
+        let now = self.now.instant;
+        // Early enough to leave at once, unless it would overtake the packet before it.
+        let waits = out.send_at > now + PACE || (out.send_at > now && out.follows > now);
+        if waits && self.schedule.packet(out.send_at, tokens, &header, out.payload) {
             return Ok(());
         }
         let length = 12 + out.payload.len();
