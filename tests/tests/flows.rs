@@ -110,6 +110,30 @@ fn silenced_party_is_heard_as_silence() {
 }
 
 #[test]
+fn party_that_was_blocked_is_heard_again_behind_a_transcoder() {
+    let relay = Relay::start(&[]);
+    let transcode = Setup {
+        a: &["0 PCMU/8000"],
+        b: &["8 PCMA/8000"],
+        offer: json!({"codec": {"mask": ["PCMU"], "transcode": ["PCMA"]}}),
+        ..Setup::default()
+    };
+    let mut call = Call::establish(&relay, "unblock-transcoded", transcode);
+    call.learn();
+    speak(&mut call, 1);
+    let before = heard(&call);
+    call.command("block media", &of_caller(json!({})));
+    for octet in [3, 4] {
+        speak_unheard(&mut call, octet);
+    }
+    call.command("unblock media", &of_caller(json!({})));
+    speak(&mut call, 1);
+    let next = heard(&call);
+    assert_eq!(next.sequence, before.sequence.wrapping_add(1), "no gap of our making");
+    assert_eq!(next.timestamp, before.timestamp.wrapping_add(3 * 160), "time has gone on");
+}
+
+#[test]
 fn silenced_party_is_silent_behind_a_transcoder() {
     let relay = Relay::start(&[]);
     let transcode = Setup {
