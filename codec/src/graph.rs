@@ -194,6 +194,11 @@ impl Transcoder {
         self.stages.packetiser.mute(held);
     }
 
+    /// From now on what is decoded is heard as silence; time goes on, and digits stay what they are.
+    pub fn silence(&mut self, silent: bool) {
+        self.stages.input.silent = silent;
+    }
+
     /// What is done about digits from now on.
     pub fn set_dtmf(&mut self, plan: &DtmfPlan) {
         let stages = &mut self.stages;
@@ -248,6 +253,7 @@ impl Transcoder {
         if input.plan.source.clock_rate == stages.input.plan.source.clock_rate {
             input.expected_timestamp = stages.input.expected_timestamp;
         }
+        input.silent = stages.input.silent;
         stages.input = input;
         if let Some(encoder) = encoder {
             stages.packetiser.replace(&plan.sink, &options, encoder);

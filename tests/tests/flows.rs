@@ -134,6 +134,42 @@ fn party_that_was_blocked_is_heard_again_behind_a_transcoder() {
 }
 
 #[test]
+fn codec_without_a_silent_octet_is_silenced_when_it_is_decoded() {
+    let relay = Relay::start(&[]);
+    let transcode = Setup {
+        a: &["96 opus/48000/2"],
+        b: &["8 PCMA/8000"],
+        offer: json!({"codec": {"mask": ["opus"], "transcode": ["PCMA"]}}),
+        ..Setup::default()
+    };
+    let mut call = Call::establish(&relay, "silence-opus", transcode);
+    let opus = PayloadFormat::new(96, "opus", 48_000, 2);
+    let tone: Vec<i16> = (0..48_000)
+        .map(|n| (f64::from(n) * std::f64::consts::TAU / 48.0).sin() * 8000.0)
+        .map(|s| s as i16)
+        .collect();
+    let (payloads, ticks) = e2e::speech::encode(&tone, 48_000, &opus);
+    // How many of the last ten packets are not silent.
+    let mut say = |payloads: &[Vec<u8>]| {
+        let packets = payloads.iter().map(|payload| {
+            let packet = call.a.next_packet(96, payload, ticks);
+            call.a.send(&packet);
+            heard(&call).payload
+        });
+        packets.skip(5).filter(|payload| payload.iter().any(|octet| octet & 0x7f != 0x55)).count()
+    };
+    assert_eq!(say(&payloads[5..20]), 10);
+    relay.ng.request(&json!({
+        "command": "silence media", "call-id": "silence-opus", "from-tag": "a", "flags": ["directional"],
+    }));
+    assert_eq!(say(&payloads[20..35]), 0);
+    relay.ng.request(&json!({
+        "command": "unsilence media", "call-id": "silence-opus", "from-tag": "a", "flags": ["directional"],
+    }));
+    assert_eq!(say(&payloads[35..50]), 10);
+}
+
+#[test]
 fn silenced_party_is_silent_behind_a_transcoder() {
     let relay = Relay::start(&[]);
     let transcode = Setup {

@@ -33,6 +33,8 @@ pub(super) struct Input {
     /// For a decoder that cannot replace what is lost.
     concealment: Option<Concealment>,
     noise: NoiseGenerator,
+    /// Nobody is to hear what is decoded.
+    pub(super) silent: bool,
 }
 
 impl Input {
@@ -53,6 +55,7 @@ impl Input {
             plan: plan.clone(),
             concealment,
             noise: NoiseGenerator::default(),
+            silent: false,
             decoder,
             resampler,
             sink_channels: channels,
@@ -221,6 +224,10 @@ impl Input {
     pub(super) fn take_decoded(&mut self, packetiser: &mut Packetiser) -> usize {
         let frames = self.decoded.len() / usize::from(self.decoder.channels());
         let ticks = self.ticks(frames) as u32;
+        if self.silent {
+            // Before it is remembered: what is lost right behind must not be replaced with it.
+            self.decoded.fill(0);
+        }
         self.expected_timestamp = self.expected_timestamp.map(|expected| expected.wrapping_add(ticks));
         if let Some(concealment) = &mut self.concealment {
             concealment.heard(&mut self.decoded);
@@ -230,6 +237,9 @@ impl Input {
     }
 
     pub(super) fn convert(&mut self, packetiser: &mut Packetiser) {
+        if self.silent {
+            self.decoded.fill(0);
+        }
         let channels = self.decoder.channels();
         if channels == self.sink_channels {
             self.resampler.push(&self.decoded, packetiser.queue());

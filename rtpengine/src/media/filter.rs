@@ -157,7 +157,8 @@ impl Filter {
         newer
     }
 
-    fn fate<'a>(&'a mut self, seen: &Seen, datagram: &'a [u8]) -> Fate<'a> {
+    /// A packet that is decoded on its way is silenced by the transcoder, whatever its codec.
+    fn fate<'a>(&'a mut self, seen: &Seen, datagram: &'a [u8], decoded: bool) -> Fate<'a> {
         if self.injecting.is_some() {
             return Fate::Held(DropReason::Dtmf);
         }
@@ -167,6 +168,7 @@ impl Filter {
         match self.treatment.media {
             MediaTreatment::Pass => Fate::Go(datagram),
             MediaTreatment::Block => Fate::Held(DropReason::Blocked),
+            MediaTreatment::Silence if decoded => Fate::Go(datagram),
             MediaTreatment::Silence => {
                 let silent = self.formats.iter().find(|(pt, ..)| *pt == seen.payload_type);
                 match silent.and_then(|(.., octet)| *octet) {
@@ -335,7 +337,9 @@ pub fn follow(
         return Err(reason);
     }
     let newest = filter.follow(now, &seen);
-    let (octets, held, tones) = match filter.fate(&seen, datagram) {
+    let decoded = matches!(action, Action::Transcode(_));
+    let silent = filter.treatment.media == MediaTreatment::Silence;
+    let (octets, held, tones) = match filter.fate(&seen, datagram, decoded) {
         Fate::Go(octets) => (octets, None, None),
         Fate::Held(reason) => (datagram, Some(reason), None),
         Fate::Tones { ticks, clock_rate } => (datagram, Some(DropReason::Dtmf), Some((clock_rate, ticks))),
@@ -344,7 +348,9 @@ pub fn follow(
         Action::Transcode(plan) => {
             let transcoding = edge.transcoding.as_mut().ok_or(DropReason::PayloadType)?;
             let plan = transcoding.plan_of(seen.ssrc, seen.payload_type, usize::from(plan));
-            transcoding.source(now, seen.ssrc, plan)?.transcoder.hold(held.is_some());
+            let transcoder = &mut transcoding.source(now, seen.ssrc, plan)?.transcoder;
+            transcoder.hold(held.is_some());
+            transcoder.silence(silent);
             Some(Way::Decode(plan as u8))
         }
         Action::Rewrite(payload_type) => companion(edge, now, &seen, payload_type, held.is_some())?,

@@ -147,6 +147,7 @@ impl Transcoding {
             source.transcoder.set_dtmf(self.dtmf.as_deref().unwrap_or(&NO_DTMF));
             // The filter of the edge says so again with each packet, if there still is one.
             source.transcoder.hold(false);
+            source.transcoder.silence(false);
         }
         for codecs in &mut self.plans {
             let before = old.plans.iter().find(|before| before.plan == codecs.plan);

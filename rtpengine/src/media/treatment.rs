@@ -24,7 +24,7 @@ pub enum MediaTreatment {
     /// It goes on.
     #[default]
     Pass,
-    /// Payloads of codecs that have a silent octet are filled with it; others go on.
+    /// Decoded audio becomes silence; payloads that pass are filled with their codec's silent octet, if it has one.
     Silence,
     /// It is dropped.
     Block,
