@@ -401,10 +401,7 @@ impl Exchange<'_> {
         }
         let pairs = described.port_count;
         if self.own_side != OwnSide::Receiver && !to.is_carried() {
-            if !to.rtcp_mux.required {
-                to.ports.forget_without_rtcp();
-            }
-            self.bind(to, remote, pairs)?;
+            self.bind(to, remote, pairs, to.rtcp_mux.required)?;
             if to.rtcp_mux.required {
                 to.ports.drop_rtcp();
             }
@@ -430,10 +427,7 @@ impl Exchange<'_> {
             return Ok(());
         }
         if self.own_side != OwnSide::Receiver && !to.is_carried() {
-            if !to.rtcp_mux.active {
-                to.ports.forget_without_rtcp();
-            }
-            self.bind(to, remote, described.port_count)?;
+            self.bind(to, remote, described.port_count, to.rtcp_mux.active)?;
             to.ice.introduce();
             if to.rtcp_mux.active {
                 to.ports.drop_rtcp();
@@ -460,11 +454,19 @@ impl Exchange<'_> {
     }
 
     /// Gives a media the ports for a far endpoint. Other ports than before mean other ICE credentials, too.
-    fn bind(&self, media: &mut Media, far: &Remote, pairs: u16) -> Result<(), CommandError> {
+    fn bind(&self, media: &mut Media, far: &Remote, pairs: u16, muxes: bool) -> Result<(), CommandError> {
         let port = |media: &Media| media.ports.current().map(|ports| ports.rtp.local);
         let before = port(media);
         let latching = self.latching(far, media);
         media.ports.bind(far.rtp, latching, || self.open(media.attachment.as_ref(), pairs))?;
+        // Multiplexing may have ended; what is not RTP needs no second port.
+        let local = media.attachment.as_ref().map(|attachment| attachment.local);
+        if let Some(local) = local.filter(|_| !muxes && media.is_rtp())
+            && !media.ports.reopen_rtcp(local, |local, port| self.pool.allocate_exactly(local, port).ok())
+        {
+            media.ports.clear();
+            media.ports.bind(far.rtp, latching, || self.open(media.attachment.as_ref(), pairs))?;
+        }
         if before.is_some() && before != port(media) {
             media.ice.ports_changed(&mut rand::rng());
         }

@@ -4,7 +4,7 @@
 //! message gets the same ports again, a new one gets new ports.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::config::LocalAddress;
 use crate::media::port_pool::LocalPort;
@@ -39,6 +39,14 @@ struct Bound {
     /// `None`: reserved at the party's own offer, waiting for an answerer.
     far: Option<SocketAddr>,
     set: PortSet,
+    /// The RTCP port that was given back; workers may still be about to let it go.
+    former_rtcp: Weak<LocalPort>,
+}
+
+impl Bound {
+    fn new(far: Option<SocketAddr>, set: PortSet) -> Self {
+        Self { far, set, former_rtcp: Weak::new() }
+    }
 }
 
 /// All sets of one media, and which is in use.
@@ -78,7 +86,7 @@ impl PortSets {
         if sets.len() > MAX_SETS || current.is_some_and(|current| current >= sets.len()) {
             return None;
         }
-        Some(Self { sets: sets.into_iter().map(|(far, set)| Bound { far, set }).collect(), current })
+        Some(Self { sets: sets.into_iter().map(|(far, set)| Bound::new(far, set)).collect(), current })
     }
 
     /// Any ports at all.
@@ -94,8 +102,10 @@ impl PortSets {
     /// Multiplexing is certain: the RTCP port in use is given back.
     pub fn drop_rtcp(&mut self) {
         if let Some(index) = self.current {
-            let set = &mut self.sets[index].set;
-            set.rtcp = None;
+            let Bound { set, former_rtcp, .. } = &mut self.sets[index];
+            if let Some(rtcp) = set.rtcp.take() {
+                *former_rtcp = Arc::downgrade(&rtcp);
+            }
             set.alternates.iter_mut().for_each(|alternate| alternate.rtcp = None);
         }
     }
@@ -117,17 +127,31 @@ impl PortSets {
         }
     }
 
-    /// Multiplexing is not certain any more: ports whose RTCP port was given back are of no use.
-    pub fn forget_without_rtcp(&mut self) {
-        if self.current().is_some_and(|set| set.rtcp.is_none()) {
-            self.clear();
+    /// Multiplexing is not certain any more: opens the RTCP port above the RTP port in use again, if it was given back. `false`: somebody
+    /// else has it by now.
+    pub fn reopen_rtcp(
+        &mut self,
+        local: LocalAddress,
+        open: impl Fn(&LocalAddress, u16) -> Option<Arc<LocalPort>>,
+    ) -> bool {
+        let Some(Bound { set, former_rtcp, .. }) = self.current.map(|index| &mut self.sets[index]) else {
+            return true;
+        };
+        let above = |rtp: &LocalPort, local: &LocalAddress| open(local, rtp.local.port().checked_add(1)?);
+        if set.rtcp.is_none() {
+            set.rtcp = former_rtcp.upgrade().or_else(|| above(&set.rtp, &local));
         }
+        for alternate in set.alternates.iter_mut().filter(|alternate| alternate.rtcp.is_none()) {
+            // One candidate less, if not.
+            alternate.rtcp = above(&alternate.rtp, &alternate.local);
+        }
+        set.rtcp.is_some()
     }
 
     /// Reserves ports before it is known who will answer. Does nothing when there are some.
     pub fn reserve<E>(&mut self, open: impl FnOnce() -> Result<PortSet, E>) -> Result<(), E> {
         if self.sets.is_empty() {
-            self.sets.push(Bound { far: None, set: open()? });
+            self.sets.push(Bound::new(None, open()?));
             self.current = Some(0);
         }
         Ok(())
@@ -157,7 +181,7 @@ impl PortSets {
         if self.sets.len() >= MAX_SETS {
             self.sets.remove(0);
         }
-        self.sets.push(Bound { far: Some(far), set: open()? });
+        self.sets.push(Bound::new(Some(far), open()?));
         self.current = Some(self.sets.len() - 1);
         Ok(())
     }

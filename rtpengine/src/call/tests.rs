@@ -352,3 +352,21 @@ fn masked_header_extensions_are_hidden_in_what_the_offerer_sends() {
         plan.streams.iter().map(|s| [1, 20].map(|id| s.hidden_extensions.contains(id))).collect();
     assert_eq!(hidden, [[false, true], [false, true], [false, false], [false, false]]);
 }
+
+fn line(reply: &super::SdpReply, prefix: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(&reply.sdp).into_owned();
+    text.lines().find(|line| line.starts_with(prefix)).map(str::to_owned)
+}
+
+#[test]
+fn ports_stay_when_multiplexing_ends() {
+    let engine = engine(22_800, 16);
+    let mux = "a=rtcp-mux\r\n";
+    engine.offer(&signal("a", None, sdp("192.0.2.1", 4000, mux))).expect("offer");
+    let muxed = engine.answer(&signal("a", Some("b"), sdp("192.0.2.2", 5000, mux))).expect("answer");
+    let first = port(&muxed);
+    assert_eq!(line(&muxed, "a=rtcp:"), Some(format!("a=rtcp:{first}")));
+    let parted = answer(&engine);
+    assert_eq!((port(&parted), line(&parted, "a=rtcp-mux")), (first, None));
+    assert_eq!(line(&parted, "a=rtcp:"), Some(format!("a=rtcp:{}", first + 1)));
+}
