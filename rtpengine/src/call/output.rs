@@ -162,7 +162,8 @@ impl Output<'_> {
         }
         let shown = Shown::of(to, ports, attachment);
         section.port = shown.rtp;
-        let hold_address = remote.zero_address && !self.signal.replace.zero_address
+        // With ICE the address has to be among the candidates, or the party would give ICE up (RFC 8839 §4.2.5).
+        let hold_address = remote.zero_address && !self.signal.replace.zero_address && !to.ice.is_active()
             || place.held.is_some_and(|held| held.has_zero_address(place.position));
         section.address = match self.signal.network.media_address {
             Some(address) => address,

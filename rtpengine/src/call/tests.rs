@@ -10,7 +10,7 @@ use super::store::lock;
 use crate::config::{Config, RecordDirection};
 use crate::media::MediaPlane;
 use crate::media::port_pool::PortPool;
-use crate::negotiate::signal::Signal;
+use crate::negotiate::signal::{IceMode, Signal};
 use crate::proto::dtls::Identity;
 use crate::record::Recorder;
 
@@ -369,4 +369,16 @@ fn ports_stay_when_multiplexing_ends() {
     let parted = answer(&engine);
     assert_eq!((port(&parted), line(&parted, "a=rtcp-mux")), (first, None));
     assert_eq!(line(&parted, "a=rtcp:"), Some(format!("a=rtcp:{}", first + 1)));
+}
+
+#[test]
+fn a_party_with_ice_is_shown_no_zero_address() {
+    let engine = engine(22_900, 16);
+    let mut hold = signal("a", None, sdp("0.0.0.0", 4000, ""));
+    let without = engine.offer(&hold).expect("offer");
+    assert_eq!(line(&without, "c=").as_deref(), Some("c=IN IP4 0.0.0.0"));
+    hold.security.ice = IceMode::Force;
+    let with = engine.offer(&hold).expect("offer");
+    assert_eq!(line(&with, "c=").as_deref(), Some("c=IN IP4 203.0.113.1"), "as its candidates");
+    assert_eq!(line(&with, "a=send").as_deref(), Some("a=sendonly"), "on hold all the same");
 }

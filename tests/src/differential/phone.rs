@@ -117,7 +117,11 @@ impl Phone {
         match dice.below(12) {
             0 | 1 => self.media[which].direction = Some("a=sendonly".into()),
             2 => self.media[which].direction = Some("a=inactive".into()),
-            3 if self.address.contains('.') => self.media[which].connection = Some("0.0.0.0".into()),
+            3 if self.address.contains('.') => {
+                let all = dice.chance(50);
+                let held = self.media.iter_mut().enumerate().filter(|(i, _)| all || *i == which);
+                held.for_each(|(_, media)| media.connection = Some("0.0.0.0".into()));
+            }
             4 => self.media.iter_mut().for_each(Media::resume),
             5 => self.media[which].port = self.take_port(),
             6 => self.address = self.address.replace(".2.", ".9."),
