@@ -254,7 +254,14 @@ impl Exchange<'_> {
         let changed = from.received_transport.as_ref() != Some(&described.transport)
             || from.security.is_received_opportunistic() != opportunistic;
         from.received_transport = Some(described.transport.clone());
-        from.transport = Some(described.transport.clone());
+        let before = from.transport.replace(described.transport.clone());
+        if from.transport_before_offer.is_none() {
+            from.transport_before_offer = before;
+        }
+        // Whoever is made an offer did not get an answer to its own.
+        if let Some(before) = to.transport_before_offer.take() {
+            to.transport = Some(before);
+        }
         match self.signal.security.transport {
             Some(TransportOverride::Rtp(profile)) if described.transport.is_rtp() => {
                 to.transport = Some(Transport::Rtp(profile));
@@ -269,6 +276,7 @@ impl Exchange<'_> {
     }
 
     fn transport_of_answer(&self, from: &mut Media, to: &mut Media, described: &MediaDescription) {
+        (from.transport_before_offer, to.transport_before_offer) = (None, None);
         from.received_transport = Some(described.transport.clone());
         from.transport = Some(described.transport.clone());
         if to.transport.is_none() || self.signal.security.transport == Some(TransportOverride::Accept) {

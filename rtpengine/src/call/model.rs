@@ -187,6 +187,9 @@ pub struct Media {
     pub transport: Option<Transport>,
     /// The transport in the party's own last SDP.
     pub received_transport: Option<Transport>,
+    /// The profile before an offer of the party that nobody has answered yet: it holds again when that is refused.
+    #[serde(skip)]
+    pub transport_before_offer: Option<Transport>,
     /// What the party's last SDP said; `None` before its first one.
     pub remote: Option<Remote>,
     pub coding: Coding,
@@ -405,6 +408,7 @@ impl Media {
             media_type: media_type.into(),
             transport: None,
             received_transport: None,
+            transport_before_offer: None,
             remote: None,
             coding: Coding::default(),
             mid: None,

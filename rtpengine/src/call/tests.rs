@@ -382,3 +382,22 @@ fn a_party_with_ice_is_shown_no_zero_address() {
     assert_eq!(line(&with, "c=").as_deref(), Some("c=IN IP4 203.0.113.1"), "as its candidates");
     assert_eq!(line(&with, "a=send").as_deref(), Some("a=sendonly"), "on hold all the same");
 }
+
+#[test]
+fn a_refused_re_offer_changes_no_transport() {
+    let engine = engine(23_000, 16);
+    let with = |port: u16, transport: &str| {
+        let keys = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+        let body = sdp("192.0.2.1", port, if transport == "RTP/SAVP" { keys } else { "" }).expect("body");
+        Some(String::from_utf8(body).expect("text").replace("RTP/AVP", transport).into_bytes())
+    };
+    engine.offer(&signal("a", None, with(4000, "RTP/SAVP"))).expect("offer");
+    engine.answer(&signal("a", Some("b"), with(5000, "RTP/SAVP"))).expect("answer");
+    for _ in 0..2 {
+        let refused = engine.offer(&signal("b", Some("a"), with(5000, "RTP/AVP"))).expect("offer");
+        assert!(line(&refused, "m=").is_some_and(|line| line.contains("RTP/AVP")), "what was asked for");
+    }
+    let next = engine.offer(&signal("a", Some("b"), with(4000, "RTP/SAVP"))).expect("offer");
+    assert!(line(&next, "m=").is_some_and(|line| line.contains("RTP/SAVP")), "encrypted as before");
+    assert!(line(&next, "a=crypto:").is_some());
+}
