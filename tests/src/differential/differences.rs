@@ -78,6 +78,21 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        name: "tls-without-fingerprint",
+        about: "the reference offers UDP/TLS without a fingerprint when SDES was agreed on before; the profile needs DTLS",
+        applies: |requests, reference, ours| {
+            let is_dtls = |line: &&String| line.starts_with("a=fingerprint:") || line.starts_with("a=setup:");
+            // When ICE comes at the same time, ports differ as well (see `ice-comes-and-goes`).
+            let others = |lines: &[String]| -> Vec<String> {
+                lines.iter().filter(|line| !is_dtls(line)).map(|line| anonymous(line)).collect()
+            };
+            requests.last().is_some_and(|last| last["command"] == "offer")
+                && ours.iter().any(|line| line.starts_with("m=") && line.contains(" UDP/TLS/"))
+                && reference.iter().filter(is_dtls).count() < ours.iter().filter(is_dtls).count()
+                && others(reference) == others(ours)
+        },
+    },
+    Difference {
         name: "media-address-candidates",
         about: "the reference prints a media-address as candidate once for each local address, ours once: they look like one",
         applies: |requests, reference, ours| unrepeated(requests, reference).eq(ours),

@@ -196,6 +196,10 @@ impl MediaSecurity {
                 self.sdes.on = !options.sdes.off;
                 self.dtls.on = options.dtls != Some(DtlsMode::Off);
             }
+            // Whatever was agreed before, or asked for in vain: under this profile keys come by DTLS (RFC 5764 §9).
+            if profile.is_some_and(|profile| profile.dtls) && options.dtls != Some(DtlsMode::Off) {
+                self.dtls.on = true;
+            }
             if self.sdes.on {
                 let lines = source.map_or(&[][..], |source| source.crypto);
                 self.sdes.prepare_offer(lines, &options.sdes, rng);

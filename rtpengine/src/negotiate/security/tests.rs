@@ -232,6 +232,22 @@ fn who_was_told_of_no_keys_is_offered_everything_anew() {
 }
 
 #[test]
+fn dtls_is_offered_under_its_profile_whatever_was_agreed_before() {
+    const TLS: &str = "UDP/TLS/RTP/SAVP";
+    let none = options(|_| ());
+    let mut pair = Pair::new();
+    pair.offer(&none, AVP, &[], SAVP);
+    pair.answer(&none, SAVP, &[ANSWER_80], AVP);
+    assert!(pair.offer(&none, AVP, &[], SAVP).fingerprint.is_none(), "SDES was agreed on");
+    let off = options(|o| o.dtls = Some(DtlsMode::Off));
+    assert!(pair.offer(&off, AVP, &[], TLS).fingerprint.is_none(), "it was asked for");
+    let under_tls = pair.offer(&none, AVP, &[], TLS);
+    assert!(under_tls.fingerprint.is_some() && under_tls.setup == Some(Setup::ActPass));
+    pair.answer(&none, TLS, &[FINGERPRINT, "a=setup:active"], AVP);
+    assert!(matches!(pair.callee.keying(), Keying::Dtls(_)));
+}
+
+#[test]
 fn tags_never_wrap_around() {
     let mut pair = Pair::new();
     let high = KEY_80.replace(":1 ", ":4294967294 ");
