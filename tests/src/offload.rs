@@ -12,8 +12,8 @@ use crate::sdp;
 
 /// Streams move down as soon as they can.
 pub const EBPF: &[&str] = &["--offload=ebpf", "--offload-delay=0", "--no-fallback"];
-/// Long enough for whatever has to happen.
-pub const SOON: Duration = Duration::from_secs(5);
+/// Long enough for whatever has to happen, on an emulated machine as well.
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// A relay with eBPF; `None`, with a message, where that cannot be.
 pub fn relay(interfaces: &[&str], arguments: &[&str]) -> Option<Relay> {

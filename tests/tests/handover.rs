@@ -9,6 +9,7 @@ use e2e::call::{Call, Setup};
 use e2e::daemon::{Relay, may_load_ebpf, wait_for};
 use e2e::failover::{Kind, LiveCall};
 use e2e::ng::NgClient;
+use e2e::offload::move_down;
 use e2e::party::Party;
 use e2e::replacement::{hear, replace, stream};
 use serde_json::{Value, json};
@@ -145,20 +146,6 @@ fn calls_of_all_kinds_go_on_and_once_more() {
     }
     let pcaps = e2e::daemon::files_below(spool.path(), ".pcap");
     assert_eq!(pcaps.len(), 1, "one recording, gone on with: {pcaps:?}");
-}
-
-/// Sends both ways until both streams are forwarded by the kernel; returns how many packets each party has sent.
-fn move_down(call: &mut Call<'_>) -> u64 {
-    let mut sent = 0;
-    let moved = wait_for(LIMIT, || {
-        call.learn();
-        sent += 1;
-        let tags = call.query()["tags"].clone();
-        let streams = ["a", "b"].map(|tag| tags[tag]["medias"][0]["streams"][0]["flags"].to_string());
-        streams.iter().all(|flags| flags.contains("kernelized")).then_some(())
-    });
-    assert!(moved.is_some(), "{}", call.query());
-    sent
 }
 
 #[test]

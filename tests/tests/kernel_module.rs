@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::call::{Call, Setup, extend};
 use e2e::daemon::{Recorder, Relay, files_below, wait_for};
-use e2e::offload::{is_kernelized, module_is_there, stream_of};
+use e2e::offload::{SOON, is_kernelized, module_is_there, move_down, pass, stream_of};
 use e2e::party::Party;
 use e2e::sdp;
 use e2e::speech::{self, Speaker};
@@ -14,7 +14,6 @@ use e2e::{signal, wav};
 use serde_json::{Value, json};
 
 const MODULE: &[&str] = &["--offload=module", "--offload-delay=0", "--no-fallback"];
-const SOON: Duration = Duration::from_secs(10);
 
 fn relay(arguments: &[&str]) -> Relay {
     Relay::start(&[MODULE, arguments].concat())
@@ -22,26 +21,6 @@ fn relay(arguments: &[&str]) -> Relay {
 
 fn both_kernelized(query: &Value) -> bool {
     is_kernelized(&stream_of(query, "a")) && is_kernelized(&stream_of(query, "b"))
-}
-
-/// Packets both ways until both streams are in the kernel; how many each has sent.
-fn move_down(call: &mut Call<'_>) -> u64 {
-    let mut sent = 0;
-    let moved = wait_for(SOON, || {
-        call.learn();
-        sent += 1;
-        both_kernelized(&call.query()).then_some(())
-    });
-    assert!(moved.is_some(), "{}", call.query());
-    sent
-}
-
-fn pass(from: &mut Party, to: &Party, count: usize) {
-    for _ in 0..count {
-        let packet = from.next_packet(0, &rand::random::<[u8; 160]>(), 160);
-        from.send(&packet);
-        assert_eq!(to.receive(SOON).expect("it is forwarded").packet, packet);
-    }
 }
 
 fn table() -> String {
