@@ -13,9 +13,13 @@ pub struct Difference {
     applies: fn(&[Value], &[String], &[String]) -> bool,
 }
 
-/// The rule that explains why `ours` differs from `reference`.
+/// The rule that explains why `ours` differs from `reference`, where candidates may be repeated besides.
 pub fn explained(requests: &[Value], reference: &[String], ours: &[String]) -> Option<&'static str> {
-    DIFFERENCES.iter().find(|rule| (rule.applies)(requests, reference, ours)).map(|rule| rule.name)
+    let unrepeated: Vec<String> = unrepeated(requests, reference).cloned().collect();
+    let explains = |rule: &&Difference| {
+        (rule.applies)(requests, reference, ours) || (rule.applies)(requests, &unrepeated, ours)
+    };
+    DIFFERENCES.iter().find(explains).map(|rule| rule.name)
 }
 
 /// All rules.
