@@ -34,9 +34,13 @@ fn speak(call: &mut Call<'_>, octet: u8) -> Packet {
 
 /// Sends a packet of audio from the caller that nobody is to hear, and waits until it has arrived: commands overtake packets.
 fn speak_unheard(call: &mut Call<'_>, octet: u8) {
+    until_arrived(call, |call| drop(speak(call, octet)));
+}
+
+fn until_arrived(call: &mut Call<'_>, speak: impl FnOnce(&mut Call<'_>)) {
     let arrived = |call: &Call<'_>| call.query()["totals"]["RTP"]["packets"].as_u64().expect("a count");
     let before = arrived(call);
-    speak(call, octet);
+    speak(call);
     assert!(e2e::daemon::wait_for(WAIT, || (arrived(call) > before).then_some(())).is_some());
 }
 
@@ -167,6 +171,24 @@ fn codec_without_a_silent_octet_is_silenced_when_it_is_decoded() {
         "command": "unsilence media", "call-id": "silence-opus", "from-tag": "a", "flags": ["directional"],
     }));
     assert_eq!(say(&payloads[35..50]), 10);
+}
+
+#[test]
+fn codec_that_passes_and_has_no_silence_is_not_heard_at_all() {
+    let relay = Relay::start(&[]);
+    let opus = &["96 opus/48000/2"];
+    let mut call = Call::establish(&relay, "silence-opus", Setup { a: opus, b: opus, ..Setup::default() });
+    call.learn();
+    let say = |call: &mut Call<'_>, octet: u8| {
+        let packet = call.a.next_packet(96, &[octet; 40], 960);
+        call.a.send(&packet);
+        packet
+    };
+    call.command("silence media", &of_caller(json!({})));
+    until_arrived(&mut call, |call| drop(say(call, 1)));
+    call.command("unsilence media", &of_caller(json!({})));
+    let said = say(&mut call, 2);
+    assert_eq!(heard(&call), said);
 }
 
 #[test]

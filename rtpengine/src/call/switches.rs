@@ -144,8 +144,10 @@ pub fn treatment(call: &Call, from: (PartyId, &Media), to: (PartyId, &Media)) ->
     let any = |is_on: fn(&Switches) -> bool| all.iter().flatten().any(|switches| is_on(switches));
     let securities = || all.iter().flatten().filter_map(|switches| switches.dtmf.as_deref());
     let security = securities().find(|security| security.is_on());
+    // Pictures have no silence.
+    let silenced = any(|s| s.silenced) && from.1.media_type == "audio";
     Treatment {
-        media: match (any(|s| s.blocked), any(|s| s.silenced)) {
+        media: match (any(|s| s.blocked), silenced) {
             (true, _) => MediaTreatment::Block,
             (false, true) => MediaTreatment::Silence,
             (false, false) => MediaTreatment::Pass,

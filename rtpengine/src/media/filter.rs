@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use codec::PayloadFormat;
+use codec::def::{CodecDef, Kind};
 use codec::graph::OutPacket;
 use codec::rtp::{self, RtpPacket};
 
@@ -27,9 +28,11 @@ use crate::proto::dtmf::NamedEvent;
 pub struct Filter {
     pub treatment: Treatment,
     events: EventFormats,
-    /// (payload type, RTP clock, silent octet) of what the source sends.
-    formats: Vec<(u8, u32, Option<u8>)>,
+    /// (payload type, RTP clock, what silences it) of what the source sends.
+    formats: Vec<(u8, u32, Silencing)>,
     following: Option<Following>,
+    /// The source before it, which may come back: its numbers must not begin anew.
+    former: Option<Following>,
     /// Timestamp of the event in progress and the code that it is given.
     substitute: Option<(u32, u8)>,
     tones: Option<Tones>,
@@ -59,6 +62,16 @@ struct Tones {
     first_timestamp: u32,
     which: usize,
     sent: u32,
+}
+
+/// How a payload that is not decoded becomes inaudible.
+#[derive(Clone, Copy)]
+enum Silencing {
+    /// Filled with an octet that the codec means silence by.
+    Filled(u8),
+    /// It is comfort noise.
+    Needless,
+    Dropped,
 }
 
 /// What becomes of a packet.
@@ -93,12 +106,17 @@ pub struct Added<'a> {
 impl Filter {
     /// `formats` are those of the stream that the edge starts from.
     pub fn new(treatment: Treatment, formats: &[PayloadFormat]) -> Self {
-        let silent = |format: &PayloadFormat| format.def().and_then(|def| def.silence_octet);
+        let silencing = |format: &PayloadFormat| match format.def() {
+            Some(CodecDef { silence_octet: Some(octet), .. }) => Silencing::Filled(*octet),
+            Some(CodecDef { kind: Kind::ComfortNoise, .. }) => Silencing::Needless,
+            _ => Silencing::Dropped,
+        };
         Self {
             treatment,
             events: EventFormats::of(formats),
-            formats: formats.iter().map(|f| (f.payload_type, f.clock_rate, silent(f))).collect(),
+            formats: formats.iter().map(|f| (f.payload_type, f.clock_rate, silencing(f))).collect(),
             following: None,
+            former: None,
             substitute: None,
             tones: None,
             next_tone: 0,
@@ -111,6 +129,7 @@ impl Filter {
     /// Goes on where the filter of the edge before stood.
     pub fn adopt(&mut self, old: &Filter) {
         self.following = old.following;
+        self.former = old.former;
         self.substitute = old.substitute;
         self.tones = old.tones;
         self.next_tone = old.next_tone;
@@ -120,7 +139,7 @@ impl Filter {
 
     /// The edge cannot do without it although nothing is asked of it any more: numbers have been shifted, or digits are on their way.
     pub fn must_stay(&self, now: Instant) -> bool {
-        self.following.is_some_and(|following| !following.numbers.is_identity())
+        [self.following, self.former].iter().flatten().any(|following| !following.numbers.is_identity())
             || self.injecting.is_some()
             || self.busy_until.is_some_and(|until| until > now)
     }
@@ -146,7 +165,8 @@ impl Filter {
         };
         let following = self.following.get_or_insert(fresh);
         if following.ssrc != seen.ssrc {
-            *following = fresh;
+            let back = self.former.filter(|former| former.ssrc == seen.ssrc);
+            self.former = Some(std::mem::replace(following, back.unwrap_or(fresh)));
         }
         let newer = following.numbers.received(seen.sequence_number);
         // The timestamp of an event is that of its beginning.
@@ -170,10 +190,11 @@ impl Filter {
             MediaTreatment::Block => Fate::Held(DropReason::Blocked),
             MediaTreatment::Silence if decoded => Fate::Go(datagram),
             MediaTreatment::Silence => {
-                let silent = self.formats.iter().find(|(pt, ..)| *pt == seen.payload_type);
-                match silent.and_then(|(.., octet)| *octet) {
-                    Some(octet) => self.alter(datagram, |payload| payload.fill(octet)),
-                    None => Fate::Go(datagram),
+                let format = self.formats.iter().find(|(pt, ..)| *pt == seen.payload_type);
+                match format.map_or(Silencing::Dropped, |(.., silencing)| *silencing) {
+                    Silencing::Filled(octet) => self.alter(datagram, |payload| payload.fill(octet)),
+                    Silencing::Needless => Fate::Go(datagram),
+                    Silencing::Dropped => Fate::Held(DropReason::Blocked),
                 }
             }
         }
@@ -407,5 +428,33 @@ fn companion(
             source?.transcoder.hold(held);
             Ok(Some(Way::Companion(payload_type)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_comes_back_goes_on_with_its_numbers() {
+        let now = Instant::now();
+        let mut filter = Filter::new(Treatment::default(), &[]);
+        let mut sent = |ssrc, sequence_number: u16| {
+            let timestamp = u32::from(sequence_number) * 160;
+            filter.follow(
+                now,
+                &Seen { ssrc, payload_type: 0, sequence_number, timestamp, octets: 172, section: None },
+            );
+            let numbers = &mut filter.following.as_mut().expect("a packet has come").numbers;
+            let number = numbers.number(sequence_number);
+            // A digit behind the first packet of the first source.
+            let added = if (ssrc, sequence_number) == (1, 10) { numbers.add() } else { None };
+            (number, added)
+        };
+        assert_eq!(sent(1, 10), (10, Some(11)));
+        assert_eq!(sent(2, 700), (700, None));
+        assert_eq!(sent(1, 11), (12, None));
+        assert_eq!(sent(2, 701), (701, None));
+        assert_eq!(sent(1, 12), (13, None));
     }
 }

@@ -24,7 +24,7 @@ pub enum MediaTreatment {
     /// It goes on.
     #[default]
     Pass,
-    /// Decoded audio becomes silence; payloads that pass are filled with their codec's silent octet, if it has one.
+    /// Decoded audio becomes silence; payloads that pass are filled with their codec's silent octet, or dropped if it has none.
     Silence,
     /// It is dropped.
     Block,
