@@ -65,7 +65,9 @@ fn workers_and_background_threads_have_policies_of_their_own() {
 #[test]
 fn a_policy_that_is_not_allowed_is_told_and_the_daemon_starts() {
     let relay = Relay::start(&["--scheduling=fifo", "--priority=1000"]);
-    assert!(relay.process.log().contains("a thread keeps its scheduling"), "{}", relay.process.log());
+    // Each thread tells by itself.
+    let is_told = || relay.process.log().contains("a thread keeps its scheduling").then_some(());
+    assert!(wait_for(SOON, is_told).is_some(), "{}", relay.process.log());
 }
 
 fn play(call: &Call<'_>, relay: &Relay) -> serde_json::Value {
