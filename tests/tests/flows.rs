@@ -44,6 +44,29 @@ fn until_arrived(call: &mut Call<'_>, speak: impl FnOnce(&mut Call<'_>)) {
     assert!(e2e::daemon::wait_for(WAIT, || (arrived(call) > before).then_some(())).is_some());
 }
 
+/// A call whose caller is transcoded.
+fn transcoded() -> Setup<'static> {
+    Setup {
+        a: &["0 PCMU/8000"],
+        b: &["8 PCMA/8000"],
+        offer: json!({"codec": {"mask": ["PCMU"], "transcode": ["PCMA"]}}),
+        ..Setup::default()
+    }
+}
+
+/// Two packets of the caller are blocked; the next one is heard as what follows `before`.
+fn goes_on_behind_a_block(call: &mut Call<'_>, before: &Packet, unblock: Value) {
+    call.command("block media", &of_caller(json!({})));
+    for octet in [3, 4] {
+        speak_unheard(call, octet);
+    }
+    call.command("unblock media", &of_caller(unblock));
+    speak(call, 1);
+    let next = heard(call);
+    assert_eq!(next.sequence, before.sequence.wrapping_add(1), "no gap of our making");
+    assert_eq!(next.timestamp, before.timestamp.wrapping_add(3 * 160), "time has gone on");
+}
+
 fn heard(call: &Call<'_>) -> Packet {
     call.b.receive(WAIT).expect("a packet").packet
 }
@@ -116,25 +139,11 @@ fn silenced_party_is_heard_as_silence() {
 #[test]
 fn party_that_was_blocked_is_heard_again_behind_a_transcoder() {
     let relay = Relay::start(&[]);
-    let transcode = Setup {
-        a: &["0 PCMU/8000"],
-        b: &["8 PCMA/8000"],
-        offer: json!({"codec": {"mask": ["PCMU"], "transcode": ["PCMA"]}}),
-        ..Setup::default()
-    };
-    let mut call = Call::establish(&relay, "unblock-transcoded", transcode);
+    let mut call = Call::establish(&relay, "unblock-transcoded", transcoded());
     call.learn();
     speak(&mut call, 1);
     let before = heard(&call);
-    call.command("block media", &of_caller(json!({})));
-    for octet in [3, 4] {
-        speak_unheard(&mut call, octet);
-    }
-    call.command("unblock media", &of_caller(json!({})));
-    speak(&mut call, 1);
-    let next = heard(&call);
-    assert_eq!(next.sequence, before.sequence.wrapping_add(1), "no gap of our making");
-    assert_eq!(next.timestamp, before.timestamp.wrapping_add(3 * 160), "time has gone on");
+    goes_on_behind_a_block(&mut call, &before, json!({}));
 }
 
 #[test]
@@ -154,23 +163,19 @@ fn codec_without_a_silent_octet_is_silenced_when_it_is_decoded() {
         .collect();
     let (payloads, ticks) = e2e::speech::encode(&tone, 48_000, &opus);
     // How many of the last ten packets are not silent.
-    let mut say = |payloads: &[Vec<u8>]| {
+    let say = |call: &mut Call<'_>, payloads: &[Vec<u8>]| {
         let packets = payloads.iter().map(|payload| {
             let packet = call.a.next_packet(96, payload, ticks);
             call.a.send(&packet);
-            heard(&call).payload
+            heard(call).payload
         });
         packets.skip(5).filter(|payload| payload.iter().any(|octet| octet & 0x7f != 0x55)).count()
     };
-    assert_eq!(say(&payloads[5..20]), 10);
-    relay.ng.request(&json!({
-        "command": "silence media", "call-id": "silence-opus", "from-tag": "a", "flags": ["directional"],
-    }));
-    assert_eq!(say(&payloads[20..35]), 0);
-    relay.ng.request(&json!({
-        "command": "unsilence media", "call-id": "silence-opus", "from-tag": "a", "flags": ["directional"],
-    }));
-    assert_eq!(say(&payloads[35..50]), 10);
+    assert_eq!(say(&mut call, &payloads[5..20]), 10);
+    call.command("silence media", &of_caller(json!({})));
+    assert_eq!(say(&mut call, &payloads[20..35]), 0);
+    call.command("unsilence media", &of_caller(json!({})));
+    assert_eq!(say(&mut call, &payloads[35..50]), 10);
 }
 
 #[test]
@@ -194,27 +199,13 @@ fn codec_that_passes_and_has_no_silence_is_not_heard_at_all() {
 #[test]
 fn silenced_party_is_silent_behind_a_transcoder() {
     let relay = Relay::start(&[]);
-    let transcode = Setup {
-        a: &["0 PCMU/8000"],
-        b: &["8 PCMA/8000"],
-        offer: json!({"codec": {"mask": ["PCMU"], "transcode": ["PCMA"]}}),
-        ..Setup::default()
-    };
-    let mut call = Call::establish(&relay, "silence-transcoded", transcode);
+    let mut call = Call::establish(&relay, "silence-transcoded", transcoded());
     call.learn();
     call.command("silence media", &of_caller(json!({})));
     speak(&mut call, 1);
     let packet = heard(&call);
     assert_eq!((packet.payload_type, &packet.payload[..]), (8, &[0xd5; 160][..]));
-    call.command("block media", &of_caller(json!({})));
-    for octet in [3, 4] {
-        speak_unheard(&mut call, octet);
-    }
-    call.command("unblock media", &of_caller(json!({"all": "all"})));
-    speak(&mut call, 1);
-    let next = heard(&call);
-    assert_eq!(next.sequence, packet.sequence.wrapping_add(1), "no gap of our making");
-    assert_eq!(next.timestamp, packet.timestamp.wrapping_add(3 * 160), "time has gone on");
+    goes_on_behind_a_block(&mut call, &packet, json!({"all": "all"}));
 }
 
 #[test]

@@ -192,14 +192,11 @@ impl MediaSecurity {
         }
         if self.srtp {
             self.told = Told::Offer;
-            if !self.sdes.on && !self.dtls.on {
-                self.sdes.on = !options.sdes.off;
-                self.dtls.on = options.dtls != Some(DtlsMode::Off);
-            }
-            // Whatever was agreed before, or asked for in vain: under this profile keys come by DTLS (RFC 5764 §9).
-            if profile.is_some_and(|profile| profile.dtls) && options.dtls != Some(DtlsMode::Off) {
-                self.dtls.on = true;
-            }
+            let allows_dtls = options.dtls != Some(DtlsMode::Off);
+            let is_first = !self.sdes.on && !self.dtls.on;
+            self.sdes.on |= is_first && !options.sdes.off;
+            // Whatever was agreed before, or asked for in vain: under its own profile keys come by DTLS (RFC 5764 §9).
+            self.dtls.on |= allows_dtls && (is_first || profile.is_some_and(|profile| profile.dtls));
             if self.sdes.on {
                 let lines = source.map_or(&[][..], |source| source.crypto);
                 self.sdes.prepare_offer(lines, &options.sdes, rng);
