@@ -28,6 +28,7 @@ pub mod mariadb;
 pub mod measured;
 pub mod mosquitto;
 pub mod ng;
+pub mod numbered;
 pub mod offload;
 pub mod party;
 pub mod pcap;

@@ -12,7 +12,7 @@ use e2e::party::Party;
 use e2e::ports::PortBlock;
 use e2e::rtp::Packet;
 use e2e::srtp::{Endpoint, Key};
-use e2e::{sdp, signal, wav};
+use e2e::{numbered, sdp, signal, wav};
 use serde_json::{Value, json};
 
 const PLAYERS: &[&str] =
@@ -166,6 +166,31 @@ fn a_party_that_moves_hears_all_of_it() {
     let packets: Vec<Packet> = here.into_iter().chain(there).map(|received| received.packet).collect();
     follow(&packets);
     repeats(&packets, 20);
+    call.delete();
+}
+
+#[test]
+fn a_listener_that_changes_its_codec_hears_all_of_it_once() {
+    const FRAMES: usize = 70;
+    if !module_is_there() {
+        return;
+    }
+    let relay = Relay::start(PLAYERS);
+    let file = relay.path("numbers.wav");
+    numbered::write(&file, FRAMES);
+    let mut call = Call::establish(&relay, "codec", Setup::default());
+    call.learn();
+    call.command("play media", &json!({"from-tag": "a", "file": file, "repeat-times": 2}));
+    await_players(1);
+    let mut heard = call.a.receive_many(FRAMES + 10);
+    let describe = |party: &Party| sdp::audio(party.local(), &["8 PCMA/8000"], &[]);
+    let (offer, answer) = (describe(&call.a), describe(&call.b));
+    call.re_offer(&offer, &answer, &json!({}));
+    await_players(0);
+    heard.extend(call.a.receive_many(FRAMES - 10));
+    assert_eq!(numbered::read(&heard), (0..FRAMES).chain(0..FRAMES).collect::<Vec<_>>());
+    let types = [heard[0].packet.payload_type, heard[2 * FRAMES - 1].packet.payload_type];
+    assert_eq!(types, [0, 8]);
     call.delete();
 }
 

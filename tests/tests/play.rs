@@ -7,7 +7,7 @@ use e2e::call::{Call, Setup};
 use e2e::daemon::Relay;
 use e2e::rtp::{self, Received};
 use e2e::speech::{self, Speaker};
-use e2e::{sdp, signal, wav};
+use e2e::{numbered, sdp, signal, wav};
 use serde_json::{Value, json};
 
 #[test]
@@ -113,6 +113,38 @@ fn a_new_announcement_replaces_the_running_one_and_the_call_goes_on() {
     std::thread::sleep(Duration::from_millis(spoken.len() as u64 / 8 + 300));
     contains(&at_a.stop(), "0 PCMU/8000", &spoken, 0.95);
     call.learn();
+}
+
+#[test]
+fn it_goes_on_where_it_is_when_its_listener_changes_the_codec() {
+    const FRAMES: usize = 40;
+    let relay = Relay::start(&[]);
+    let file = relay.path("numbers.wav");
+    numbered::write(&file, FRAMES);
+    let mut call = Call::establish(&relay, "moves", Setup::default());
+    call.learn();
+    call.command("play media", &json!({"from-tag": "a", "file": file, "repeat-times": 3}));
+    let mut heard = call.a.receive_many(25);
+    // In its first play, and twice in its second.
+    let changes = [("8 PCMA/8000", 35), ("0 PCMU/8000", 10), ("8 PCMA/8000", 3 * FRAMES - 70)];
+    for (format, packets) in changes {
+        let (a, b) = (sdp::audio(call.a.local(), &[format], &[]), sdp::audio(call.b.local(), &[format], &[]));
+        call.re_offer(&a, &b, &json!({}));
+        heard.extend(call.a.receive_many(packets));
+    }
+    assert!(call.a.receive(Duration::from_millis(200)).is_none(), "it is over");
+
+    let plays = (0..3).flat_map(|_| 0..FRAMES).collect::<Vec<_>>();
+    assert_eq!(numbered::read(&heard), plays, "each once");
+    let mut types: Vec<u8> = heard.iter().map(|received| received.packet.payload_type).collect();
+    types.dedup();
+    assert_eq!(types, [0, 8, 0, 8]);
+    assert_eq!(rtp::quality(&heard, 8000).lost, 0);
+    assert!(heard.iter().all(|received| received.packet.ssrc == heard[0].packet.ssrc));
+    for pair in heard.windows(2) {
+        let ticks = pair[1].packet.timestamp.wrapping_sub(pair[0].packet.timestamp);
+        assert!((160..1600).contains(&ticks), "timestamps go on with the time: {ticks}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The commands: what the doors call.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,8 @@ pub struct Engine {
     pub(super) away: Option<mpsc::Sender<AwayRequest>>,
     /// Some party has music on hold to play.
     pub(super) music_known: AtomicBool,
+    /// Some party had a player.
+    pub(super) announced: AtomicBool,
     /// 12 hexadecimal digits, random per process (loop protection).
     pub(super) instance: SmolStr,
     pub(super) fragments: EarlyFragments,
@@ -115,6 +117,7 @@ impl Engine {
             store: CallStore::default(),
             fragments: EarlyFragments::default(),
             music_known: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
             foreign: AtomicUsize::new(0),
             live: Live::new(&config),
             ended,
@@ -291,6 +294,7 @@ impl Engine {
         selected: &[PartyId],
         specs: &[CodecSpec],
     ) -> Vec<SelectedPlayer> {
+        self.announced.store(true, Relaxed);
         let mut players = Vec::with_capacity(selected.len());
         let mut changed = false;
         for &party in selected {

@@ -9,10 +9,11 @@ use super::engine::{Engine, associate, commit};
 use super::error::CommandError;
 use super::exchange::{Exchange, OwnSide};
 use super::fragments;
-use super::model::{Call, PartyId};
+use super::model::{Call, Party, PartyId};
 use super::music_on_hold;
 use super::output::Output;
 use super::pairing::{answer_order, offer_order};
+use super::playback;
 use super::recording;
 use super::store::lock;
 use crate::negotiate::security;
@@ -39,8 +40,24 @@ impl Engine {
         self.exchange(Role::Offer, signal)
     }
 
-    /// A message may have to open a source of music on hold: it blocks for longer than others.
-    pub fn may_open_music(&self, signal: &Signal) -> bool {
+    /// A message may have to open a source of audio: it blocks for longer than others.
+    pub fn may_open_audio(&self, signal: &Signal) -> bool {
+        self.may_open_music(signal) || self.may_move_announcement(signal)
+    }
+
+    /// Somebody in the call hears an announcement, which may have to go on in another codec.
+    fn may_move_announcement(&self, signal: &Signal) -> bool {
+        let hears = |party: &Party| party.player.as_ref().is_some_and(|player| player.is_playing());
+        self.announced.load(Relaxed)
+            && signal
+                .identity
+                .call_id
+                .as_deref()
+                .and_then(|call_id| self.store.get(call_id))
+                .is_some_and(|handle| lock(&handle).parties.iter().any(hears))
+    }
+
+    fn may_open_music(&self, signal: &Signal) -> bool {
         let given = signal.output.moh.as_ref().is_some_and(|music| music.source.is_some());
         if given {
             self.music_known.store(true, Relaxed);
@@ -155,7 +172,9 @@ impl Engine {
             return self.exchange(role, signal);
         }
         self.install_for(&call, signal);
+        let moves = playback::moves(&call, &self.config.audio_player);
         drop(call);
+        moves.into_iter().for_each(|announcement| announcement.carry_out(&self.plane, &self.sources));
         music.into_iter().for_each(|change| change.carry_out(&self.plane));
         Ok(SdpReply { sdp: text::encode(printed), recordings })
     }

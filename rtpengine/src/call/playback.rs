@@ -1,6 +1,6 @@
 //! `play media` and `stop media`: which party hears what.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use smol_str::SmolStr;
@@ -32,11 +32,31 @@ pub struct PartyPlayer {
 struct PlayerState {
     playback: Option<Playback>,
     numbering: Option<PlayerNumbering>,
+    /// What `playback` plays, unless it is music on hold.
+    piece: Option<Piece>,
+    /// What goes on in another form as soon as the data plane has said how far it came, and that.
+    leaving: Option<(Playback, Option<u64>)>,
     /// Started in the data plane and not yet reported as finished.
     running: Option<PlayerId>,
     kind: Kind,
     /// How far the one came that was stopped last.
     stopped_at_ms: u64,
+}
+
+/// An announcement as it would be opened again.
+#[derive(Clone)]
+struct Piece {
+    found: Found,
+    form: Form,
+    target: PlayTarget,
+    block_egress: bool,
+    began: Instant,
+}
+
+/// An announcement that has to go on in another codec, or on another stream.
+pub struct Move {
+    player: Arc<PartyPlayer>,
+    target: PlayTarget,
 }
 
 /// Why something plays.
@@ -77,6 +97,7 @@ pub struct PlaybackEnd {
 }
 
 /// Where an announcement goes.
+#[derive(Clone, PartialEq)]
 pub struct PlayTarget {
     pub stream: StreamId,
     pub worker: WorkerId,
@@ -84,6 +105,8 @@ pub struct PlayTarget {
     pub format: codec::PayloadFormat,
     /// Packet time, bit rate and the like.
     pub options: codec::EncoderOptions,
+    /// Entries of `codec-set` that had a part in it.
+    specs: Vec<CodecSpec>,
 }
 
 /// The parties that a command selects (`all`, label, address, from-tag).
@@ -163,7 +186,28 @@ pub fn target_on(
             (format, options)
         }
     };
-    Some(PlayTarget { stream: media.streams[0].id, worker: call.worker, call: call.key, format, options })
+    let (stream, specs) = (media.streams[0].id, specs.to_vec());
+    Some(PlayTarget { stream, worker: call.worker, call: call.key, format, options, specs })
+}
+
+/// Announcements that began in another form than the one they would begin in now.
+pub fn moves(call: &Call, config: &AudioPlayerConfig) -> Vec<Move> {
+    let moved = |id: PartyId| {
+        let player = call.party(id).player.as_ref()?;
+        let former = player.target()?;
+        let target = target(call, id, &former.specs, config).filter(|target| *target != former)?;
+        Some(Move { player: player.clone(), target })
+    };
+    everybody(call).filter_map(moved).collect()
+}
+
+impl Move {
+    /// Carries it out; the call is not locked, and it blocks while the source is opened. What cannot be opened goes on as it was.
+    pub fn carry_out(self, plane: &MediaPlane, sources: &Sources) {
+        if let Err(error) = self.player.go_on(plane, sources, &self.target) {
+            tracing::error!(%error, "the announcement goes on in its former codec");
+        }
+    }
 }
 
 impl PlayTarget {
@@ -202,8 +246,50 @@ impl PartyPlayer {
         let form = Form { start_pos, ..target.form(repeat_times, repeat_duration) };
         let opened = sources.open(found, &form);
         // A broken source leaves silence and not the former announcement.
-        let state = self.end_running();
-        Ok(start(state, plane, target, opened?, block_egress, Kind::Announcement)?)
+        let mut state = self.end_running();
+        let opened = opened?;
+        let duration = start(&mut state, plane, target, opened, block_egress, Kind::Announcement)?;
+        let (found, target, began) = (found.clone(), target.clone(), Instant::now());
+        state.piece = Some(Piece { found, form, target, block_egress, began });
+        Ok(duration)
+    }
+
+    /// What an announcement plays to.
+    fn target(&self) -> Option<PlayTarget> {
+        let state = lock(&self.state);
+        state.piece.as_ref().filter(|_| state.playback.is_some()).map(|piece| piece.target.clone())
+    }
+
+    /// An announcement plays.
+    pub fn is_playing(&self) -> bool {
+        lock(&self.state).playback.is_some()
+    }
+
+    /// Goes on with the announcement in another form where it is, for the rest of its plays and time.
+    fn go_on(&self, plane: &MediaPlane, sources: &Sources, target: &PlayTarget) -> Result<(), PlayError> {
+        let (id, piece, place) = {
+            let state = lock(&self.state);
+            let (Some(playback), Some(piece)) = (&state.playback, &state.piece) else { return Ok(()) };
+            (playback.id(), piece.clone(), playback.place_after(playback.handed_out()))
+        };
+        // The former goes on while this is opened.
+        let (format, options) = (target.format.clone(), target.options.clone());
+        let form = Form { format, options, ..piece.form.clone() };
+        let Some(rest) = form.rest(place, piece.began.elapsed()) else { return Ok(()) };
+        let mut opened = sources.open(&piece.found, &rest)?;
+        let mut state = lock(&self.state);
+        let Some(playback) = state.playback.take_if(|playback| playback.id() == id) else { return Ok(()) };
+        playback.halt();
+        state.leaving = Some((playback, None));
+        let mut state = self.until_finished(state);
+        // Stopped or replaced meanwhile.
+        let Some((former, frames)) = state.leaving.take() else { return Ok(()) };
+        let frames = frames.unwrap_or_else(|| former.handed_out());
+        opened.skip_to(former.place_after(frames).position_ms);
+        start(&mut state, plane, target, opened, piece.block_egress, Kind::Announcement)?;
+        let form = Form { repeat_times: rest.repeat_times, ..form };
+        state.piece = Some(Piece { form, target: target.clone(), ..piece });
+        Ok(())
     }
 
     /// Ends an announcement, but no music on hold.
@@ -215,8 +301,8 @@ impl PartyPlayer {
 
     /// Plays music on hold instead of whatever plays.
     pub fn start_music(&self, plane: &MediaPlane, target: &PlayTarget, source: OpenedSource) {
-        let state = self.end_running();
-        if let Err(error) = start(state, plane, target, source, false, Kind::MusicOnHold) {
+        let mut state = self.end_running();
+        if let Err(error) = start(&mut state, plane, target, source, false, Kind::MusicOnHold) {
             tracing::error!(%error, "no music on hold");
         }
     }
@@ -233,6 +319,10 @@ impl PartyPlayer {
     fn end_running(&self) -> MutexGuard<'_, PlayerState> {
         let mut state = lock(&self.state);
         state.stop();
+        self.until_finished(state)
+    }
+
+    fn until_finished<'s>(&self, mut state: MutexGuard<'s, PlayerState>) -> MutexGuard<'s, PlayerState> {
         let deadline = Instant::now() + HANDOVER;
         while state.running.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -284,6 +374,11 @@ impl PartyPlayer {
             *numbering =
                 PlayerNumbering { next_sequence, next_timestamp, since: Instant::now(), ..*numbering };
         }
+        if let Some((_, frames)) = &mut state.leaving {
+            *frames = Some(frames_played);
+            self.finished.notify_all();
+            return None;
+        }
         let is_music_on_hold = state.kind == Kind::MusicOnHold;
         let ended = state.playback.take_if(|playback| playback.id() == player);
         let (cause, position_ms) = match ended {
@@ -298,7 +393,8 @@ impl PartyPlayer {
 impl PlayerState {
     /// Stops what plays; the position of its last frame, 0 when nothing played.
     fn stop(&mut self) -> u64 {
-        let position = self.playback.take().map(|playback| {
+        let leaving = self.leaving.take().map(|(playback, _)| playback);
+        let position = self.playback.take().or(leaving).map(|playback| {
             let position = playback.position_ms();
             playback.stop();
             position
@@ -313,7 +409,7 @@ impl PlayerState {
 }
 
 fn start(
-    mut state: MutexGuard<'_, PlayerState>,
+    state: &mut PlayerState,
     plane: &MediaPlane,
     target: &PlayTarget,
     source: OpenedSource,
@@ -335,6 +431,7 @@ fn start(
     state.numbering = Some(numbering);
     state.running = Some(playback.id());
     state.playback = Some(playback);
+    state.piece = None;
     state.kind = kind;
     Ok(duration)
 }

@@ -33,7 +33,7 @@ use frames::Frames;
 use kernel::Descent;
 pub use kernel::KernelStore;
 use pool::Feed;
-pub use pool::set_threads;
+pub use pool::{Place, set_threads};
 
 /// Where announcements come from, and what is kept of them.
 pub struct Sources {
@@ -208,7 +208,27 @@ impl Sources {
     }
 }
 
+impl Form {
+    /// What is left of it behind a place that was reached after `played`; `None`: nothing.
+    pub fn rest(&self, place: Place, played: Duration) -> Option<Self> {
+        let repeat_times = self.repeat_times.checked_sub(place.plays_ended).filter(|&left| left > 0)?;
+        let repeat_duration = match self.repeat_duration {
+            Some(limit) => Some(limit.checked_sub(played).filter(|left| !left.is_zero())?),
+            None => None,
+        };
+        let start_pos = Duration::from_millis(place.position_ms);
+        Some(Self { repeat_times, repeat_duration, start_pos, ..self.clone() })
+    }
+}
+
 impl OpenedSource {
+    /// Leaves out what lies before a position in the source, as far as it is encoded.
+    pub fn skip_to(&mut self, position_ms: u64) {
+        while self.feed.place_after(self.feed.handed_out()).position_ms < position_ms
+            && self.frames.pop().is_ok()
+        {}
+    }
+
     /// Takes all frames at once instead of playing them, for measuring.
     pub fn take_all(mut self) -> Vec<PlayerFrame> {
         let mut taken = Vec::new();
@@ -291,6 +311,22 @@ impl Playback {
     /// Position in ms of the last of so many frames that were handed out.
     pub fn position_after_ms(&self, frames: u64) -> u64 {
         self.feed.position_after_ms(frames)
+    }
+
+    /// No more frames leave, but it can still be asked where it would go on.
+    pub fn halt(&self) {
+        self.feed.halt();
+        self.plane.stop_player(self.worker, self.call, self.id);
+    }
+
+    /// Frames that were handed out.
+    pub fn handed_out(&self) -> u64 {
+        self.feed.handed_out()
+    }
+
+    /// Where it goes on behind so many frames that were handed out.
+    pub fn place_after(&self, frames: u64) -> Place {
+        self.feed.place_after(frames)
     }
 
     /// Ends it.

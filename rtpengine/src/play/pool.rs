@@ -37,6 +37,14 @@ pub(super) struct Feed {
     state: Arc<Mutex<FeedState>>,
 }
 
+/// Where a player stands in what it plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub plays_ended: u32,
+    /// In the source.
+    pub position_ms: u64,
+}
+
 /// The lock guards all of one player's producing side. It is held while frames are encoded (some milliseconds at most),
 /// and by the handle for a look at the position.
 struct FeedState {
@@ -49,6 +57,8 @@ struct FeedState {
     pushed: u64,
     /// Position of the last frame that has left the ring.
     last_position: u64,
+    /// Plays that ended before that frame.
+    plays_ended: u32,
     /// When the producer was let go; from then on frames are taken to leave at their pace.
     done_at: Option<Instant>,
     packet_time: Duration,
@@ -70,6 +80,7 @@ impl Feed {
             positions: VecDeque::with_capacity(capacity),
             pushed: 0,
             last_position: 0,
+            plays_ended: 0,
             done_at: None,
             packet_time,
             descent: None,
@@ -101,6 +112,42 @@ impl Feed {
         let gone = state.pushed - state.positions.len() as u64;
         let index = frames.checked_sub(gone + 1).and_then(|index| usize::try_from(index).ok());
         index.and_then(|index| state.positions.get(index)).copied().unwrap_or(state.last_position)
+    }
+
+    /// Frames that were handed out.
+    pub fn handed_out(&self) -> u64 {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let known = state.announcement.as_ref();
+        let by_kernel = known.and_then(|announcement| announcement.progress.frames(announcement, now));
+        by_kernel.unwrap_or_else(|| {
+            state.note_position(now);
+            state.pushed - state.positions.len() as u64
+        })
+    }
+
+    /// Where it goes on behind so many frames that were handed out.
+    pub fn place_after(&self, frames: u64) -> Place {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((plays, position_ms)) = state.announcement.as_ref().and_then(|known| known.place(frames))
+        {
+            return Place { plays_ended: u32::try_from(plays).unwrap_or(u32::MAX), position_ms };
+        }
+        let gone = state.pushed - state.positions.len() as u64;
+        let mut place = Place { plays_ended: state.plays_ended, position_ms: state.last_position };
+        for (number, &position) in (gone..=frames).zip(&state.positions) {
+            place.plays_ended += u32::from(begins_anew(number, place.position_ms, position));
+            place.position_ms = position;
+        }
+        if frames >= state.pushed && frames > 0 {
+            place.position_ms += state.packet_time.as_millis() as u64;
+        }
+        place
+    }
+
+    /// Nothing more is produced; what was stays known.
+    pub fn halt(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).frames = None;
     }
 
     /// Nothing more is produced.
@@ -184,11 +231,18 @@ impl FeedState {
             (None, None) => return,
         };
         while self.positions.len() > left_in_ring {
+            let number = self.pushed - self.positions.len() as u64;
             if let Some(position) = self.positions.pop_front() {
+                self.plays_ended += u32::from(begins_anew(number, self.last_position, position));
                 self.last_position = position;
             }
         }
     }
+}
+
+/// The frame of that number is the first of a play, but not of all.
+fn begins_anew(number: u64, position_before: u64, position: u64) -> bool {
+    number > 0 && position <= position_before
 }
 
 /// Adds a player to the pool.

@@ -198,7 +198,7 @@ impl Handler for Commands {
                 return Outcome::Ready(reply);
             }
             "offer" if signal.flags.fragment => self.engine.take_fragment(signal).map(|()| Dict::new()),
-            "offer" | "answer" if self.engine.may_open_music(signal) => return self.exchange_later(request),
+            "offer" | "answer" if self.engine.may_open_audio(signal) => return self.exchange_later(request),
             "offer" => exchange(&self.engine, signal, Message::Offer),
             "answer" => exchange(&self.engine, signal, Message::Answer),
             "delete" => return self.delete(signal),

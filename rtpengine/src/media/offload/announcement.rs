@@ -118,6 +118,12 @@ impl Announcement {
         if is_over { None } else { media.frames().get(index) }
     }
 
+    /// Plays that end before the frame of that number, and its position in the source in ms.
+    pub fn place(&self, number: u64) -> Option<(u64, u64)> {
+        let (plays, index) = self.loaded.media.place(number);
+        self.loaded.media.positions.get(index).map(|&position| (plays, position))
+    }
+
     /// Play time from the frame of that number to the end; `None`: very long.
     pub fn left(&self, number: u64) -> Option<Duration> {
         let media = &self.loaded.media;
@@ -167,6 +173,12 @@ impl Progress {
 
     /// Position in the source, in ms, of the frame that was handed out last; `None` as long as the worker does not play by it.
     pub fn position_ms(&self, announcement: &Announcement, now: Instant) -> Option<u64> {
+        let frames = self.frames(announcement, now)?;
+        announcement.place(frames.saturating_sub(1)).map(|(_, position)| position)
+    }
+
+    /// Frames that have been handed out, in all plays; `None` as long as the worker does not play by it.
+    pub fn frames(&self, announcement: &Announcement, now: Instant) -> Option<u64> {
         let media = &announcement.loaded.media;
         let began_us = self.began_us.load(Relaxed);
         let mut frames = Some(self.frames.load(Relaxed)).filter(|frames| *frames != NOT_TAKEN)?;
@@ -179,8 +191,7 @@ impl Progress {
             }
             frames = frames.min(u64::from(announcement.plays) * media.frames().len() as u64);
         }
-        let (_, index) = media.place(frames.saturating_sub(1));
-        media.positions.get(index).copied()
+        Some(frames)
     }
 }
 
