@@ -188,7 +188,7 @@ pub struct Media {
     /// The transport in the party's own last SDP.
     pub received_transport: Option<Transport>,
     /// The profile before an offer of the party that nobody has answered yet: it holds again when that is refused.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport_before_offer: Option<Transport>,
     /// What the party's last SDP said; `None` before its first one.
     pub remote: Option<Remote>,

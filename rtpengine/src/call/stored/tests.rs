@@ -123,6 +123,23 @@ fn calls_are_the_same_after_a_restore() {
 }
 
 #[test]
+fn an_offer_that_is_refused_after_a_restore_changes_no_transport() {
+    let engine = engine_with(24_700, 32, |_| {});
+    call(&engine, SECURE);
+    engine.offer(&signal("b", Some("a"), sdp("192.0.2.1", 5000, ""))).expect("offer of plain RTP");
+    let form = stored(&engine);
+    end(&engine);
+    engine.restore("call", &form, Owner::Us).expect("restored");
+    let secure = sdp("192.0.2.1", 4000, SECURE).map(|body| String::from_utf8(body).expect("text"));
+    let secure = secure.map(|body| body.replace("RTP/AVP", "RTP/SAVP").into_bytes());
+    let next = engine.offer(&signal("a", Some("b"), secure)).expect("offer");
+    let line =
+        String::from_utf8_lossy(&next.sdp).lines().find(|line| line.starts_with("m=")).map(str::to_owned);
+    assert!(line.as_ref().is_some_and(|line| line.contains("RTP/SAVP")), "{line:?}");
+    end(&engine);
+}
+
+#[test]
 fn what_an_older_version_did_not_count_begins_at_zero() {
     let engine = engine_with(24_600, 32, |_| {});
     call(&engine, "");

@@ -181,7 +181,7 @@ impl MediaSecurity {
         let secure = profile.is_some_and(|profile| profile.secure);
         self.opportunistic = profile.is_some() && !secure && (self.opportunistic || options.osrtp_offer);
         self.srtp = secure || self.opportunistic;
-        self.told = Told::Nothing;
+        let repeated = std::mem::take(&mut self.told) == Told::Offer;
         match &self.layout {
             Layout::Single if options.osrtp_offer_legacy && secure => self.layout = Layout::OfferedTwice,
             Layout::OfferedTwice if !secure => self.layout = Layout::Single,
@@ -199,7 +199,7 @@ impl MediaSecurity {
             self.dtls.on |= allows_dtls && (is_first || profile.is_some_and(|profile| profile.dtls));
             if self.sdes.on {
                 let lines = source.map_or(&[][..], |source| source.crypto);
-                self.sdes.prepare_offer(lines, &options.sdes, rng);
+                self.sdes.prepare_offer(lines, &options.sdes, repeated, rng);
             }
             if self.dtls.on {
                 let hash = options.dtls_fingerprint.as_deref().and_then(FingerprintHash::from_name);

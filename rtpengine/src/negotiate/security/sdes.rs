@@ -48,17 +48,24 @@ impl Sdes {
     /// Makes the list for an offer to the party.
     ///
     /// The source's lines keep tag and key, so that packets need not be encrypted anew when both ends agree on one of them; the line that
-    /// was accepted before (if there was no answer, all that were offered) come next, and keep their keys; all other suites get
-    /// new keys.
-    pub fn prepare_offer(&mut self, source: &[Crypto], options: &SdesOptions, rng: &mut impl RngCore) {
+    /// was accepted before comes next, and keeps its key; so do all that were offered, as long as nobody has answered (`repeated`): the
+    /// offer may be a retransmission, and the answer one to the first. All other suites get new keys.
+    pub fn prepare_offer(
+        &mut self,
+        source: &[Crypto],
+        options: &SdesOptions,
+        repeated: bool,
+        rng: &mut impl RngCore,
+    ) {
         let mut list: Vec<Crypto> = Vec::with_capacity(source.len() + SUITES.len());
         let allowed = |suite: &Suite| options.nonew || is_allowed(options, suite);
         list.extend(source.iter().filter(|line| allowed(line.suite)).cloned());
         let mut next =
             list.iter().map(|line| line.tag).max().map_or(Some(1), |highest| highest.checked_add(1));
-        let before = self.agreed.as_ref().map(|agreed| agreed.send.clone());
-        let before = before.map_or_else(|| std::mem::take(&mut self.own), |accepted| vec![accepted]);
-        for line in before {
+        let accepted = self.agreed.as_ref().map(|agreed| agreed.send.clone());
+        let keeps_all = repeated || accepted.is_none();
+        let offered = std::mem::take(&mut self.own);
+        for line in accepted.into_iter().chain(offered.into_iter().filter(|_| keeps_all)) {
             let Some(free) = next.filter(|_| allowed(line.suite) && !contains(&list, line.suite)) else {
                 continue;
             };

@@ -208,6 +208,26 @@ fn re_offer_keeps_the_agreement_until_it_is_answered() {
 }
 
 #[test]
+fn an_offer_that_is_repeated_has_the_same_keys_until_it_is_answered() {
+    let mut pair = Pair::new();
+    let none = options(|_| ());
+    let mut offers = Vec::new();
+    for _ in 0..2 {
+        let offered = pair.offer(&none, AVP, &[], SAVP).crypto;
+        let retransmitted = pair.offer(&none, AVP, &[], SAVP).crypto;
+        assert_eq!(offered, retransmitted);
+        // The answer is one to the first of the two, and chooses another suite than the last one did.
+        let line = [ANSWER_80, ANSWER_32][offers.len()].replacen(":1 ", ":7 ", 1).replacen(":2 ", ":8 ", 1);
+        pair.answer(&none, SAVP, &[&line], AVP);
+        let Keying::Sdes { send, .. } = pair.callee.keying() else { panic!("no keys for {line}") };
+        assert!(offered.contains(send));
+        offers.push(offered);
+    }
+    let kept = offers[1].iter().filter(|line| offers[0].contains(line)).count();
+    assert_eq!(kept, 1, "what was accepted; the others are new");
+}
+
+#[test]
 fn who_was_told_of_no_keys_is_offered_everything_anew() {
     let none = options(|_| ());
     let kinds = [(SAVP, vec![ANSWER_80]), ("UDP/TLS/RTP/SAVP", vec![FINGERPRINT, "a=setup:active"])];
