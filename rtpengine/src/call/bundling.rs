@@ -1,5 +1,7 @@
 //! Grouping of sections at the beginning of an exchange: who shares a transport with whom decides about ports and keys.
 
+use smol_str::SmolStr;
+
 use super::exchange::Exchange;
 use super::model::{Media, MediaStream, Party};
 use super::pairing;
@@ -28,11 +30,15 @@ impl Exchange<'_> {
         let asked = options.offer || options.require || options.strict;
         if !self.sdp.groups.is_empty() || is_grouped(sender) {
             let sections = self.sections(sender, order);
-            update(sender, |bundling| bundle::offered_by(self.sdp, &sections, options, bundling));
+            let change = |all: &mut [Bundling]| bundle::offered_by(self.sdp, &sections, options, all);
+            let heirs = update(sender, &sections, change);
+            inherit(sender, heirs);
         }
         if asked || is_grouped(receiver) {
             let sections = self.sections(receiver, order);
-            update(receiver, |bundling| bundle::offered_to(self.sdp, &sections, options, bundling));
+            let change = |all: &mut [Bundling]| bundle::offered_to(self.sdp, &sections, options, all);
+            let heirs = update(receiver, &sections, change);
+            inherit(receiver, heirs);
         }
         for (described, &position) in self.sdp.media.iter().zip(order) {
             let to = &receiver.media[position];
@@ -44,7 +50,9 @@ impl Exchange<'_> {
                     receiver.media.iter().any(own) || sender.media.iter().any(own)
                 })
             };
-            let mid = described.attributes.mid.clone().or_else(|| generate.then(generated));
+            // Who never answered with mids may use one of the receiver's for another section.
+            let is_new = |mid: &SmolStr| receiver.media.iter().all(|media| media.mid.as_ref() != Some(mid));
+            let mid = described.attributes.mid.clone().filter(is_new).or_else(|| generate.then(generated));
             receiver.media[position].mid = mid;
         }
     }
@@ -64,17 +72,12 @@ impl Exchange<'_> {
             return;
         }
         let sections = self.sections(sender, order);
-        let heritage = update(sender, |bundling| bundle::answered_by(self.sdp, &sections, bundling));
-        if let Some((old, new)) = heritage {
-            let (ports, ice) = (sender.media[old].ports.clone(), std::mem::take(&mut sender.media[old].ice));
-            let (streams, security) = (sender.media[old].streams.clone(), sender.media[old].security.clone());
-            let heir = &mut sender.media[new];
-            (heir.ports, heir.ice, heir.streams, heir.security) = (ports, ice, streams, security);
-            let created = sender.created;
-            sender.media[old].streams = MediaStream::pair(created);
-        }
+        let heirs = update(sender, &sections, |all| bundle::answered_by(self.sdp, &sections, all));
+        inherit(sender, heirs);
         let sections = self.sections(offerer, order);
-        update(offerer, |bundling| bundle::answered_to(&sections, bundling));
+        let mut heirs = update(offerer, &sections, |all| bundle::answered_to(&sections, all));
+        heirs.retain(|&(old, new)| is_same_transport(&offerer.media[old], &offerer.media[new]));
+        inherit(offerer, heirs);
     }
 
     /// For each media of a party what the message says about it.
@@ -108,18 +111,52 @@ fn is_grouped(party: &Party) -> bool {
 }
 
 /// Lets `change` work on the grouping of all media of a party. What stands alone from now on gets streams and ports of its own.
-fn update<T>(party: &mut Party, change: impl FnOnce(&mut [Bundling]) -> T) -> T {
-    let mut bundling: Vec<Bundling> = party.media.iter().map(|media| media.bundling).collect();
-    let result = change(&mut bundling);
-    for (media, bundling) in party.media.iter_mut().zip(bundling) {
+/// Returns who is to go on with whose transport: (from, to).
+fn update(
+    party: &mut Party,
+    sections: &[Option<&MediaDescription>],
+    change: impl FnOnce(&mut [Bundling]),
+) -> Vec<(usize, usize)> {
+    let before: Vec<Bundling> = party.media.iter().map(|media| media.bundling).collect();
+    let mut after = before.clone();
+    change(&mut after);
+    for (media, bundling) in party.media.iter_mut().zip(&after) {
         let was_carried = media.is_carried();
-        media.bundling = bundling;
+        media.bundling = *bundling;
         if was_carried && !media.is_carried() {
             media.ports.clear();
             media.streams = MediaStream::pair(party.created);
         }
     }
-    result
+    let carriers = (0..before.len()).filter(|&at| before[at].is_shared() && !before[at].is_carried());
+    carriers.filter_map(|old| Some((old, bundle::heir(&before, &after, sections, old)?))).collect()
+}
+
+/// Whichever section stands for a group: the group goes on with its transport.
+fn inherit(party: &mut Party, heirs: Vec<(usize, usize)>) {
+    for (old, new) in heirs {
+        let Ok([old, new]) = party.media.get_disjoint_mut([old, new]) else { continue };
+        if new.ports.current().is_some() {
+            continue;
+        }
+        new.ports = std::mem::take(&mut old.ports);
+        new.ice = std::mem::take(&mut old.ice);
+        new.streams = std::mem::replace(&mut old.streams, MediaStream::pair(party.created));
+        new.security.clone_from(&old.security);
+        new.attachment.clone_from(&old.attachment);
+        new.family = old.family;
+    }
+}
+
+/// The party describes one transport for both. In its first offer each section may have its own.
+fn is_same_transport(one: &Media, other: &Media) -> bool {
+    let endpoint = |media: &Media| media.remote.as_ref().map(|remote| remote.rtp);
+    let agents = (one.ice.remote(), other.ice.remote());
+    endpoint(one) == endpoint(other)
+        && match agents {
+            (Some(one), Some(other)) => one.is_same_generation(other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
 }
 
 /// Bundled media have the ports and streams of the section that stands for them, so that whatever goes to them goes there.

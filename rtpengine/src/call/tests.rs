@@ -262,6 +262,41 @@ fn a_dissolved_group_gives_each_section_a_port_of_its_own() {
 }
 
 #[test]
+fn a_bundle_keeps_its_transport_when_its_first_section_is_given_up() {
+    const ICE: &str = "a=ice-ufrag:abcdefgh\r\na=ice-pwd:abcdefghijklmnopqrstuvwxyz\r\n";
+    // Whether the bundled party gives it up, the other one, or the other one in its answer.
+    for (who, first_port) in [("a", 23_200), ("b", 23_300), ("b's answer", 23_400)] {
+        let engine = engine(first_port, 16);
+        let [first, second] = [FIRST, SECOND].map(|attributes| attributes.to_owned() + ICE);
+        let offer = |ports, group: &str| {
+            let session = format!("a=group:BUNDLE {group}\r\n");
+            let mut offer = signal("a", None, two_sections(ports, &session, &first, &second));
+            offer.security.bundle.accept = true;
+            offer
+        };
+        let answer = |ports| signal("a", Some("b"), two_sections(ports, "", "", ""));
+        engine.offer(&offer([4000, 4002], "0 1")).expect("offer");
+        let before = engine.answer(&answer([5000, 5002])).expect("answer");
+        let after = match who {
+            "a" => {
+                engine.offer(&offer([0, 4000], "1")).expect("re-offer");
+                engine.answer(&answer([0, 5002])).expect("answer")
+            }
+            "b" => {
+                let body = two_sections([0, 5002], "", "", "");
+                engine.offer(&signal("b", Some("a"), body)).expect("re-offer")
+            }
+            _ => {
+                engine.offer(&offer([4000, 4000], "0 1")).expect("re-offer");
+                engine.answer(&answer([0, 5002])).expect("answer")
+            }
+        };
+        assert_eq!(ports(&after), [0, ports(&before)[0]], "{who}");
+        assert_eq!(ufrag_and_port(&after).0, ufrag_and_port(&before).0, "{who}");
+    }
+}
+
+#[test]
 fn a_section_that_takes_over_from_a_refused_one_keeps_its_transport() {
     let engine = engine(21_900, 16);
     let mut offer = signal("a", None, two_sections([4000, 4002], "", "", ""));

@@ -113,7 +113,10 @@ pub fn offered_by(
     let accept = !options.reject && (options.accept || bundling.iter().any(Bundling::is_grouped));
     for (own, described) in bundling.iter_mut().zip(sections) {
         let known = described.and_then(|media| mid_extension(media.extmap(sdp)));
-        own.mid_extension = known.map(MidExtension::Theirs).or(own.mid_extension);
+        // What an offer does not repeat is off (RFC 8285 §6); a rejected section has nothing to say.
+        if described.is_some_and(|media| media.port != 0) {
+            own.mid_extension = known.map(MidExtension::Theirs);
+        }
         own.leave();
     }
     for group in sdp.groups.iter().filter(|group| accept && group.semantics == SEMANTICS) {
@@ -189,12 +192,8 @@ pub fn offered_to(
 }
 
 /// An answer: `bundling` of the answering party. Sections that it does not take into the group leave it, but keep the transport
-/// that it was told. `Some((old, new))`: the section `old`, whose transport the group uses, was refused, and `new` inherits it.
-pub fn answered_by(
-    sdp: &SessionDescription,
-    sections: &Sections<'_>,
-    bundling: &mut [Bundling],
-) -> Option<(usize, usize)> {
+/// that it was told.
+pub fn answered_by(sdp: &SessionDescription, sections: &Sections<'_>, bundling: &mut [Bundling]) {
     let media = |position: usize| sections.get(position).copied().flatten().filter(|media| media.port != 0);
     let accepts = |position: usize| {
         let mid = media(position).and_then(|media| media.attributes.mid.as_ref());
@@ -210,16 +209,28 @@ pub fn answered_by(
             None => own.group = None,
         }
     }
-    let old = carrier.filter(|&old| media(old).is_none())?;
-    let new = (0..bundling.len())
-        .find(|&at| bundling[at].transport == Transport::Of(old) && media(at).is_some())?;
+    let Some(old) = carrier.filter(|&old| media(old).is_none()) else { return };
+    let carried = |at: &usize| bundling[*at].transport == Transport::Of(old) && media(*at).is_some();
+    let Some(new) = (0..bundling.len()).find(carried) else { return };
     for (position, own) in bundling.iter_mut().enumerate() {
         if own.transport == Transport::Of(old) {
             own.transport = if position == new { Transport::Shared } else { Transport::Of(new) };
         }
     }
     bundling[old].leave();
-    Some((old, new))
+}
+
+/// Which section goes on with the transport that others shared with the section `old`: with that one something happened in a message. It
+/// was refused, left the group, or another one stands for the group now. `None`: it keeps its transport.
+pub fn heir(before: &[Bundling], after: &[Bundling], sections: &Sections<'_>, old: usize) -> Option<usize> {
+    let lives = |at: usize| sections.get(at).copied().flatten().is_some_and(|media| media.port != 0);
+    let users = (0..before.len()).filter(|&at| at == old || before[at].carrier() == Some(old));
+    let users: Vec<usize> = users.filter(|&at| lives(at)).collect();
+    let grouped = || users.iter().copied().find(|&at| after[at].is_grouped());
+    let user = grouped().or(users.first().copied())?;
+    let heir = after[user].carrier().unwrap_or(user);
+    let stays = lives(old) && !after[old].is_carried() && (after[old].is_grouped() || grouped().is_none());
+    (!stays && heir != old && before[heir].transport != Transport::Shared).then_some(heir)
 }
 
 /// An answer, for the party that offered: sections that were refused leave its groups.

@@ -105,7 +105,9 @@ fn a_group_that_was_demanded_shares_a_transport_from_the_start() {
         offered_to(&sdp, &sections(&sdp), options, &mut bundling);
         assert_eq!(carriers(&bundling), expected);
         let answer = describe("a=group:BUNDLE 1 2\r\n", &[("1", 5, 96, ""), ("2", 5, 97, "")]);
-        assert_eq!(answered_by(&answer, &sections(&answer), &mut bundling), None);
+        let before = bundling;
+        answered_by(&answer, &sections(&answer), &mut bundling);
+        assert_eq!(heir(&before, &bundling, &sections(&answer), 0), None);
         assert_eq!(carriers(&bundling), [None, Some(0)], "accepted");
         // Without the keys it goes on as it is.
         offered_to(&sdp, &sections(&sdp), BundleOptions::default(), &mut bundling);
@@ -120,9 +122,38 @@ fn a_section_inherits_the_transport_of_a_refused_one() {
     let require = BundleOptions { require: true, ..BundleOptions::default() };
     offered_to(&sdp, &sections(&sdp), require, &mut bundling);
     let answer = describe("a=group:BUNDLE 2 3\r\n", &[("1", 0, 96, ""), ("2", 5, 97, ""), ("3", 5, 98, "")]);
-    assert_eq!(answered_by(&answer, &sections(&answer), &mut bundling), Some((0, 1)));
+    let before = bundling;
+    answered_by(&answer, &sections(&answer), &mut bundling);
+    assert_eq!(heir(&before, &bundling, &sections(&answer), 0), Some(1));
     assert_eq!(carriers(&bundling), [None, None, Some(1)]);
     assert!(!bundling[0].is_shared() && bundling[1].is_shared());
+}
+
+#[test]
+fn a_group_keeps_its_transport_whichever_section_stands_for_it() {
+    /// Group, ports, who goes on with the transport of the first section.
+    type Case = (&'static str, [u16; 3], Option<usize>);
+    const CASES: &[Case] = &[
+        ("a=group:BUNDLE a b c\r\n", [9, 9, 9], None),
+        ("a=group:BUNDLE a\r\n", [9, 9, 9], None),
+        ("a=group:BUNDLE c a b\r\n", [9, 9, 9], Some(2)),
+        ("a=group:BUNDLE b c\r\n", [0, 9, 9], Some(1)),
+        ("a=group:BUNDLE c\r\n", [0, 0, 9], Some(2)),
+        ("a=group:BUNDLE c b\r\n", [9, 9, 9], Some(2)),
+        ("", [9, 9, 9], None),
+        ("", [0, 9, 9], Some(1)),
+        ("", [0, 0, 0], None),
+    ];
+    let describe =
+        |group, [a, b, c]: [u16; 3]| describe(group, &[("a", a, 96, ""), ("b", b, 97, ""), ("c", c, 98, "")]);
+    let sdp = describe("a=group:BUNDLE a b c\r\n", [9; 3]);
+    for (group, ports, expected) in CASES {
+        let before = offered(&sdp, accept());
+        let next = describe(group, *ports);
+        let mut after = before.clone();
+        offered_by(&next, &sections(&next), accept(), &mut after);
+        assert_eq!(heir(&before, &after, &sections(&next), 0), *expected, "{group} {ports:?}");
+    }
 }
 
 #[test]
