@@ -4,7 +4,7 @@ use smol_str::SmolStr;
 
 use super::audio_player;
 use super::coding::{self, Side};
-use super::engine::{Engine, associate};
+use super::engine::{Engine, pair};
 use super::error::CommandError;
 use super::model::{Call, PartyId};
 use super::playback;
@@ -208,6 +208,7 @@ impl Call {
         let first_number = self.next_media_number - 1;
         for mut party in other.parties.drain(..) {
             party.partner = party.partner.map(moved);
+            party.branches.iter_mut().for_each(|branch| *branch = moved(*branch));
             party.media.iter_mut().for_each(|media| media.number += first_number);
             self.parties.push(party);
         }
@@ -234,7 +235,7 @@ fn connecting(call: &Call, signal: &Signal) -> Result<Vec<PartyId>, CommandError
 
 /// The two exchange media from now on, section by section where both have the same type; their old partners are left alone.
 fn join(call: &mut Call, a: PartyId, b: PartyId) {
-    associate(call, a, b);
+    pair(call, a, b);
     let sections = call.party(a).media.len().min(call.party(b).media.len());
     for position in 0..sections {
         let mut offerer = call.party(a).media[position].clone();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::engine::associate;
 use super::model::{Call, PartyId};
 use crate::negotiate::signal::Signal;
 
@@ -10,6 +11,8 @@ use crate::negotiate::signal::Signal;
 pub enum Deletion {
     WholeCall,
     Party(PartyId),
+    /// One of several that were offered to; the others go on.
+    Branch(PartyId),
     /// Nothing matched; the call is left alone.
     Nothing,
 }
@@ -21,9 +24,15 @@ pub fn target(call: &Call, signal: &Signal) -> Deletion {
     let to_tag = identity.to_tag.as_deref().filter(|_| signal.flags.honour_to_tag);
     let branch = identity.via_branch.as_deref().and_then(|branch| call.by_branch(branch));
     if let (None, Some(party)) = (to_tag, branch) {
-        return Deletion::Party(party);
+        return Deletion::Branch(party);
     }
-    let named = call.by_tag(to_tag.unwrap_or(from_tag)).or(branch);
+    if let Some(party) = to_tag.and_then(|tag| call.by_tag(tag)) {
+        return Deletion::Branch(party);
+    }
+    let named = if to_tag.is_none() { call.by_tag(from_tag) } else { None };
+    if let (None, Some(party)) = (named, branch) {
+        return Deletion::Branch(party);
+    }
     let untagged_partner = || {
         to_tag?;
         let from = call.by_tag(from_tag)?;
@@ -37,8 +46,15 @@ pub fn target(call: &Call, signal: &Signal) -> Deletion {
 /// returned: the call ends, and is reported with its associations.
 pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
     let mut closing = vec![party];
+    let associates = |id: PartyId| {
+        let mut associates = call.associates(id);
+        if call.party(party).deleted_as_branch {
+            associates.extend(&call.party(id).branches);
+        }
+        associates
+    };
     let alone = |id: PartyId, closing: &[PartyId]| {
-        let associates = call.associates(id);
+        let associates = associates(id);
         !associates.is_empty() && associates.iter().all(|other| closing.contains(other))
     };
     loop {
@@ -51,7 +67,7 @@ pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
         }
         closing.extend(left_alone);
     }
-    let associated = |id: &PartyId| !call.associates(*id).is_empty();
+    let associated = |id: &PartyId| !associates(*id).is_empty();
     if !(0..call.parties.len()).map(PartyId).any(|id| !closing.contains(&id) && associated(&id)) {
         return Deletion::WholeCall;
     }
@@ -59,12 +75,25 @@ pub fn close_party(call: &mut Call, party: PartyId) -> Deletion {
     Deletion::Party(party)
 }
 
-/// Closes parties and ends their associations.
+/// Closes parties and ends their associations. Who loses its partner goes on with the latest of its other branches.
 pub fn remove(call: &mut Call, parties: &[PartyId]) {
     for &id in parties {
         call.subscriptions.retain(|s| s.source.party != id && s.sink.party != id);
         call.party_mut(id).partner = None;
+        call.party_mut(id).branches.clear();
         close(call, id);
+    }
+    for party in &mut call.parties {
+        party.branches.retain(|branch| !parties.contains(branch));
+    }
+    for id in (0..call.parties.len()).map(PartyId) {
+        if call.party(id).partner.is_some_and(|partner| parties.contains(&partner)) {
+            call.party_mut(id).partner = None;
+            let alone = |branch: &&PartyId| call.party(**branch).partner.is_none();
+            if let Some(branch) = call.party(id).branches.iter().rev().find(alone).copied() {
+                associate(call, id, branch);
+            }
+        }
     }
 }
 

@@ -105,6 +105,7 @@ pub fn resolve(call: &Call, role: Role, signal: &Signal) -> Result<Dialogue, Com
     }
     for party in [&mut sender_copy, &mut receiver_copy] {
         party.delete_at = None;
+        party.deleted_as_branch = false;
     }
     Ok(Dialogue { sender, receiver, sender_copy, receiver_copy })
 }

@@ -171,8 +171,13 @@ impl Engine {
                 call.deleted_at.get_or_insert_with(Instant::now);
                 self.changed(&call);
             }
-            (Deletion::Party(party), None) => self.end_party(&mut call, &handle, party),
-            (Deletion::Party(party), Some(due)) => call.party_mut(party).delete_at = Some(due),
+            (Deletion::Party(party) | Deletion::Branch(party), due) => {
+                call.party_mut(party).deleted_as_branch = matches!(target, Deletion::Branch(_));
+                match due {
+                    None => self.end_party(&mut call, &handle, party),
+                    Some(due) => call.party_mut(party).delete_at = Some(due),
+                }
+            }
         }
         let selected = signal.identity.from_tag.as_deref().filter(|_| !call.ended);
         let after = || (!signal.flags.fast).then(|| Box::new(CallSnapshot::take(&call, selected)));
@@ -372,9 +377,25 @@ pub(super) fn commit(call: &mut Call, participant: Participant, party: Party) ->
     }
 }
 
-/// Sender and receiver talk to each other from now on; whoever they talked to before is left alone.
+/// Sender and receiver of a message talk to each other from now on. Whoever they talked to before is another branch.
 pub(super) fn associate(call: &mut Call, sender: PartyId, receiver: PartyId) {
     for (id, other) in [(sender, receiver), (receiver, sender)] {
+        if let Some(former) = call.party(id).partner.filter(|former| *former != other) {
+            for (id, branch) in [(id, former), (former, id)] {
+                let branches = &mut call.party_mut(id).branches;
+                branches.retain(|known| *known != branch);
+                branches.push(branch);
+            }
+        }
+    }
+    pair(call, sender, receiver);
+    call.party_mut(sender).branches.retain(|branch| *branch != receiver);
+    call.party_mut(receiver).branches.retain(|branch| *branch != sender);
+}
+
+/// The two talk to each other from now on; whoever they talked to before is left alone.
+pub(super) fn pair(call: &mut Call, one: PartyId, other: PartyId) {
+    for (id, other) in [(one, other), (other, one)] {
         if let Some(former) = call.party_mut(id).partner.replace(other)
             && former != other
             && call.party(former).partner == Some(id)

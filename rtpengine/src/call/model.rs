@@ -131,6 +131,9 @@ pub struct Party {
     pub media: Vec<Media>,
     /// The party that its offers and answers are exchanged with.
     pub partner: Option<PartyId>,
+    /// Whom it has offered to, or been offered by, beside its partner: other branches of a fork, and whoever forked. The latest is last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<PartyId>,
     /// The party's own last description, for those who subscribe to it.
     #[serde(with = "crate::proto::stored::octets")]
     pub description: Option<Arc<[u8]>>,
@@ -144,6 +147,9 @@ pub struct Party {
     pub closed: bool,
     #[serde(with = "crate::proto::stored::instant")]
     pub delete_at: Option<Instant>,
+    /// It is deleted as a branch: the other ones go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted_as_branch: bool,
     pub excluded_from_recording: bool,
     pub recording_slots: Option<(i64, i64)>,
     /// Announcements end with the instance that plays them.
@@ -358,12 +364,14 @@ impl Party {
             created,
             media: Vec::new(),
             partner: None,
+            branches: Vec::new(),
             description: None,
             output: OutputMemory::default(),
             alias_key: None,
             finally_answered: false,
             closed: false,
             delete_at: None,
+            deleted_as_branch: false,
             excluded_from_recording: false,
             recording_slots: None,
             player: None,

@@ -135,6 +135,57 @@ fn deleting_either_side_of_a_call_ends_it() {
 }
 
 #[test]
+fn a_branch_that_is_deleted_leaves_the_others_whichever_was_offered_to_last() {
+    for busy in 0..2 {
+        let engine = engine(23_500 + 100 * busy, 16);
+        let branches = ["z0", "z1"];
+        let offer = |branch: &str| {
+            let mut offer = signal("a", None, sdp("192.0.2.1", 4000, ""));
+            offer.identity.via_branch = Some(branch.into());
+            port(&engine.offer(&offer).expect("offer"))
+        };
+        let offered = branches.map(offer);
+        let mut delete = signal("a", None, None);
+        delete.deletion.delay_s = Some(0);
+        delete.identity.via_branch = Some(branches[busy as usize].into());
+        engine.delete(&delete).expect("delete");
+        // No branch is named: whoever is left is meant.
+        answer(&engine);
+        assert_eq!(edges_with_rtp(&engine), 2);
+        let snapshot = engine.query("call", Some("b")).expect("query");
+        let party =
+            snapshot.parties.iter().find(|(_, party)| party.tag.as_deref() == Some("b")).expect("party");
+        let local = party.1.media[0].streams[0].local.expect("port");
+        assert_eq!(local.1, offered[1 - busy as usize], "{busy} was busy");
+        // A party that says goodbye ends the call, as does the last branch.
+        let mut bye = signal("b", None, None);
+        bye.deletion.delay_s = Some(0);
+        if busy == 1 {
+            bye.identity.via_branch = Some(branches[0].into());
+        }
+        engine.delete(&bye).expect("delete");
+        assert_eq!(engine.calls(), 0);
+    }
+}
+
+#[test]
+fn whoever_hangs_up_ends_the_call_whatever_other_branches_there_were() {
+    for (number, who) in (0..).zip(["a", "b"]) {
+        let engine = engine(23_700 + 100 * number, 16);
+        for branch in ["z0", "z1"] {
+            let mut offer = signal("a", None, sdp("192.0.2.1", 4000, ""));
+            offer.identity.via_branch = Some(branch.into());
+            engine.offer(&offer).expect("offer");
+        }
+        answer(&engine);
+        let mut bye = signal(who, None, None);
+        bye.deletion.delay_s = Some(0);
+        engine.delete(&bye).expect("delete");
+        assert_eq!(engine.calls(), 0, "{who}");
+    }
+}
+
+#[test]
 fn a_delayed_deletion_is_cancelled_by_new_signalling() {
     let engine = engine(21_500, 8);
     offer(&engine, 4000);

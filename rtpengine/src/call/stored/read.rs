@@ -325,7 +325,8 @@ fn check(call: &Call) -> Result<(), RestoreError> {
     let known = |party: PartyId| party.0 < call.parties.len();
     let there = |at: MediaRef| known(at.party) && call.media(at).is_some();
     for (number, party) in call.parties.iter().enumerate() {
-        if party.partner.is_some_and(|partner| !known(partner) || partner.0 == number) {
+        let mut others = party.partner.iter().chain(&party.branches);
+        if !others.all(|&other| known(other) && other.0 != number) {
             return Err(RestoreError("failed to link tags"));
         }
         let count = party.media.len();
