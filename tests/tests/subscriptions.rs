@@ -337,3 +337,32 @@ fn transform_converts_by_payload_type_and_sends_on() {
     speech.join().expect("sent");
     assert!(converted.iter().all(|r| r.packet.payload_type == 0 && r.packet.payload.len() == 160));
 }
+
+#[test]
+fn a_subscriber_goes_on_hearing_what_it_takes_when_the_source_agrees_on_another_codec() {
+    let relay = Relay::start(&[]);
+    let mut publisher = Party::new("127.0.0.1");
+    let local = publisher.local();
+    let publish = |format: &str| {
+        let offer = sdp::audio(local, &[format], &["sendonly"]);
+        let reply = relay.ng.ok(json!({
+            "command": "publish", "call-id": "other", "from-tag": "p", "sdp": offer,
+        }));
+        section(&reply).rtp
+    };
+    publisher.remote = Some(publish("8 PCMA/8000"));
+    let request = json!({"command": "subscribe request", "call-id": "other", "from-tag": "p"});
+    let listener = subscribe(&relay, request, json!({"call-id": "other"}));
+    assert!(heard(&mut publisher, 8, 0xd5, &listener), "it passes");
+    publish("0 PCMU/8000");
+    // What was still under way comes in between.
+    for (round, (payload_type, silence)) in
+        [(0, 0xff), (0, 0xff), (8, 0xd5), (0, 0xff)].into_iter().enumerate()
+    {
+        let packet = publisher.next_packet(payload_type, &[silence; 160], 160);
+        publisher.send(&packet);
+        let heard = listener.receive(WAIT).expect("heard").packet;
+        assert_eq!((heard.payload_type, heard.payload.len()), (8, 160), "packet {round}");
+        assert!(heard.payload.iter().all(|octet| matches!(octet, 0xd5 | 0x55)), "packet {round}: silence");
+    }
+}

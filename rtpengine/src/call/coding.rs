@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::model::Media;
 use crate::config::TranscodePreference;
 use crate::media::plan::{DropReason, Handling};
-use crate::negotiate::codecs::{self, CodecState, Handler, PacketTimes, PayloadHandler, Registry};
+use crate::negotiate::codecs::{
+    self, CodecState, Handler, OffererFormat, PacketTimes, PayloadHandler, Registry,
+};
 use crate::negotiate::ptime::{self, PtimeState};
 use crate::negotiate::signal::{CodecOptions, CodecSpec, Signal};
 use crate::negotiate::t38;
@@ -299,6 +301,31 @@ pub fn decoded_subscribed_handling(negotiated: &Negotiated, side: Side) -> (Hand
     let codecs = all_decoded(negotiated);
     let (ptime, fixed) = (negotiated.ptime, negotiated.fixed.clone());
     subscribed_handling(&Negotiated { codecs, ptime, fixed, ..Negotiated::default() }, side)
+}
+
+/// The codecs of a subscription now. A source may have agreed on others since the subscriber was told: what it sends then is converted
+/// into what the subscriber takes, and what it sent before still goes the way it went.
+pub fn followed<'n>(negotiated: &'n Negotiated, side: Side, source: &Media) -> Cow<'n, Negotiated> {
+    let present = sent_formats(source);
+    let told = &negotiated.codecs.offerer;
+    let is_told = |sent: &MediaFormat| {
+        let is_same = |f: &PayloadFormat| {
+            f.payload_type == sent.format.payload_type && codecs::compatible(f, &sent.format)
+        };
+        sent.format.is_supplemental() || told.iter().any(|f| is_same(&f.format.format))
+    };
+    if side != Side::Offerer || !negotiated.fixed.is_empty() || present.iter().all(is_told) {
+        return Cow::Borrowed(negotiated);
+    }
+    let is_free = |f: &MediaFormat| present.iter().all(|p| p.format.payload_type != f.format.payload_type);
+    let former = told.iter().filter(|f| is_free(&f.format)).cloned();
+    let offerer = present.iter().map(|f| OffererFormat { format: f.clone(), accepted: false }).chain(former);
+    let codecs = CodecState {
+        offerer: offerer.collect(),
+        towards_offerer: present.clone(),
+        ..negotiated.codecs.clone()
+    };
+    Cow::Owned(Negotiated { codecs, ptime: negotiated.ptime, ..Negotiated::default() })
 }
 
 fn all_decoded(negotiated: &Negotiated) -> CodecState {

@@ -7,7 +7,7 @@ use codec::PayloadFormat;
 use codec::header_extension::Ids;
 
 use super::audio_player;
-use super::coding;
+use super::coding::{self, Negotiated};
 use super::digits;
 use super::echo::{self, Routing};
 use super::fax;
@@ -112,9 +112,10 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
             let position = subscription.source.position;
             let first = plan.edges.len();
             let mixer = mixer_of(&plan, sink);
+            let negotiated = coding::followed(&subscription.negotiated, subscription.side, source);
             subscribed(
                 &mut plan,
-                subscription,
+                (subscription, &negotiated),
                 (position, source),
                 (sink, mixer.as_deref()),
                 call.drop_traffic,
@@ -123,7 +124,7 @@ pub fn plan(call: &Call, options: impl Into<PlanOptions>) -> CallPlan {
             let treated = Treated { call, from: (ends[0], source), to: (ends[1], sink), options };
             treated.treat(&mut plan.edges[first..], || match &mixer {
                 Some(mixer) => audio_player::handling(source, sink, mixer),
-                None => coding::decoded_subscribed_handling(&subscription.negotiated, subscription.side),
+                None => coding::decoded_subscribed_handling(&negotiated, subscription.side),
             });
         }
     }
@@ -379,7 +380,7 @@ fn edges(
 /// The edges of a subscription: one way, but RTCP may go back.
 fn subscribed(
     plan: &mut CallPlan,
-    subscription: &Subscription,
+    (subscription, negotiated): (&Subscription, &Negotiated),
     (position, source): (usize, &Media),
     (sink, mixer): (&Media, Option<&MixerPlan>),
     drop_traffic: bool,
@@ -391,7 +392,7 @@ fn subscribed(
     let handling = match mixer {
         Some(mixer) => audio_player::handling(source, sink, mixer),
         None if source.is_rtp() && sink.is_rtp() => {
-            coding::subscribed_handling(&subscription.negotiated, subscription.side)
+            coding::subscribed_handling(negotiated, subscription.side)
         }
         None => passing(),
     };

@@ -196,7 +196,8 @@ fn subscribed(call: &Call, subscription: &Subscription, message: Message) -> Exp
     let ways = [(Some(subscription), (source, from), (sink, to)), (back, (sink, to), (source, from))];
     let streams = ways.into_iter().filter_map(|(way, from, to)| {
         let way = way?;
-        let handling = coding::subscribed_handling(&way.negotiated, way.side);
+        let negotiated = coding::followed(&way.negotiated, way.side, from.1);
+        let handling = coding::subscribed_handling(&negotiated, way.side);
         Some(stream(call, (from.0.party, from.1), (to.0.party, to.1), &handling))
     });
     ExplainedMedia { codecs, streams: streams.collect(), ..ExplainedMedia::about(to) }
