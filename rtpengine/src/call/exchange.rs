@@ -161,7 +161,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// A changed media type at a position replaces the media; only address and ports stay (fax and back).
+    /// A changed media type at a position replaces the media; only addresses, ports and what passes there stay (fax and back): until the offer
+    /// is answered, and when it is refused, the former media goes on.
     fn retype(&mut self, media: &mut Media, media_type: &str) {
         if media.media_type != media_type {
             let now = std::time::SystemTime::now();
@@ -169,6 +170,8 @@ impl Exchange<'_> {
                 attachment: media.attachment.take(),
                 family: media.family,
                 ports: std::mem::take(&mut media.ports),
+                streams: media.streams.clone(),
+                remote: media.remote.take(),
                 mid: media.mid.take(),
                 bundling: media.bundling,
                 index: media.index,
