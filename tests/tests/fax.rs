@@ -166,6 +166,80 @@ fn gateway_begins_with_a_re_offer_and_ends_with_stop() {
 }
 
 #[test]
+fn audio_goes_on_while_fax_is_only_offered() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "refused", Setup::default());
+    call.learn();
+    let ports = [call.offered.rtp, call.answered.rtp];
+    let ask = |command: &str, from: &str, sdp: &str| {
+        let to = if from == "a" { "b" } else { "a" };
+        let request =
+            json!({"command": command, "call-id": "refused", "from-tag": from, "to-tag": to, "sdp": sdp});
+        relay.ng.ok(request)["sdp"].as_str().expect("an SDP").to_owned()
+    };
+    let [a, b] = [&call.a, &call.b].map(|party| sdp::audio(party.local(), &["0 PCMU/8000"], &["ptime:20"]));
+    let image = t38(&call.a.rtp);
+    let beside =
+        format!("{}m=image {}", a.replace(&format!("m=audio {}", call.a.local().port()), "m=audio 0"), {
+            image.split("m=image ").nth(1).expect("a section")
+        });
+    // In the place of audio, or in a section of its own: it is refused, which nobody tells the relay.
+    for offer in [&image, &beside, &image] {
+        ask("offer", "a", offer);
+        call.learn();
+    }
+    // The other one changes something about audio.
+    let offered = ask("offer", "b", &b);
+    let answered = ask("answer", "b", &a);
+    assert_eq!([sdp::media(&answered).rtp, sdp::media(&offered).rtp], ports);
+    call.learn();
+
+    // At last it is accepted, in the place of audio.
+    let to_callee = port(&ask("offer", "a", &image), "image");
+    let to_caller = port(&ask("answer", "a", &t38(&call.b.rtp)), "image");
+    assert_eq!([to_callee, to_caller], ports.map(|port| port.port()));
+    for (from, to, way) in [(&call.a, &call.b, ports[1]), (&call.b, &call.a, ports[0])] {
+        let packet = Udptl::default().send(&[0x02]);
+        from.rtp.send_to(&packet, way).expect("sent");
+        let mut buffer = [0; 100];
+        to.rtp.set_read_timeout(Some(Duration::from_secs(2))).expect("not zero");
+        let length = to.rtp.recv(&mut buffer).expect("it arrives");
+        assert_eq!(buffer[..length], packet);
+    }
+    // Back to audio, by an offer that has lost its second section: the answer to it has none, either.
+    let offered = ask("offer", "a", &a);
+    let answered = ask("answer", "a", &b);
+    for sdp in [&offered, &answered] {
+        assert_eq!(sdp.matches("m=").count(), 1, "{sdp}");
+    }
+    call.a.remote = Some(sdp::media(&answered).rtp);
+    call.b.remote = Some(sdp::media(&offered).rtp);
+    call.learn();
+}
+
+#[test]
+fn audio_is_transcoded_while_fax_is_only_offered() {
+    let relay = Relay::start(&[]);
+    let setup = Setup {
+        b: &["8 PCMA/8000"],
+        offer: json!({"codec": {"mask": ["PCMU"], "transcode": ["PCMA"]}}),
+        ..Setup::default()
+    };
+    let mut call = Call::establish(&relay, "transcoded", setup);
+    for decoded in [json!([]), json!(["decode"])] {
+        let offer = json!({"from-tag": "a", "to-tag": "b", "sdp": t38(&call.a.rtp), "T.38": decoded});
+        call.command("offer", &offer);
+        for payload_type in [0, 8] {
+            let (from, to) = if payload_type == 0 { (&mut call.a, &call.b) } else { (&mut call.b, &call.a) };
+            let packet = from.next_packet(payload_type, &[0xd5; 160], 160);
+            from.send(&packet);
+            let heard = to.receive(Duration::from_secs(2)).expect("audio goes on");
+            assert_eq!(heard.packet.payload_type, 8 - payload_type);
+        }
+    }
+}
+
+#[test]
 fn every_option_is_understood_in_each_form_and_shows_where_it_does() {
     let relay = Relay::start(&[]);
     let party = Party::new("127.0.0.1");
@@ -190,7 +264,8 @@ fn every_option_is_understood_in_each_form_and_shows_where_it_does() {
         (json!({"t.38": ["force", "fec"]}), fec),
         (json!({"T.38": ["force"], "T.38-version": 3}), third),
         (json!({"t38": ["force"], "T38 version": 3}), third),
-        (json!({"T.38": ["force", "stop"]}), ["m=audio ", "PCMU", "ptime:20"]),
+        (json!({"T.38": ["force", "stop"]}), plain),
+        (json!({"T.38": ["stop"]}), ["m=audio ", "PCMU", "ptime:20"]),
         (json!({"T.38": ["decode"]}), ["m=audio ", "PCMU", "ptime:20"]),
     ];
     for (id, (extra, expected)) in cases.into_iter().enumerate() {

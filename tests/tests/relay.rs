@@ -219,21 +219,6 @@ fn a_party_that_is_told_another_port_is_heard_at_the_former_one_too() {
 }
 
 #[test]
-fn audio_goes_on_when_fax_is_offered_and_refused() {
-    let relay = Relay::start(&[]);
-    let mut call = Call::establish(&relay, "refused-fax", Setup::default());
-    call.learn();
-    let fax = sdp::audio(call.a.local(), &["0 PCMU/8000"], &[]).replace("m=audio", "m=image");
-    let fax = fax.replace("RTP/AVP 0", "udptl t38").replace("a=rtpmap:0 PCMU/8000\r\n", "");
-    call.command("offer", &json!({"from-tag": "a", "to-tag": "b", "sdp": fax}));
-    // 488, of which nobody is told here.
-    call.learn();
-    let audio = [call.a.local(), call.b.local()].map(|at| sdp::audio(at, &["0 PCMU/8000"], &[]));
-    call.re_offer(&audio[0], &audio[1], &json!({}));
-    call.learn();
-}
-
-#[test]
 fn media_echo_sends_a_party_its_own_stream_under_another_ssrc_and_drops_the_other() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(

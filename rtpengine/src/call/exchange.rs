@@ -66,6 +66,9 @@ impl Exchange<'_> {
         // A medium that is new to a known party gets the family of its others.
         let known_family = receiver.media.iter().find_map(|media| media.family);
         self.group_offer(sender, receiver, order);
+        for (position, media) in sender.media.iter_mut().enumerate() {
+            media.absent_from_offer = !order.contains(&position);
+        }
         for (described, &position) in self.sdp.media.iter().zip(order) {
             if pairing::is_removed(described, self.signal) {
                 self.remove(&mut sender.media[position], &mut receiver.media[position], described)?;
@@ -161,8 +164,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// A changed media type at a position replaces the media; only addresses, ports and what passes there stay (fax and back): until the offer
-    /// is answered, and when it is refused, the former media goes on.
+    /// A changed media type at a position replaces the media; only address, ports and what is known of them stay (fax and back).
     fn retype(&mut self, media: &mut Media, media_type: &str) {
         if media.media_type != media_type {
             let now = std::time::SystemTime::now();
@@ -171,7 +173,6 @@ impl Exchange<'_> {
                 family: media.family,
                 ports: std::mem::take(&mut media.ports),
                 streams: media.streams.clone(),
-                remote: media.remote.take(),
                 mid: media.mid.take(),
                 bundling: media.bundling,
                 index: media.index,

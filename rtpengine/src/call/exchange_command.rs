@@ -11,6 +11,7 @@ use super::exchange::{Exchange, OwnSide};
 use super::fragments;
 use super::model::{Call, Party, PartyId};
 use super::music_on_hold;
+use super::offered;
 use super::output::Output;
 use super::pairing::{answer_order, offer_order};
 use super::playback;
@@ -106,8 +107,9 @@ impl Engine {
             return self.exchange(role, signal);
         }
         self.claim_signalled(&mut call);
-        let Dialogue { sender, receiver, mut sender_copy, mut receiver_copy } =
-            dialogue::resolve(&call, role, signal)?;
+        let mut dialogue = dialogue::resolve(&call, role, signal)?;
+        offered::prepare(role, &mut dialogue);
+        let Dialogue { sender, receiver, mut sender_copy, mut receiver_copy } = dialogue;
         let in_pairs = |index: usize| {
             let known = sender_copy.media.get(index).is_some_and(|media| media.security.expects_pair());
             known || signal.security.osrtp_accept_legacy
@@ -162,7 +164,10 @@ impl Engine {
 
         // Nothing can fail from here on.
         call.next_media_number = next_media_number;
-        let dialogue = Dialogue { sender, receiver, sender_copy, receiver_copy };
+        let mut dialogue = Dialogue { sender, receiver, sender_copy, receiver_copy };
+        if role == Role::Offer {
+            offered::postpone(&call, &mut dialogue);
+        }
         let sender = self.settle(&mut call, role, signal, dialogue);
         recording::describe(&call);
         recording::signalled(&call, sender, mode(role), body, &printed);

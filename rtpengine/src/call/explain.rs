@@ -205,7 +205,7 @@ fn subscribed(call: &Call, subscription: &Subscription, message: Message) -> Exp
 
 fn explain_party(call: &Call, sender: PartyId) -> Vec<ExplainedMedia> {
     let Some(receiver) = call.party(sender).partner else { return Vec::new() };
-    let pairs = call.party(sender).media.iter().zip(&call.party(receiver).media);
+    let pairs = call.party(sender).signalled().zip(call.party(receiver).signalled());
     pairs.map(|(from, to)| explain(call, (sender, from), (receiver, to))).collect()
 }
 

@@ -42,6 +42,7 @@ mod lifecycle;
 mod live;
 mod model;
 mod music_on_hold;
+mod offered;
 mod operate;
 mod origin;
 mod output;

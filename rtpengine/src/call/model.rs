@@ -129,6 +129,10 @@ pub struct Party {
     /// Stored by itself.
     #[serde(skip)]
     pub media: Vec<Media>,
+    /// Sections, by their positions, as an offer that nobody has answered yet makes them ([`super::offered`]). They are stored instead of
+    /// the former ones.
+    #[serde(skip)]
+    pub offered: Vec<(usize, Media)>,
     /// The party that its offers and answers are exchanged with.
     pub partner: Option<PartyId>,
     /// Whom it has offered to, or been offered by, beside its partner: other branches of a fork, and whoever forked. The latest is last.
@@ -196,6 +200,9 @@ pub struct Media {
     /// The profile before an offer of the party that nobody has answered yet: it holds again when that is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport_before_offer: Option<Transport>,
+    /// The party's last offer ended before this section.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent_from_offer: bool,
     /// What the party's last SDP said; `None` before its first one.
     pub remote: Option<Remote>,
     pub coding: Coding,
@@ -363,6 +370,7 @@ impl Party {
             metadata: None,
             created,
             media: Vec::new(),
+            offered: Vec::new(),
             partner: None,
             branches: Vec::new(),
             description: None,
@@ -399,6 +407,14 @@ impl Party {
         shown
     }
 
+    /// Its sections as the last message has them, answered or not.
+    pub fn signalled(&self) -> impl Iterator<Item = &Media> {
+        self.media.iter().enumerate().map(|(position, media)| {
+            let offered = self.offered.iter().find(|(at, _)| *at == position);
+            offered.map_or(media, |(_, offered)| offered)
+        })
+    }
+
     /// Puts a section that the party does not know yet at the end of its SDP.
     pub fn show(&mut self, position: usize) {
         if self.media[position].index.is_none() {
@@ -417,6 +433,7 @@ impl Media {
             transport: None,
             received_transport: None,
             transport_before_offer: None,
+            absent_from_offer: false,
             remote: None,
             coding: Coding::default(),
             mid: None,

@@ -105,8 +105,9 @@ impl Output<'_> {
                     let offered = self.role == Role::Offer && media.security.is_offered_twice();
                     media.security.layout().spread(section, offered, &mut sections);
                 }
-                // An answer left a section out, or the source never saw it: refused, so that the number of sections stays right
-                // (RFC 3264 §6).
+                // Its offer had no such section: the number of sections stays that of the offer (RFC 3264 §6).
+                (None, _) if self.role == Role::Answer && media.absent_from_offer => continue,
+                // An answer left a section out, or the source never saw it: refused, for the same reason.
                 (None, source) if self.role == Role::Answer || source.is_some_and(|s| s.index.is_none()) => {
                     sections.push(left_out(media));
                 }

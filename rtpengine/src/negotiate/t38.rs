@@ -47,15 +47,16 @@ pub enum ErrorCorrection {
 }
 
 /// Finds out whether an offered section is converted. `offerer` and `answerer`: that side was the T.38 side of a gateway until now. A gateway
-/// goes on until `stop`, or until its T.38 side offers audio.
+/// goes on until `stop`, until its T.38 side offers audio, or until the section is rejected. `stop` does not keep one from beginning.
 pub fn gateway(
     section: &MediaDescription,
     options: &T38Options,
     [offerer, answerer]: [bool; 2],
 ) -> Option<Gateway> {
-    if options.stop {
+    if section.port == 0 {
         return None;
     }
+    let [offerer, answerer] = [offerer, answerer].map(|goes_on| goes_on && !options.stop);
     let is_fax = section.media_type == "image" && section.transport == Transport::Udptl;
     let is_audio = section.media_type == "audio" && section.transport.is_rtp();
     if is_fax && (options.decode || offerer) {
@@ -134,8 +135,9 @@ impl T38Parameters {
                 max_datagram: datagram.unwrap_or(16_383),
             },
             error_correction: match correction.as_deref() {
-                _ if options.fec => ErrorCorrection::Fec,
+                // The answerer takes what it was offered (T.38 Annex D.2.3); to whoever has said nothing the client may offer it.
                 Some("t38udpfec") => ErrorCorrection::Fec,
+                None if options.fec => ErrorCorrection::Fec,
                 Some("t38udpnoec") => ErrorCorrection::None,
                 _ => ErrorCorrection::Redundancy,
             },

@@ -79,7 +79,7 @@ impl Writer<'_> {
         let mut medias = 0;
         for (number, party) in call.parties.iter().enumerate() {
             let first = medias;
-            for media in &party.media {
+            for media in party.signalled() {
                 self.media(&mut rest, &mut numbers, (PartyId(number), media, medias), progress, &mut maps);
                 medias += 1;
             }
