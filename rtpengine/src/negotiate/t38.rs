@@ -195,7 +195,8 @@ mod tests {
         const AUDIO: &str = "audio 5006 RTP/AVP 0";
         let decode = T38Options { decode: true, ..T38Options::default() };
         let force = T38Options { force: true, ..T38Options::default() };
-        let stop = T38Options { stop: true, decode: true, force: true, ..T38Options::default() };
+        let stop = T38Options { stop: true, ..T38Options::default() };
+        let anew = T38Options { decode: true, force: true, ..stop };
         let nothing = T38Options::default();
         for (line, options, was_fax, expected) in [
             (FAX, &decode, [false, false], Some(Gateway::Decode)),
@@ -208,6 +209,10 @@ mod tests {
             (AUDIO, &nothing, [true, false], None),
             (AUDIO, &stop, [false, true], None),
             (FAX, &stop, [true, false], None),
+            (AUDIO, &anew, [false, true], Some(Gateway::Encode)),
+            (FAX, &anew, [true, false], Some(Gateway::Decode)),
+            ("image 0 udptl t38", &decode, [true, false], None),
+            ("audio 0 RTP/AVP 0", &force, [false, true], None),
             ("video 5006 RTP/AVP 97", &force, [false, false], None),
         ] {
             assert_eq!(gateway(&section(line), options, was_fax), expected, "{line} {options:?} {was_fax:?}");
@@ -215,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_follow_the_peer_unless_the_client_says_otherwise() {
+    fn parameters_follow_the_peer_and_else_the_client() {
         let peer = |lines: &[&str]| lines.iter().map(SmolStr::new).collect::<Vec<_>>();
         let fec = T38Options { fec: true, version: Some(3), ..T38Options::default() };
         let nothing = T38Options::default();
@@ -229,8 +234,9 @@ mod tests {
             (
                 peer(&["T38FaxVersion:1", "T38FaxRateManagement:localTFC", "T38FaxUdpEC:t38UDPNoEC"]),
                 &fec,
-                (3, RateManagement::LocalTcf, ErrorCorrection::Fec),
+                (3, RateManagement::LocalTcf, ErrorCorrection::None),
             ),
+            (peer(&[]), &fec, (3, RateManagement::TransferredTcf, ErrorCorrection::Fec)),
             (
                 peer(&["T38FaxVersion:x", "T38FaxUdpEC"]),
                 &nothing,
