@@ -209,7 +209,8 @@ impl Call {
         for mut party in other.parties.drain(..) {
             party.partner = party.partner.map(moved);
             party.branches.iter_mut().for_each(|branch| *branch = moved(*branch));
-            party.media.iter_mut().for_each(|media| media.number += first_number);
+            let offered = party.offered.iter_mut().map(|(_, media)| media);
+            party.media.iter_mut().chain(offered).for_each(|media| media.number += first_number);
             self.parties.push(party);
         }
         self.next_media_number += other.next_media_number - 1;

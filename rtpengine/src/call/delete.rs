@@ -117,6 +117,7 @@ fn close(call: &mut Call, id: PartyId) {
     let party = call.party_mut(id);
     party.closed = true;
     party.player = None;
+    party.offered.clear();
     for media in &mut party.media {
         media.ports.clear();
     }
