@@ -4,7 +4,8 @@ use smol_str::SmolStr;
 
 use super::audio_player;
 use super::coding::{self, Side};
-use super::engine::{Engine, pair};
+use super::dialogue::pair;
+use super::engine::Engine;
 use super::error::CommandError;
 use super::model::{Call, PartyId};
 use super::playback;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::engine::associate;
+use super::dialogue::associate;
 use super::model::{Call, PartyId};
 use crate::negotiate::signal::Signal;
 

@@ -376,31 +376,3 @@ pub(super) fn commit(call: &mut Call, participant: Participant, party: Party) ->
         }
     }
 }
-
-/// Sender and receiver of a message talk to each other from now on. Whoever they talked to before is another branch.
-pub(super) fn associate(call: &mut Call, sender: PartyId, receiver: PartyId) {
-    for (id, other) in [(sender, receiver), (receiver, sender)] {
-        if let Some(former) = call.party(id).partner.filter(|former| *former != other) {
-            for (id, branch) in [(id, former), (former, id)] {
-                let branches = &mut call.party_mut(id).branches;
-                branches.retain(|known| *known != branch);
-                branches.push(branch);
-            }
-        }
-    }
-    pair(call, sender, receiver);
-    call.party_mut(sender).branches.retain(|branch| *branch != receiver);
-    call.party_mut(receiver).branches.retain(|branch| *branch != sender);
-}
-
-/// The two talk to each other from now on; whoever they talked to before is left alone.
-pub(super) fn pair(call: &mut Call, one: PartyId, other: PartyId) {
-    for (id, other) in [(one, other), (other, one)] {
-        if let Some(former) = call.party_mut(id).partner.replace(other)
-            && former != other
-            && call.party(former).partner == Some(id)
-        {
-            call.party_mut(former).partner = None;
-        }
-    }
-}

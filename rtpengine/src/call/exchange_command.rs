@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::dialogue::{self, Dialogue, Role};
+use super::dialogue::{self, Dialogue, Role, associate};
 use super::echo;
-use super::engine::{Engine, associate, commit};
+use super::engine::{Engine, commit};
 use super::error::CommandError;
 use super::exchange::{Exchange, OwnSide};
 use super::fragments;

@@ -224,9 +224,9 @@ impl Form {
 impl OpenedSource {
     /// Leaves out what lies before a position in the source, as far as it is encoded.
     pub fn skip_to(&mut self, position_ms: u64) {
-        while self.feed.place_after(self.feed.handed_out()).position_ms < position_ms
-            && self.frames.pop().is_ok()
-        {}
+        for _ in 0..self.feed.leave_out(position_ms) {
+            drop(self.frames.pop());
+        }
     }
 
     /// Takes all frames at once instead of playing them, for measuring.

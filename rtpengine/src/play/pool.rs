@@ -145,6 +145,16 @@ impl Feed {
         place
     }
 
+    /// Frames in the ring that lie before a position in the source: whoever asks takes them out, unheard.
+    pub fn leave_out(&self, position_ms: u64) -> usize {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.positions.iter().take_while(|position| **position < position_ms).count();
+        state.positions.drain(..before);
+        // Players count what they have handed out.
+        state.pushed -= before as u64;
+        before
+    }
+
     /// Nothing more is produced; what was stays known.
     pub fn halt(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).frames = None;

@@ -241,3 +241,15 @@ fn a_player_that_has_caught_up_is_where_it_says() {
     assert_eq!((played, feed.position_after_ms(played)), (20, 380));
     assert_eq!([feed.position_after_ms(0), feed.position_after_ms(15), feed.position_after_ms(99)][1], 280);
 }
+
+#[test]
+fn what_is_left_out_is_neither_heard_nor_counted() {
+    // Three frames: all are in the ring at once, and nothing more comes.
+    let (feed, mut frames) = Feed::new(own(wav(480, |n| (n / 160) as u8 + 1), SHAPE));
+    let skipped = feed.leave_out(20);
+    assert_eq!(skipped, 1);
+    assert_eq!(frames.pop().map(|frame| frame.payload[0]), Ok(1));
+    assert_eq!(frames.pop().map(|frame| frame.payload[0]), Ok(2));
+    assert_eq!(feed.place_after(1), Place { plays_ended: 0, position_ms: 40 });
+    assert_eq!(feed.place_after(2), Place { plays_ended: 0, position_ms: 60 });
+}
