@@ -1,5 +1,6 @@
 //! The daemon is replaced while calls go on: sockets and state go from the old process to the new one.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,6 +13,7 @@ use e2e::ng::NgClient;
 use e2e::offload::move_down;
 use e2e::party::Party;
 use e2e::replacement::{hear, replace, stream};
+use e2e::sdp;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -146,6 +148,61 @@ fn calls_of_all_kinds_go_on_and_once_more() {
     }
     let pcaps = e2e::daemon::files_below(spool.path(), ".pcap");
     assert_eq!(pcaps.len(), 1, "one recording, gone on with: {pcaps:?}");
+}
+
+#[test]
+fn audio_goes_on_when_the_daemon_is_replaced_between_the_offer_of_fax_and_its_answer() {
+    let mut relay = Relay::start(&["--handover-socket={DIR}/next"]);
+    let setup = Setup {
+        b: &["8 PCMA/8000"],
+        offer: json!({"codec": {"mask": ["PCMU"], "transcode": ["PCMA"]}}),
+        ..Setup::default()
+    };
+    let call = Call::establish(&relay, "fax", setup);
+    let Call { mut a, mut b, offered, answered, .. } = call;
+    // Fax machines of their own: other ports than those of audio.
+    let machines = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    let [fax_of_a, fax_of_b] = machines.each_ref().map(|machine| {
+        let machine = machine.local_addr().expect("bound");
+        sdp::audio(machine, &["0 PCMU/8000"], &[])
+            .replace("m=audio", "m=image")
+            .replace("RTP/AVP 0", "udptl t38")
+    });
+    let port = |reply: &Value| {
+        let sdp = reply["sdp"].as_str().expect("an SDP");
+        let line = sdp.lines().find_map(|line| line.strip_prefix("m=image ")).expect("fax");
+        line.split(' ').next().and_then(|port| port.parse::<u16>().ok()).expect("a port")
+    };
+    let mut to_callee = 0;
+    // The first one is refused (nobody tells the relay), the second one accepted.
+    for _ in 0..2 {
+        let call = Call::between(&relay, "fax", [a, b], [offered.clone(), answered.clone()]);
+        let offer = json!({"from-tag": "a", "to-tag": "b", "sdp": fax_of_a});
+        to_callee = port(&call.command("offer", &offer));
+        Call { a, b, .. } = call;
+        let mut former = relay;
+        relay = replace(&mut former, &[]);
+        for payload_type in [0, 8] {
+            let (from, to) = if payload_type == 0 { (&mut a, &b) } else { (&mut b, &a) };
+            let heard = wait_for(LIMIT, || {
+                let packet = from.next_packet(payload_type, &[0xd5; 160], 160);
+                from.send(&packet);
+                to.receive(INTERVAL)
+            });
+            assert_eq!(heard.map(|heard| heard.packet.payload_type), Some(8 - payload_type));
+        }
+        relay.replaces(former);
+    }
+    let answer =
+        json!({"command": "answer", "call-id": "fax", "from-tag": "a", "to-tag": "b", "sdp": fax_of_b});
+    let to_caller = port(&relay.ng.ok(answer));
+    for (from, to, way) in [(0, 1, to_caller), (1, 0, to_callee)] {
+        machines[from].send_to(b"\0\0\x01\x02\0\0", ("127.0.0.1", way)).expect("sent");
+        machines[to].set_read_timeout(Some(LIMIT)).expect("not zero");
+        let mut buffer = [0; 100];
+        let length = machines[to].recv(&mut buffer).expect("it arrives");
+        assert_eq!(&buffer[..length], b"\0\0\x01\x02\0\0");
+    }
 }
 
 #[test]

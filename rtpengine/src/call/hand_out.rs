@@ -72,7 +72,11 @@ impl Engine {
 
 fn sockets(call: &Call) -> Vec<Arc<LocalPort>> {
     let mut sockets: Vec<Arc<LocalPort>> = Vec::new();
-    for media in call.parties.iter().flat_map(|party| &party.media) {
+    let sections = call.parties.iter().flat_map(|party| {
+        // An offer may have been given other ports than those that are used until the answer.
+        party.media.iter().chain(party.offered.iter().map(|(_, media)| media))
+    });
+    for media in sections {
         for (_, set) in media.ports.sets() {
             let alternates = set.alternates.iter().flat_map(|other| [Some(&other.rtp), other.rtcp.as_ref()]);
             let all = [Some(&set.rtp), set.rtcp.as_ref()].into_iter().chain(alternates).flatten();

@@ -129,8 +129,7 @@ pub struct Party {
     /// Stored by itself.
     #[serde(skip)]
     pub media: Vec<Media>,
-    /// Sections, by their positions, as an offer that nobody has answered yet makes them ([`super::offered`]). They are stored instead of
-    /// the former ones.
+    /// Sections, by their positions, as an offer that nobody has answered yet makes them ([`super::offered`]). Stored by themselves, too.
     #[serde(skip)]
     pub offered: Vec<(usize, Media)>,
     /// The party that its offers and answers are exchanged with.

@@ -200,8 +200,9 @@ impl Engine {
         }
         self.restore_tos(&call);
         self.install(&call);
-        for stream in call.parties.iter_mut().flat_map(|p| &mut p.media).flat_map(|m| &mut m.streams) {
-            stream.resumed = None;
+        for party in &mut call.parties {
+            let sections = party.media.iter_mut().chain(party.offered.iter_mut().map(|(_, media)| media));
+            sections.flat_map(|media| &mut media.streams).for_each(|stream| stream.resumed = None);
         }
         drop(call);
         music.into_iter().for_each(|change| change.carry_out(&self.plane));

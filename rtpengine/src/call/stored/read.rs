@@ -34,6 +34,8 @@ use crate::proto::value::Dict;
 const MAX_PARTS: usize = 1024;
 /// Numbers of sections that make sense.
 const MAX_NUMBER: u32 = 100_000;
+/// Sections and what they refer to do not fit.
+const LINKS: RestoreError = RestoreError("failed to link medias");
 
 /// Why a stored call cannot be restored. `Display` is the reason that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,14 +99,23 @@ impl Reader<'_> {
         let identities = self.identities(&state)?;
         let mut parties = parties(&whole, &counts)?;
         let media = media(&whole, &counts)?;
-        let sockets = self.sockets(&whole, &counts, &media, state.relay.is_some())?;
+        let former = former(&whole, &counts)?;
+        let all = media.iter().map(|(_, media)| media).chain(former.iter().map(|former| &former.media));
+        let sockets = self.sockets(&whole, &counts, all, state.relay.is_some())?;
         let streams = streams(&whole, &counts)?;
         let find = |fingerprint: &Fingerprint| {
             identities.iter().find(|(known, _)| known == fingerprint).map(|(_, identity)| identity.clone())
         };
         for (owner, media) in media {
             let media = self.assemble(media, &sockets, &streams, &find)?;
-            parties.get_mut(owner).ok_or(RestoreError("failed to link medias"))?.media.push(media);
+            parties.get_mut(owner).ok_or(LINKS)?.media.push(media);
+        }
+        for Former { owner, position, media } in former {
+            let media = self.assemble(media, &sockets, &streams, &find)?;
+            let party = parties.get_mut(owner).ok_or(LINKS)?;
+            let going_on = party.media.get_mut(position).ok_or(LINKS)?;
+            let offered = std::mem::replace(going_on, media);
+            party.offered.push((position, offered));
         }
         let created = time(created).ok_or(RestoreError("missing 'created' timestamp"))?;
         let now = SystemTime::now();
@@ -170,15 +181,15 @@ impl Reader<'_> {
     }
 
     /// Opens the sockets that the media refer to.
-    fn sockets(
+    fn sockets<'m>(
         &self,
         whole: &Fields<'_>,
         counts: &Counts,
-        media: &[(usize, MediaState)],
+        media: impl Iterator<Item = &'m MediaState>,
         are_named: bool,
     ) -> Result<HashMap<usize, Arc<LocalPort>>, RestoreError> {
         let mut sockets = HashMap::with_capacity(counts.sockets);
-        for number in media.iter().flat_map(|(_, media)| media.sockets()) {
+        for number in media.flat_map(MediaState::sockets) {
             if sockets.contains_key(&number) {
                 continue;
             }
@@ -290,13 +301,40 @@ fn media(whole: &Fields<'_>, counts: &Counts) -> Result<Vec<(usize, MediaState)>
     for owner in 0..counts.tags {
         for number in whole.list(&format!("medias-{owner}")) {
             if media.len() >= counts.media {
-                return Err(RestoreError("failed to link medias"));
+                return Err(LINKS);
             }
-            let own = whole.dict(&format!("media-{number}"), "'medias' incomplete")?;
-            media.push((owner, own.state()?));
+            media.push((owner, section(whole, number)?));
         }
     }
     if media.len() == counts.media { Ok(media) } else { Err(RestoreError("'medias' incomplete")) }
+}
+
+fn section(whole: &Fields<'_>, number: &str) -> Result<MediaState, RestoreError> {
+    whole.dict(&format!("media-{number}"), "'medias' incomplete")?.state()
+}
+
+/// A section that goes on until the offer that is to change it is answered.
+struct Former {
+    owner: usize,
+    position: usize,
+    media: MediaState,
+}
+
+/// `<position>/<number>` of sections beside those that were offered. Older versions write none, and pass over them.
+fn former(whole: &Fields<'_>, counts: &Counts) -> Result<Vec<Former>, RestoreError> {
+    let mut former: Vec<Former> = Vec::new();
+    for owner in 0..counts.tags {
+        for entry in whole.list(&format!("former_medias-{owner}")) {
+            let (position, number) = entry.split_once('/').ok_or(LINKS)?;
+            let position = position.parse().map_err(|_| LINKS)?;
+            let is_known = former.iter().any(|known| (known.owner, known.position) == (owner, position));
+            if former.len() >= counts.media || is_known {
+                return Err(LINKS);
+            }
+            former.push(Former { owner, position, media: section(whole, number)? });
+        }
+    }
+    Ok(former)
 }
 
 /// A stream that sections may share.
@@ -337,7 +375,8 @@ fn check(call: &Call) -> Result<(), RestoreError> {
                 && media.number < call.next_media_number
                 && media.index.is_none_or(|index| (1..=MAX_NUMBER as usize).contains(&index))
         };
-        if !party.media.iter().all(fits) || !party.switches.is_sound() {
+        let mut sections = party.media.iter().chain(party.offered.iter().map(|(_, media)| media));
+        if !sections.all(fits) || !party.switches.is_sound() {
             return Err(RestoreError("failed to create medias"));
         }
     }
@@ -345,11 +384,7 @@ fn check(call: &Call) -> Result<(), RestoreError> {
     if !flows || !call.switches.is_sound() || call.next_media_number > MAX_NUMBER {
         return Err(RestoreError("failed to link tags"));
     }
-    if call.subscriptions.iter().all(|s| there(s.source) && there(s.sink)) {
-        Ok(())
-    } else {
-        Err(RestoreError("failed to link medias"))
-    }
+    if call.subscriptions.iter().all(|s| there(s.source) && there(s.sink)) { Ok(()) } else { Err(LINKS) }
 }
 
 /// Microseconds since the Unix epoch.

@@ -139,6 +139,47 @@ fn an_offer_that_is_refused_after_a_restore_changes_no_transport() {
     end(&engine);
 }
 
+/// Fax is offered in the place of audio, in whatever section.
+fn fax(engine: &Engine, port: u16) {
+    let body = sdp("192.0.2.1", port, "").map(|body| String::from_utf8(body).expect("text"));
+    let body =
+        body.map(|body| body.replace("audio", "image").replace("RTP/AVP 0 8", "udptl t38").into_bytes());
+    engine.offer(&signal("a", Some("b"), body)).expect("offer of fax");
+}
+
+#[test]
+fn what_goes_on_until_an_offer_is_answered_is_stored_beside_what_was_offered() {
+    let engine = engine_with(24_800, 32, |_| {});
+    let types = |engine: &Engine| {
+        let handle = engine.call("call").expect("call");
+        let call = lock(&handle);
+        let going_on = call.parties.iter().map(|party| party.media[0].media_type.to_string());
+        let offered = call.parties.iter().map(|party| {
+            party.offered.iter().map(|(_, media)| media.media_type.to_string()).collect::<String>()
+        });
+        going_on.zip(offered).collect::<Vec<_>>()
+    };
+    let both = |going_on: &str, offered: &str| vec![(going_on.to_owned(), offered.to_owned()); 2];
+    for port in [4000, 4500] {
+        call(&engine, SECURE);
+        fax(&engine, port);
+        assert_eq!(types(&engine), both("audio", "image"));
+        let form = stored(&engine);
+        end(&engine);
+        engine.restore("call", &form, Owner::Us).expect("restored");
+        assert_eq!(types(&engine), both("audio", "image"));
+        assert_eq!(comparable(&stored(&engine)), comparable(&form));
+        end(&engine);
+
+        // Older versions write what was offered alone, and read no more than that.
+        let mut older = form;
+        older.0.retain(|(key, _)| !key.starts_with(b"former_medias-"));
+        engine.restore("call", &older, Owner::Us).expect("restored");
+        assert_eq!(types(&engine), both("image", ""));
+        end(&engine);
+    }
+}
+
 #[test]
 fn what_an_older_version_did_not_count_begins_at_zero() {
     let engine = engine_with(24_600, 32, |_| {});
@@ -277,6 +318,8 @@ fn the_format_does_not_change_silently() {
         call(&engine, attributes);
         count(&engine);
         members(&stored(&engine), &mut names);
+        fax(&engine, 4000);
+        members(&stored(&engine), &mut names);
         end(&engine);
     }
     let text: String = [FORMAT_VERSION.to_owned()].into_iter().chain(names).map(|name| name + "\n").collect();
@@ -362,6 +405,9 @@ fn spoiled_values_are_refused_or_make_calls_that_work() {
     let (mut refused, mut taken) = (0, 0);
     for (seed, attributes) in (0u64..3).zip(["", SECURE, DTLS]) {
         call(&engine, attributes);
+        if attributes == SECURE {
+            fax(&engine, 4500);
+        }
         let form = stored(&engine);
         end(&engine);
         for round in 0..150 {

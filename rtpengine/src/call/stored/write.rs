@@ -77,7 +77,19 @@ impl Writer<'_> {
         let mut rest = Dict::new();
         let mut maps = 0;
         let mut medias = 0;
+        let mut former = call.parties.iter().map(|party| party.media.len()).sum();
         for (number, party) in call.parties.iter().enumerate() {
+            // Behind all others, and first of what has their streams: those are as they are used until the answer.
+            let mut going_on = Vec::new();
+            for &(position, _) in &party.offered {
+                let media = (PartyId(number), &party.media[position], former);
+                self.media(&mut rest, &mut numbers, media, progress, &mut maps);
+                going_on.push(format!("{position}/{former}"));
+                former += 1;
+            }
+            if !going_on.is_empty() {
+                rest.push(format!("former_medias-{number}"), list(going_on));
+            }
             let first = medias;
             for media in party.signalled() {
                 self.media(&mut rest, &mut numbers, (PartyId(number), media, medias), progress, &mut maps);
