@@ -83,6 +83,34 @@ fn deleting_with_a_delay_lets_the_media_flow_until_then() {
 }
 
 #[test]
+fn an_empty_tag_names_nobody() {
+    let relay = Relay::start(&[]);
+    let sdp = sdp::audio(Party::new("127.0.0.1").local(), &["0 PCMU/8000"], &[]);
+    let ask = |command: &str, more: Value| {
+        let mut request = json!({"command": command, "call-id": "nameless", "from-tag": "a", "sdp": sdp});
+        request
+            .as_object_mut()
+            .expect("a dictionary")
+            .extend(more.as_object().expect("a dictionary").clone());
+        relay.ng.ok(request)
+    };
+    for more in [json!({"from-tag": ""}), json!({"to-tag": "", "flags": ["to-tag"]})] {
+        // An offer that is repeated is not another branch.
+        let first = ask("offer", json!({"to-tag": "", "via-branch": ""}));
+        assert_eq!(ask("offer", json!({"to-tag": "", "via-branch": ""}))["sdp"], first["sdp"]);
+        ask("answer", json!({"to-tag": "b"}));
+        for selector in [json!({"to-tag": ""}), json!({"from-tag": ""})] {
+            let tags = ask("query", selector)["tags"].as_object().expect("tags").len();
+            assert_eq!(tags, 2, "the two parties");
+        }
+        let mut delete = more.clone();
+        delete["delete-delay"] = json!(0);
+        assert_eq!(ask("delete", delete)["warning"], Value::Null);
+        assert_eq!(calls(&relay), json!([]), "{more}");
+    }
+}
+
+#[test]
 fn ports_of_a_deleted_call_are_free_again() {
     let relay = Relay::start(&[]);
     for round in 0..300 {

@@ -17,11 +17,12 @@ pub enum Deletion {
     Nothing,
 }
 
-/// Finds what a `delete` names, by tags and branch.
+/// Finds what a `delete` names, by tags and branch. Empty tags name nobody.
 pub fn target(call: &Call, signal: &Signal) -> Deletion {
     let identity = &signal.identity;
-    let Some(from_tag) = identity.from_tag.as_deref() else { return Deletion::WholeCall };
-    let to_tag = identity.to_tag.as_deref().filter(|_| signal.flags.honour_to_tag);
+    let named = |tag: &&str| !tag.is_empty();
+    let Some(from_tag) = identity.from_tag.as_deref().filter(named) else { return Deletion::WholeCall };
+    let to_tag = identity.to_tag.as_deref().filter(|_| signal.flags.honour_to_tag).filter(named);
     let branch = identity.via_branch.as_deref().and_then(|branch| call.by_branch(branch));
     if let (None, Some(party)) = (to_tag, branch) {
         return Deletion::Branch(party);

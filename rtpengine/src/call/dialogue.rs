@@ -36,7 +36,8 @@ pub fn resolve(call: &Call, role: Role, signal: &Signal) -> Result<Dialogue, Com
     let identity = &signal.identity;
     let from_tag = identity.from_tag.as_deref().ok_or(CommandError::NoFromTag)?;
     let (sender_tag, receiver_tag) = match role {
-        Role::Offer => (from_tag, identity.to_tag.as_deref()),
+        // In the first message of a dialogue some clients send an empty to-tag.
+        Role::Offer => (from_tag, identity.to_tag.as_deref().filter(|tag| !tag.is_empty())),
         Role::Answer => (identity.to_tag.as_deref().ok_or(CommandError::NoToTag)?, Some(from_tag)),
     };
     if receiver_tag == Some(sender_tag) {

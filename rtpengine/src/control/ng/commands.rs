@@ -49,14 +49,15 @@ impl Commands {
         Outcome::Report(Box::new(CallReport { call, ssrcs: self.ssrc_reporting }))
     }
 
-    /// `query` knows its keys in one spelling only.
+    /// `query` knows its keys in one spelling only. Empty tags select nobody.
     fn query(&self, request: &NgRequest) -> Result<CallSnapshot, CommandError> {
         let text = |key: &str| {
             let octets = request.body.get(key).and_then(Value::as_bytes)?;
             Some(String::from_utf8_lossy(octets).into_owned())
         };
         let call_id = text("call-id").ok_or(CommandError::NoCallId)?;
-        let selected = text("to-tag").or_else(|| text("from-tag"));
+        let tag = |key: &str| text(key).filter(|tag| !tag.is_empty());
+        let selected = tag("to-tag").or_else(|| tag("from-tag"));
         self.engine.query(&call_id, selected.as_deref())
     }
 

@@ -12,7 +12,10 @@ pub(super) const KEYS: &[Key] = &[
     (&["call-id", "call-ID", "call id", "call ID"], |d, v| set_text(&mut d.signal.identity.call_id, v)),
     (&["from-tag", "from tag"], |d, v| set_text(&mut d.signal.identity.from_tag, v)),
     (&["to-tag", "to_tag", "to tag"], |d, v| set_text(&mut d.signal.identity.to_tag, v)),
-    (&["via-branch"], |d, v| set_text(&mut d.signal.identity.via_branch, v)),
+    (&["via-branch"], |d, v| {
+        set_text(&mut d.signal.identity.via_branch, v);
+        d.signal.identity.via_branch.take_if(|branch| branch.is_empty());
+    }),
     (&["sdp", "SDP"], |d, v| d.signal.sdp = v.as_bytes().map(<[u8]>::to_vec).or_else(|| d.signal.sdp.take())),
     (&["label", "from-label", "from label"], |d, v| set_text(&mut d.signal.identity.label, v)),
     (&["set-label", "set label"], |d, v| set_text(&mut d.signal.identity.set_label, v)),
