@@ -132,6 +132,13 @@ fn label_and_address_choose_the_listener() {
     // The first party that gave it.
     call.command("play media", &json!({"address": "127.0.0.1", "file": file}));
     assert!(is_tone(&all(&call.a, 19), 500.0));
+    // Every command can name the party that it selects.
+    call.command("play media", &json!({"from-tag": "b", "set-label": "callee", "file": file}));
+    assert!(is_tone(&all(&call.b, 19), 500.0));
+    call.command("stop media", &json!({"label": "callee", "set-label": "desk"}));
+    call.command("start forwarding", &json!({"label": "desk", "set-label": "sales"}));
+    call.command("block media", &json!({"label": "sales", "to-tag": "a", "set-label": "agent"}));
+    assert_eq!(call.command("query", &json!({"from-tag": "b"}))["tags"]["b"]["label"], "agent");
     let nobody = json!({"command": "play media", "call-id": "choice", "label": "nobody", "file": file});
     assert_eq!(relay.ng.request(&nobody)["error-reason"], "No monologue matching the given label");
 }

@@ -219,8 +219,9 @@ impl Engine {
     /// `play DTMF`: the selected party seems to press a key.
     pub fn play_dtmf(&self, signal: &Signal) -> Result<(), CommandError> {
         let handle = self.selected_call(signal)?;
-        let call = lock(&handle);
+        let mut call = lock(&handle);
         let parties = playback::select(&call, signal)?;
+        self.set_label(&mut call, signal, &parties);
         let options = &signal.dtmf;
         let code =
             options.digit.as_deref().and_then(dtmf_security::digit).ok_or(CommandError::NoSuchDigit)?;

@@ -274,9 +274,11 @@ impl Engine {
     /// `stop media`; the position of the last frame in ms.
     pub fn stop_media(&self, signal: &Signal) -> Result<u64, CommandError> {
         let handle = self.selected_call(signal)?;
-        let call = lock(&handle);
+        let mut call = lock(&handle);
         let mut position = None;
-        for party in playback::select(&call, signal)? {
+        let selected = playback::select(&call, signal)?;
+        self.set_label(&mut call, signal, &selected);
+        for party in selected {
             if let Some(player) = &call.party(party).player {
                 let stopped = player.stop()?;
                 position = position.or(Some(stopped));
@@ -289,6 +291,7 @@ impl Engine {
         let handle = self.selected_call(signal)?;
         let mut call = lock(&handle);
         let selected = playback::select(&call, signal)?;
+        self.set_label(&mut call, signal, &selected);
         Ok(self.players_of(&mut call, &selected, &signal.codecs.set))
     }
 
@@ -321,6 +324,14 @@ impl Engine {
     pub(super) fn selected_call(&self, signal: &Signal) -> Result<CallHandle, CommandError> {
         let call_id = signal.identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
         self.store.get(call_id).ok_or(CommandError::UnknownCallSelecting)
+    }
+
+    /// `set-label`: the one party that a command selects has this label from now on.
+    pub(super) fn set_label(&self, call: &mut Call, signal: &Signal, selected: &[PartyId]) {
+        if let (Some(label), [only]) = (&signal.identity.set_label, selected) {
+            call.party_mut(*only).label = Some(label.clone());
+            self.changed(call);
+        }
     }
 
     /// The call that the data plane knows by this key.

@@ -85,6 +85,7 @@ impl Engine {
         match parties(&call, signal)? {
             None => call.forwarding = on,
             Some(parties) => {
+                self.set_label(&mut call, signal, &parties);
                 if all_parties(signal) && !on {
                     call.forwarding = false;
                 }
@@ -114,12 +115,12 @@ impl Engine {
                 if all_parties(signal) && position == Position::Off {
                     set(&mut call.switches);
                 }
-                if let (Some(label), [only]) = (&signal.identity.set_label, parties.as_slice()) {
-                    call.party_mut(*only).label = Some(label.clone());
-                }
+                self.set_label(&mut call, signal, &parties);
                 parties.into_iter().for_each(|party| set(&mut call.party_mut(party).switches));
             }
             Selected::Flows(flows) => {
+                let sender: Vec<PartyId> = flows.first().map(|flow| flow.0).into_iter().collect();
+                self.set_label(&mut call, signal, &sender);
                 for (from, to) in flows {
                     let present = call.flows.iter().position(|flow| (flow.from, flow.to) == (from, to));
                     let index = present.unwrap_or_else(|| {
