@@ -115,9 +115,8 @@ impl Dtls {
         let role = match self.remote.as_ref().map(|remote| remote.setup) {
             Some(Setup::Active) => DtlsRole::Passive,
             Some(Setup::Passive) => DtlsRole::Active,
-            _ if self.prefer_passive => DtlsRole::Passive,
-            // Who was passive once stays so, because a change of roles is a new association.
-            _ => self.role.unwrap_or(DtlsRole::Active),
+            // Roles stay what they were whatever is preferred now: changing them means a new association, which browsers refuse.
+            _ => self.role.unwrap_or(if self.prefer_passive { DtlsRole::Passive } else { DtlsRole::Active }),
         };
         self.take_role(role);
         self.prepare(identity, rng);

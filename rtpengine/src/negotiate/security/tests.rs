@@ -313,6 +313,23 @@ fn roles_follow_setup_and_a_change_of_role_is_a_new_association() {
 }
 
 #[test]
+fn a_preferred_role_is_for_the_first_association_only() {
+    let passive = options(|o| o.dtls = Some(DtlsMode::Passive));
+    let active = options(|o| o.dtls = Some(DtlsMode::Active));
+    for (first, then, expected) in [(&passive, &active, Setup::Passive), (&active, &passive, Setup::Active)] {
+        let mut pair = Pair::new();
+        for options in [first, then, first] {
+            let attributes = [FINGERPRINT, "a=setup:actpass"];
+            pair.offer(options, "UDP/TLS/RTP/SAVP", &attributes, AVP);
+            let answered = pair.answer(options, AVP, &[], "UDP/TLS/RTP/SAVP");
+            assert_eq!(answered.setup, Some(expected));
+            let Keying::Dtls(keying) = pair.caller.keying() else { panic!("{:?}", pair.caller.keying()) };
+            assert_eq!(keying.association, 0);
+        }
+    }
+}
+
+#[test]
 fn a_new_fingerprint_or_tls_id_is_a_new_association_with_a_new_identifier() {
     let mut pair = Pair::new();
     let mut seen: Vec<(u32, String)> = Vec::new();
