@@ -57,6 +57,9 @@ pub struct Ice {
     passthrough: Passthrough,
     local: Option<LocalCredentials>,
     remote: Option<Arc<RemoteAgent>>,
+    /// The party's agent before it went on without ICE: it may come back, or restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<Arc<RemoteAgent>>,
     generation: u32,
     /// Both sides know each other's present credentials.
     introduced: bool,
@@ -311,11 +314,16 @@ impl Ice {
     }
 
     fn differs_from(&self, said: Option<&RemoteAgent>) -> bool {
-        matches!((&self.remote, said), (Some(known), Some(said)) if !known.is_same_generation(said))
+        let known = self.remote.as_ref().or(self.gone.as_ref());
+        matches!((known, said), (Some(known), Some(said)) if !known.is_same_generation(said))
     }
 
     fn take_remote(&mut self, said: Option<RemoteAgent>) {
-        let earlier = self.remote.take();
+        let earlier = self.remote.take().or(self.gone.take());
+        if said.is_none() {
+            self.gone = earlier;
+            return;
+        }
         self.remote = said.map(|mut said| {
             if let Some(earlier) = earlier.filter(|earlier| earlier.is_same_generation(&said)) {
                 said.keep_candidates_of(&earlier);
@@ -363,6 +371,7 @@ impl Ice {
     fn reset(&mut self, rng: &mut impl Rng) {
         self.role = None;
         self.remote = None;
+        self.gone = None;
         if self.local.is_some() {
             self.renew(rng);
         }

@@ -131,6 +131,21 @@ fn a_restart_renews_our_side_of_that_party_only() {
 }
 
 #[test]
+fn a_party_that_comes_back_to_ice_with_other_credentials_restarts() {
+    for (ufrag_then, restarts) in [("bbbb", false), ("cccc", true)] {
+        let rng = &mut StdRng::seed_from_u64(5);
+        let default = signal(IceMode::Default);
+        let mut party = Ice::default();
+        party.sent_offer(Some(agent("bbbb", "")), &default, rng);
+        party.answered(&default, rng);
+        let first = ufrag(&party);
+        party.sent_offer(None, &default, rng);
+        party.sent_offer(Some(agent(ufrag_then, "")), &default, rng);
+        assert_eq!((ufrag(&party) != first, party.generation() == 1), (restarts, restarts), "{ufrag_then}");
+    }
+}
+
+#[test]
 fn reset_renews_both_sides_and_offers_again() {
     let rng = &mut StdRng::seed_from_u64(2);
     let (mut caller, mut callee) = (Ice::default(), Ice::default());
@@ -267,8 +282,9 @@ proptest! {
             signal.flags.reset = step.reset;
             signal.flags.reject_ice = step.reject;
             let said = step.sender.map(|n| agent(&format!("{sender}ufrag{n}"), ""));
-            let restarted = matches!(
-                (before[sender].remote(), &said), (Some(known), Some(said)) if !known.is_same_generation(said));
+            let present = before[sender].remote.as_ref().or(before[sender].gone.as_ref());
+            let restarted =
+                matches!((present, &said), (Some(known), Some(said)) if !known.is_same_generation(said));
 
             let passthrough = parties[receiver].passthrough_of_offer(said.as_ref(), &signal);
             for party in &mut parties {
