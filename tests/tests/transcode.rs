@@ -97,6 +97,31 @@ fn a_re_offer_changes_the_codec_of_a_running_call() {
 }
 
 #[test]
+fn a_codec_that_was_converted_passes_when_both_have_agreed_on_it() {
+    let relay = Relay::start(&[]);
+    let options = json!({"codec": {"mask": ["all"], "transcode": ["PCMA"]}});
+    let (g722, pcma) = (&["9 G722/8000"][..], &["8 PCMA/8000"][..]);
+    let setup = Setup { a: g722, b: pcma, offer: options.clone(), ..Setup::default() };
+    let mut call = Call::establish(&relay, "agreed", setup);
+    let payload_type = |call: &mut Call<'_>, sent| {
+        let packet = call.b.next_packet(sent, &[0xd5; 160], 160);
+        call.b.send(&packet);
+        call.a.receive(Duration::from_secs(2)).expect("the caller hears the callee").packet.payload_type
+    };
+    assert_eq!(payload_type(&mut call, 8), 9);
+    // The callee could speak another codec as well, which would have to be converted.
+    let offer = sdp::audio(call.b.local(), &["0 PCMU/8000", "8 PCMA/8000"], &["ptime:20"]);
+    let answer = sdp::audio(call.a.local(), pcma, &["ptime:20"]);
+    let mut request = json!({"from-tag": "b", "to-tag": "a", "sdp": offer});
+    e2e::call::extend(&mut request, &options);
+    call.command("offer", &request);
+    call.command("answer", &json!({"from-tag": "b", "to-tag": "a", "sdp": answer}));
+    for sent in [8, 0, 8] {
+        assert_eq!(payload_type(&mut call, sent), 8);
+    }
+}
+
+#[test]
 fn no_packet_overtakes_others_when_a_burst_has_been_made_up_for() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(&relay, "burst", setup("8 PCMA/8000", "0 PCMU/8000", &Value::Null));

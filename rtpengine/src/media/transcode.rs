@@ -230,11 +230,14 @@ impl Transcoding {
         ssrc: u32,
         payload_type: u8,
     ) -> Option<Result<&mut Source, DropReason>> {
-        if let Some(index) = self.sources.iter().position(|s| s.ssrc == ssrc) {
+        let index = self.sources.iter().position(|s| s.ssrc == ssrc);
+        // What an earlier plan converted would still be, now that it is to pass.
+        let is_converted = index.is_some_and(|i| self.sources[i].plan.source.payload_type == payload_type);
+        if let Some(index) = index.filter(|_| !is_converted) {
             self.sources[index].used = now;
             return Some(Ok(&mut self.sources[index]));
         }
-        if self.passes_codec {
+        if self.passes_codec && !is_converted {
             return None;
         }
         let companion = self.companions.iter().find(|c| c.source.payload_type == payload_type)?;
