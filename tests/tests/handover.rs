@@ -206,6 +206,32 @@ fn audio_goes_on_when_the_daemon_is_replaced_between_the_offer_of_fax_and_its_an
 }
 
 #[test]
+fn what_is_sent_to_the_port_before_arrives_in_the_next_daemon_too() {
+    let mut old = Relay::start(&["--handover-socket={DIR}/next"]);
+    let mut call = Call::establish(&old, "moved", Setup::default());
+    call.learn();
+    // The caller goes elsewhere, so that the callee is told another port, which it has not read of yet, or refuses.
+    let elsewhere = Party::new("127.0.0.1");
+    let offer = sdp::audio(elsewhere.local(), &["0 PCMU/8000"], &["ptime:20"]);
+    let reply = call.command("offer", &json!({"from-tag": "a", "to-tag": "b", "sdp": offer}));
+    assert_ne!(e2e::call::media_of(&reply).rtp, call.offered.rtp);
+    let Call { mut b, .. } = call;
+    let mut relay = None;
+    for is_next in [false, true] {
+        if is_next {
+            relay = Some(replace(&mut old, &[]));
+        }
+        let heard = wait_for(LIMIT, || {
+            let packet = b.next_packet(0, &[0xd5; 160], 160);
+            b.send(&packet);
+            elsewhere.receive(INTERVAL)
+        });
+        assert!(heard.is_some(), "{is_next}");
+    }
+    drop(relay);
+}
+
+#[test]
 fn off_loaded_calls_go_on_and_their_packets_are_counted_on() {
     if !may_load_ebpf() {
         return;

@@ -201,6 +201,10 @@ fn streams(
             interface: media.attachment.as_ref().map_or_else(Default::default, |attachment| attachment.id),
             signalling_host: media.signalling_host,
             known_peer: state.learned.filter(usable),
+            former_socket: media.ports.former().and_then(|former| match component {
+                0 => Some(Arc::clone(&former.rtp)),
+                _ => former.rtcp.clone(),
+            }),
             answered: is_answered,
             described: remote.is_some(),
             learning: media.learning,

@@ -54,6 +54,8 @@ impl Bound {
 pub struct PortSets {
     sets: Vec<Bound>,
     current: Option<usize>,
+    /// The one in use before.
+    former: Option<usize>,
 }
 
 /// Whether a new far endpoint may keep the present ports.
@@ -71,6 +73,11 @@ impl PortSets {
         self.current.map(|index| &self.sets[index].set)
     }
 
+    /// The ports that were in use before. The party sends there until it has read of the others, and stays there if it refuses them.
+    pub fn former(&self) -> Option<&PortSet> {
+        self.former.map(|index| &self.sets[index].set)
+    }
+
     /// All sets with the endpoints that they are bound to.
     pub fn sets(&self) -> impl Iterator<Item = (Option<SocketAddr>, &PortSet)> {
         self.sets.iter().map(|bound| (bound.far, &bound.set))
@@ -81,12 +88,27 @@ impl PortSets {
         self.current
     }
 
-    /// Sets that another instance had. `None`: there is no such current one, or there are too many.
-    pub fn restore(sets: Vec<(Option<SocketAddr>, PortSet)>, current: Option<usize>) -> Option<Self> {
-        if sets.len() > MAX_SETS || current.is_some_and(|current| current >= sets.len()) {
+    /// Position of [`Self::former`] among [`Self::sets`].
+    pub fn former_index(&self) -> Option<usize> {
+        self.former
+    }
+
+    /// Sets that another instance had, with those in use and before. `None`: there are no such ones, or there are too many.
+    pub fn restore(
+        sets: Vec<(Option<SocketAddr>, PortSet)>,
+        [current, former]: [Option<usize>; 2],
+    ) -> Option<Self> {
+        if sets.len() > MAX_SETS || [current, former].iter().flatten().any(|index| *index >= sets.len()) {
             return None;
         }
-        Some(Self { sets: sets.into_iter().map(|(far, set)| Bound::new(far, set)).collect(), current })
+        let sets = sets.into_iter().map(|(far, set)| Bound::new(far, set)).collect();
+        Some(Self { sets, current, former })
+    }
+
+    fn change_to(&mut self, index: usize) {
+        if self.current != Some(index) {
+            self.former = self.current.replace(index);
+        }
     }
 
     /// Any ports at all.
@@ -167,22 +189,25 @@ impl PortSets {
         if let Some(index) =
             self.sets.iter().position(|bound| bound.far.is_some_and(|other| same(other, far)))
         {
-            self.current = Some(index);
+            self.change_to(index);
             return Ok(());
         }
         if let Some(index) = self.sets.iter().position(|bound| bound.far.is_none()) {
             self.sets[index].far = Some(far);
-            self.current = Some(index);
+            self.change_to(index);
             return Ok(());
         }
         if latching == Latching::Keep && self.current.is_some() {
             return Ok(());
         }
+        let set = open()?;
         if self.sets.len() >= MAX_SETS {
             self.sets.remove(0);
+            self.current = self.current.and_then(|index| index.checked_sub(1));
+            self.former = self.former.and_then(|index| index.checked_sub(1));
         }
-        self.sets.push(Bound::new(Some(far), open()?));
-        self.current = Some(self.sets.len() - 1);
+        self.sets.push(Bound::new(Some(far), set));
+        self.change_to(self.sets.len() - 1);
         Ok(())
     }
 }

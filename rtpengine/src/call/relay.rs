@@ -349,7 +349,8 @@ impl Engine {
             for media in &mut party.media {
                 media.attachment = Some(attachment.clone());
                 let far = Some(side.endpoint);
-                media.ports = PortSets::restore(vec![(far, set.clone())], Some(0)).unwrap_or_default();
+                media.ports =
+                    PortSets::restore(vec![(far, set.clone())], [Some(0), None]).unwrap_or_default();
                 follow(media, side.endpoint, now);
             }
         }

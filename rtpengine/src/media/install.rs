@@ -119,6 +119,11 @@ impl Worker {
                 self.close(slot);
             }
         }
+        for stream in &plan.streams {
+            if let (Some(former), Some(slot)) = (&stream.former_socket, call.slot(stream.id)) {
+                self.hear_former(slot, former);
+            }
+        }
         self.connect(&call, &plan);
         for (_, slot) in &call.streams {
             if let Some(stream) = self.streams.get_mut(*slot) {

@@ -141,6 +141,8 @@ pub enum Accepts {
 pub enum Rank {
     /// It was signalled, or has been authentic.
     Exact,
+    /// Another stream or instance had found the party there.
+    Known,
     /// The signalled address, another port.
     SameHost,
     /// The address that signalling, or the party's RTP, comes from.
@@ -469,7 +471,7 @@ impl Learner {
             rank => rank,
         };
         match rank {
-            Rank::Exact => return self.confirm(source, rank),
+            Rank::Exact | Rank::Known => return self.confirm(source, rank),
             Rank::KnownHost | Rank::BehindNat | Rank::Stranger if self.rules.signalled_host_only => {
                 return Verdict::WrongSource;
             }
@@ -570,8 +572,8 @@ impl Learner {
         let PeerRules { signalled, signalling_host, known, .. } = self.rules;
         let host = Some(source.ip());
         match signalled {
-            _ if known == Some(source) => Rank::Exact,
             Some(signalled) if signalled == source => Rank::Exact,
+            _ if known == Some(source) => Rank::Known,
             Some(signalled) if signalled.ip() == source.ip() => Rank::SameHost,
             _ if signalling_host == host || self.companion == host => Rank::KnownHost,
             Some(signalled) if !may_be_behind_nat(signalled.ip(), source.ip()) => Rank::Stranger,

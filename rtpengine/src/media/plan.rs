@@ -50,6 +50,8 @@ pub struct StreamPlan {
     pub id: StreamId,
     pub expect: Expect,
     pub socket: Arc<LocalPort>,
+    /// That of the port that the party was told before, for a stream that another instance has moved.
+    pub former_socket: Option<Arc<LocalPort>>,
     /// The local address whose totals count the packets.
     pub interface: InterfaceId,
     /// Where to send, and what source to expect, as signalled. `None`: unknown, or unspecified address (hold).
@@ -128,6 +130,7 @@ impl StreamPlan {
             id,
             expect,
             socket,
+            former_socket: None,
             interface: InterfaceId::default(),
             peer: peer.into(),
             signalling_host: None,

@@ -110,6 +110,17 @@ impl Worker {
             }
         }
     }
+
+    /// A stream that another instance has moved is heard at the port before, too. Not where that has become another stream's own.
+    pub(super) fn hear_former(&mut self, slot: u32, former: &Arc<LocalPort>) {
+        let token = with_position(self.streams.token(slot), FORMER);
+        let Some(stream) = self.streams.get_mut(slot) else { return };
+        let Sockets { own, former: present, .. } = &mut stream.sockets;
+        if present.is_none() && !stream.is_behind && !Arc::ptr_eq(own, former) {
+            let is_free = self.poll.add(former.socket.as_raw_fd(), token).is_ok();
+            *present = is_free.then(|| Arc::clone(former));
+        }
+    }
 }
 
 /// The token of a stream's socket at a position.

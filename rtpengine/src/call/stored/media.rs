@@ -116,7 +116,7 @@ impl Writer<'_> {
             sets.push(state);
             *maps += 1;
         }
-        PortsState { sets, current: media.ports.current_index() }
+        PortsState { sets, current: media.ports.current_index(), former: media.ports.former_index() }
     }
 
     fn set<'c>(

@@ -273,7 +273,7 @@ impl Reader<'_> {
             };
             sets.push((set.far, restored));
         }
-        PortSets::restore(sets, stored.current).ok_or(BROKEN)
+        PortSets::restore(sets, [stored.current, stored.former]).ok_or(BROKEN)
     }
 }
 

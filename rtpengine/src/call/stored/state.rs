@@ -82,6 +82,9 @@ pub struct MediaState {
 pub struct PortsState {
     pub sets: Vec<SetState>,
     pub current: Option<usize>,
+    /// The one before; older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<usize>,
 }
 
 /// A port set: numbers are those of `sfd-N`.

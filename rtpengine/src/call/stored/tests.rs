@@ -318,7 +318,7 @@ fn the_format_does_not_change_silently() {
         call(&engine, attributes);
         count(&engine);
         members(&stored(&engine), &mut names);
-        fax(&engine, 4000);
+        fax(&engine, 4500);
         members(&stored(&engine), &mut names);
         end(&engine);
     }

@@ -380,13 +380,22 @@ fn learned_peer_survives_a_plan_with_the_same_peer_and_epoch() {
 }
 
 #[test]
-fn what_another_stream_had_learned_is_as_good_as_signalled() {
+fn what_another_stream_had_learned_is_believed_until_the_signalled_source_shows_up() {
     let known: Option<SocketAddr> = STRANGER.parse().ok();
     let mut learner = Learner::new(PeerRules { known, ..rules(Heuristic) });
     assert_eq!(learner.peer(), known);
-    assert_eq!(learner.rank(known.unwrap()), Rank::Exact);
-    let verdict = learner.observe(Instant::now(), OTHER_STRANGER.parse().unwrap(), || evidence(Rtp(1, 1)));
-    assert_eq!(verdict, Unproven);
+    let now = Instant::now();
+    let mut observe = |source: &str, what| {
+        let verdict = learner.observe(now, source.parse().unwrap(), || evidence(what));
+        (verdict, learner.peer(), learner.is_confirmed())
+    };
+    assert_eq!(observe(OTHER_STRANGER, Rtp(1, 1)), (Unproven, known, false));
+    assert_eq!(observe(STRANGER, Datagram), (Changed, known, true));
+    assert_eq!(observe(OTHER_PORT, Datagram), (WrongSource, known, true));
+    let signalled = SIGNALLED.parse().ok();
+    // It has gone on to where it said, and its next datagrams have no sequence numbers that would tell.
+    assert_eq!(observe(SIGNALLED, Datagram), (Changed, signalled, true));
+    assert_eq!(observe(STRANGER, Datagram), (WrongSource, signalled, true));
 }
 
 #[test]
