@@ -163,6 +163,16 @@ fn a_lite_daemon_answers_and_sends_no_checks() {
 
 #[test]
 fn candidates_that_trickle_in_are_checked() {
+    trickled("offer", json!({"from-tag": "b"}));
+}
+
+#[test]
+fn candidates_may_trickle_in_as_answers_of_the_callee() {
+    trickled("answer", json!({"from-tag": "a", "to-tag": "b"}));
+}
+
+/// Candidates of the callee come behind its description, in such a message.
+fn trickled(command: &str, tags: Value) {
     let relay = Relay::start(&[]);
     let mut call = Call::new(&relay, "trickle", false);
     let offered =
@@ -181,9 +191,10 @@ fn candidates_that_trickle_in_are_checked() {
         call.ice.credentials.password,
         call.ice.candidate()
     );
-    relay.ng.ok(json!({
-        "command": "offer", "call-id": "trickle", "from-tag": "b", "sdp": fragment, "flags": ["fragment"],
-    }));
+    let mut message =
+        json!({"command": command, "call-id": "trickle", "sdp": fragment, "flags": ["fragment"]});
+    message.as_object_mut().expect("a dictionary").extend(tags.as_object().expect("a dictionary").clone());
+    assert_eq!(relay.ng.ok(message)["sdp"], Value::Null);
     assert!(call.ice.establish(LIMIT).is_some(), "the fragment has reached the agent");
     call.assert_flows();
 }

@@ -8,6 +8,7 @@ use super::echo;
 use super::engine::{Engine, commit};
 use super::error::CommandError;
 use super::exchange::{Exchange, OwnSide};
+use super::explain::Message;
 use super::fragments;
 use super::model::{Call, Party, PartyId};
 use super::music_on_hold;
@@ -221,16 +222,19 @@ impl Engine {
         })
     }
 
-    /// `offer` with flag `fragment`: candidates that come after the description (RFC 8840). One that overtook its description
-    /// is kept for a moment.
-    pub fn take_fragment(&self, signal: &Signal) -> Result<(), CommandError> {
+    /// `offer` or `answer` with flag `fragment`: candidates that come after the description (RFC 8840) of who sends such a message.
+    /// One that overtook its description is kept for a moment.
+    pub fn take_fragment(&self, message: Message, signal: &Signal) -> Result<(), CommandError> {
         let body = signal.sdp.as_deref().ok_or(CommandError::NoSdp)?;
         let call_id = signal.identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
-        let from_tag = signal.identity.from_tag.as_deref().ok_or(CommandError::NoFromTag)?;
+        let sender = match message {
+            Message::Offer => signal.identity.from_tag.as_deref().ok_or(CommandError::NoFromTag)?,
+            Message::Answer => signal.identity.to_tag.as_deref().ok_or(CommandError::NoToTag)?,
+        };
         let fragment = self.parse(signal, body)?;
         let handle = self.store.get(call_id);
         let mut call = handle.as_ref().map(|handle| lock(handle)).filter(|call| !call.ended);
-        let known = call.as_mut().and_then(|call| call.by_tag(from_tag).map(|party| call.party_mut(party)));
+        let known = call.as_mut().and_then(|call| call.by_tag(sender).map(|party| call.party_mut(party)));
         match known {
             Some(party) => {
                 fragments::apply(party, &fragment);
@@ -238,7 +242,7 @@ impl Engine {
                     self.install(call);
                 }
             }
-            None => self.fragments.keep(call_id, from_tag, fragment, Instant::now()),
+            None => self.fragments.keep(call_id, sender, fragment, Instant::now()),
         }
         Ok(())
     }

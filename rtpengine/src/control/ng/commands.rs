@@ -198,7 +198,10 @@ impl Handler for Commands {
                 reply.push("result", "pong");
                 return Outcome::Ready(reply);
             }
-            "offer" if signal.flags.fragment => self.engine.take_fragment(signal).map(|()| Dict::new()),
+            "offer" | "answer" if signal.flags.fragment => {
+                let message = if request.command == "offer" { Message::Offer } else { Message::Answer };
+                self.engine.take_fragment(message, signal).map(|()| Dict::new())
+            }
             "offer" | "answer" if self.engine.may_open_audio(signal) => return self.exchange_later(request),
             "offer" => exchange(&self.engine, signal, Message::Offer),
             "answer" => exchange(&self.engine, signal, Message::Answer),
