@@ -139,6 +139,24 @@ fn a_call_that_was_taken_over_can_be_re_offered() {
 }
 
 #[test]
+fn a_deletion_that_is_waiting_comes_in_the_next_instance() {
+    let redis = RedisServer::start();
+    let first = relay(&redis, &[]);
+    let _call = LiveCall::establish(&first, "ending", Kind::Plain);
+    let mut client = redis.client(DATABASE);
+    let before = client.await_value("ending", is_answered);
+    first
+        .ng
+        .ok(json!({"command": "delete", "call-id": "ending", "from-tag": "a", "delete-delay": 2, "flags": ["fast"]}));
+    client.await_value("ending", |value| value != before);
+    crash(&first);
+    let second = heir(&first, &redis, &[]);
+    assert_eq!(second.ng.ok(json!({"command": "list"}))["calls"], json!(["ending"]));
+    let calls = || second.ng.ok(json!({"command": "list"}))["calls"].as_array().map(Vec::len);
+    assert!(wait_for(LIMIT, || (calls() == Some(0)).then_some(())).is_some(), "it is not deleted");
+}
+
+#[test]
 fn an_orderly_end_keeps_the_calls() {
     let redis = RedisServer::start();
     let mut first = relay(&redis, &[]);

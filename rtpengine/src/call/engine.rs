@@ -175,7 +175,10 @@ impl Engine {
                 call.party_mut(party).deleted_as_branch = matches!(target, Deletion::Branch(_));
                 match due {
                     None => self.end_party(&mut call, &handle, party),
-                    Some(due) => call.party_mut(party).delete_at = Some(due),
+                    Some(due) => {
+                        call.party_mut(party).delete_at = Some(due);
+                        self.changed(&call);
+                    }
                 }
             }
         }
