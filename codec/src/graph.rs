@@ -6,11 +6,12 @@
 //! ```
 //!
 //! Numbering: the outgoing timestamp is the source's first timestamp plus the encoder's position in the sink's
-//! clock. Gaps in the incoming timestamps of up to five seconds advance that position, larger ones are a
-//! discontinuity and do not. Sequence numbers have no gap of their own making. Lost packets are replaced up to an
+//! clock. Gaps in the incoming timestamps advance that position, those of more than five seconds if time has passed as they say: else they
+//! are a discontinuity, which advances it by the time in which nothing came. Sequence numbers have no gap of their own making. Lost packets are replaced up to an
 //! eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by a signal that leads from what
 //! was heard to what follows ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
 
+mod clock;
 mod dtx;
 mod event_tones;
 mod input;
@@ -30,7 +31,7 @@ pub use dtx::DtxSettings;
 use dtx::{DtxBuffer, Turn};
 use event_tones::EventTones;
 use input::Input;
-use packetiser::Packetiser;
+use packetiser::{Gap, Packetiser};
 use plan::encoder_options;
 pub use plan::{ComfortNoise, Settings, SilenceDetection, TranscodePlan};
 pub use tones::{DtmfPlan, Instead, TonePlan};
@@ -169,7 +170,7 @@ impl Transcoder {
 
     /// Takes a packet that keeps its payload and only gets the sink's numbering (telephone-event).
     ///
-    /// Without [`Transcoder::set_companion`] for its payload type it counts as telephone-event in the clock
+    /// Without [`Transcoder::set_companions`] for its payload type it counts as telephone-event in the clock
     /// of the plan's formats.
     pub fn forward(&mut self, now: Instant, packet: RtpPacket<'_>, payload_type_out: u8, emit: Emit<'_>) {
         let payload_type = packet.payload_type();
@@ -222,16 +223,20 @@ impl Transcoder {
         self.stages.packetiser.pass(now, marker, payload_type, timestamp, payload, emit);
     }
 
-    /// Tells what a passed-through payload type is: its clock rates and whether it carries named events.
-    pub fn set_companion(&mut self, source: &PayloadFormat, sink: &PayloadFormat) {
-        self.stages.companions.retain(|c| c.payload_type != source.payload_type);
-        self.stages.companions.push(Companion {
+    /// Tells which payload types pass from now on, as they come and as they leave: their clock rates, and whether they carry named events.
+    /// A payload type that does not pass any more is the plan's again.
+    pub fn set_companions<'f>(
+        &mut self,
+        passing: impl Iterator<Item = (&'f PayloadFormat, &'f PayloadFormat)>,
+    ) {
+        self.stages.companions.clear();
+        self.stages.companions.extend(passing.map(|(source, sink)| Companion {
             payload_type: source.payload_type,
             payload_type_out: sink.payload_type,
             clock_rate: Some(source.clock_rate),
             clock_rate_out: Some(sink.clock_rate),
             is_event: source.kind() == Kind::TelephoneEvent,
-        });
+        }));
     }
 
     /// Changes the plan in mid-stream (re-offer): outgoing numbering goes on without a break. On an error
@@ -251,7 +256,7 @@ impl Transcoder {
         };
         let mut input = Input::for_format(plan, rate, channels)?;
         if input.plan.source.clock_rate == stages.input.plan.source.clock_rate {
-            input.expected_timestamp = stages.input.expected_timestamp;
+            input.clock = stages.input.clock;
         }
         input.silent = stages.input.silent;
         stages.input = input;
@@ -277,7 +282,7 @@ impl Transcoder {
     /// exact but for the delay of resampling. `None` before the first packet.
     pub fn outgoing_timestamp(&self, timestamp: u32) -> Option<u32> {
         let input = &self.stages.input;
-        let ahead = i64::from(timestamp.wrapping_sub(input.expected_timestamp?) as i32);
+        let ahead = i64::from(timestamp.wrapping_sub(input.clock.expected()?) as i32);
         let packetiser = &self.stages.packetiser;
         let scaled = ahead * i64::from(packetiser.clock_rate()) / i64::from(input.clock_rate());
         Some(packetiser.timestamp_after(0, input.clock_rate()).wrapping_add(scaled as u32))
@@ -337,10 +342,8 @@ impl Stages {
             return self.noise(now, packet, emit);
         }
         match self.companions.iter().position(|c| c.payload_type == payload_type) {
-            Some(index) if payload_type != self.input.plan.source.payload_type => {
-                self.pass(now, index, packet, emit);
-            }
-            _ => self.transcode(now, packet, emit),
+            Some(index) => self.pass(now, index, packet, emit),
+            None => self.transcode(now, packet, emit),
         }
     }
 
@@ -358,7 +361,7 @@ impl Stages {
             }
             return;
         }
-        let gap = self.input.follow(packet.timestamp);
+        let gap = self.input.follow(packet.timestamp, now);
         match self.input.decode_behind(gap, packet, &mut self.packetiser, now, emit) {
             Ok(frames) => self.samples_in += frames as u64,
             Err(_) => self.decode_errors += 1,
@@ -382,7 +385,7 @@ impl Stages {
     fn noise(&mut self, now: Instant, packet: &SequencedPacket, emit: Emit<'_>) {
         self.packets_in += 1;
         self.packetiser.start_at(packet.timestamp);
-        let gap = self.input.follow(packet.timestamp);
+        let gap = self.input.follow(packet.timestamp, now);
         self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
         match self.input.make_noise(&packet.payload, &mut self.packetiser) {
             Some(frames) => self.samples_in += frames as u64,
@@ -393,38 +396,54 @@ impl Stages {
 
     fn pass(&mut self, now: Instant, index: usize, packet: &SequencedPacket, emit: Emit<'_>) {
         self.packetiser.start_at(packet.timestamp);
-        // Before the first audio a companion starts the clock, so that the time up to the audio is kept.
-        self.input.expected_timestamp.get_or_insert(packet.timestamp);
-        if self.held {
-            return;
-        }
         let Some(companion) = self.companions.get(index) else { return };
-        if companion.is_event && self.event_tones.is_some() {
-            let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
+        let Companion { is_event, payload_type_out, .. } = *companion;
+        let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
+        let clock_rate_out = companion.clock_rate_out.unwrap_or_else(|| self.packetiser.clock_rate());
+        // Before the first audio a companion starts the clock, so that the time up to the audio is kept.
+        self.input.clock.start_at(packet.timestamp, now);
+        if is_event && self.event_tones.is_some() && !self.held {
             self.sound_event(now, packet, clock_rate, emit);
             return;
         }
-        let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
-        let clock_rate_out = companion.clock_rate_out.unwrap_or_else(|| self.packetiser.clock_rate());
-        let timestamp = match self.event {
-            Some((source, out)) if companion.is_event && source == packet.timestamp => out,
-            _ => self
-                .packetiser
-                .timestamp_after(self.input.ticks_ahead(packet.timestamp), self.input.plan.source.clock_rate),
+        let present = self.event.filter(|(source, _)| is_event && *source == packet.timestamp);
+        // Audio goes on beside a digit, or behind it; where none has come for long, time goes on with the digits.
+        if !is_event || (present.is_none() && self.input.clock.is_far(packet.timestamp)) {
+            self.advance_passing(now, packet, emit);
+        }
+        if self.held {
+            return;
+        }
+        let timestamp = match present {
+            Some((_, out)) => out,
+            None => self.packetiser.timestamp_after(
+                self.input.ticks_ahead(packet.timestamp, now),
+                self.input.plan.source.clock_rate,
+            ),
         };
         self.pending.clear();
         self.pending.extend_from_slice(&packet.payload);
-        if companion.is_event {
+        if is_event {
             self.event = Some((packet.timestamp, timestamp));
             if clock_rate != clock_rate_out {
                 rescale_durations(&mut self.pending, clock_rate, clock_rate_out);
             }
         }
-        let payload_type_out = companion.payload_type_out;
-        if companion.is_event {
+        if is_event {
             self.packetiser.silence_queue();
         }
         self.packetiser.pass(now, packet.marker, payload_type_out, timestamp, &self.pending, emit);
+    }
+
+    /// The clocks of both sides go on to a packet that passes; what was lost before it is missing in the sequence, too.
+    fn advance_passing(&mut self, now: Instant, packet: &SequencedPacket, emit: Emit<'_>) {
+        let ticks = u64::from(self.input.follow(packet.timestamp, now));
+        if ticks == 0 {
+            return;
+        }
+        let lost = u64::from(packet.lost_before);
+        let gap = Gap { ticks, lost_ticks: ticks * lost / (lost + 1), clock_rate: self.input.clock_rate() };
+        self.packetiser.advance(gap, now, emit);
     }
 
     /// Makes as much of the tones of an event as its packets say it has lasted.
@@ -432,14 +451,13 @@ impl Stages {
         let Some(tones) = &mut self.event_tones else { return };
         let (rate, channels) = self.packetiser.input_format();
         if tones.begins(packet.timestamp, &packet.payload, clock_rate, rate) {
-            let gap = self.input.follow(packet.timestamp);
+            let gap = self.input.follow(packet.timestamp, now);
             self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
         }
         let ticks = tones.lengthen(packet.timestamp, &packet.payload, channels, self.packetiser.queue());
         self.packetiser.made();
         let ticks = u64::from(ticks) * u64::from(self.input.clock_rate()) / u64::from(clock_rate.max(1));
-        let expected = self.input.expected_timestamp;
-        self.input.expected_timestamp = expected.map(|expected| expected.wrapping_add(ticks as u32));
+        self.input.clock.advance(ticks as u32);
         self.packetiser.drain(now, emit);
     }
 }

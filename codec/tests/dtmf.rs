@@ -38,7 +38,7 @@ impl Call {
         let transcode = TranscodePlan::new(source.clone(), sink.clone(), options);
         let mut transcoder = Transcoder::new(&transcode, 1, 100).unwrap();
         let event = PayloadFormat::new(EVENT, "telephone-event", source.clock_rate, 1);
-        transcoder.set_companion(&event, &event);
+        transcoder.set_companions([(&event, &event)].into_iter());
         transcoder.set_dtmf(plan);
         Self {
             transcoder,
@@ -420,6 +420,22 @@ fn tones_beside_events_are_taken_out_and_order_is_kept() {
     assert!(times.is_sorted(), "{times:?}");
     let event = call.sent.iter().position(|sent| sent.0 == EVENT).unwrap();
     assert!(call.sent[..event].iter().all(|sent| sent.2 <= begin), "audio leaves before the event");
+}
+
+#[test]
+fn audio_that_waited_for_digits_stays_in_front_of_what_passes_then() {
+    let mut call = Call::new((0, "PCMU"), (8, "PCMA"), &to_events());
+    call.silence(200);
+    let waited = 10 - call.sent.len();
+    assert!(waited > 0);
+    // Now the codec passes, and nobody looks for digits any more.
+    let pcmu = PayloadFormat::new(0, "PCMU", 8000, 1);
+    call.transcoder.set_dtmf(&DtmfPlan { events_become_tones: false, tones: None });
+    call.transcoder.set_companions([(&pcmu, &pcmu)].into_iter());
+    call.silence(40);
+    let types: Vec<_> = call.sent.iter().map(|(pt, ..)| *pt).collect();
+    assert_eq!(types, [&[8; 10][..], &[0; 2]].concat());
+    assert!(call.sent.windows(2).all(|pair| pair[1].2 == pair[0].2 + 160));
 }
 
 #[test]

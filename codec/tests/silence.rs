@@ -112,7 +112,7 @@ fn comfort_noise_payload_is_not_rescaled() {
     plan.options.ptime_ms = Some(20);
     let mut harness = Harness::new(&plan);
     let cn = PayloadFormat::new(13, "CN", 8000, 1);
-    harness.transcoder.set_companion(&cn, &PayloadFormat::new(105, "CN", 48_000, 1));
+    harness.transcoder.set_companions([(&cn, &PayloadFormat::new(105, "CN", 48_000, 1))].into_iter());
     harness.push(0, 1, 0, &[0xff; 160]);
     harness.push_marked(13, false, 2, 160, &[32, 1, 2, 3], Some(105));
     assert_eq!(harness.sent[1].payload, [32, 1, 2, 3]);

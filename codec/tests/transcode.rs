@@ -262,6 +262,70 @@ fn replan_keeps_numbering() {
 }
 
 #[test]
+fn a_codec_that_passes_from_now_on_is_not_decoded_any_more() {
+    let (first, pcmu) = (plan("PCMU/8000", "L16/8000", None), format("PCMU/8000"));
+    let mut harness = Harness::new(&first);
+    harness.push(0, 0, 0, &[0xff; 160]);
+    // Another codec of the same edge still has a plan, so that the transcoder stays.
+    harness.transcoder.set_companions([(&pcmu, &pcmu)].into_iter());
+    harness.push_marked(0, false, 1, 160, &[0x55; 160], Some(0));
+    harness.transcoder.set_companions(std::iter::empty());
+    harness.push(0, 2, 320, &[0xff; 160]);
+    let got: Vec<_> = harness.sent.iter().map(|p| (p.payload_type, p.timestamp, p.payload.len())).collect();
+    assert_eq!(got, [(11, 0, 320), (0, 160, 160), (11, 320, 320)]);
+}
+
+#[test]
+fn audio_that_passes_between_transcoded_audio_keeps_time_however_long() {
+    let (g722, pcmu) = (plan("G722/8000", "PCMU/8000", None), format("PCMU/8000"));
+    let mut harness = Harness::new(&g722);
+    harness.transcoder.set_companions([(&pcmu, &pcmu)].into_iter());
+    for n in 0..1000u32 {
+        let passes = (10..900).contains(&n);
+        let forward_as = passes.then_some(0);
+        harness.push_marked(if passes { 0 } else { 9 }, false, n as u16, n * 160, &[0xd5; 160], forward_as);
+        harness.now += Duration::from_millis(20);
+    }
+    for (n, packet) in harness.sent.iter().enumerate() {
+        let expected = (FIRST_SEQUENCE.wrapping_add(n as u16), n as u32 * 160, 0);
+        assert_eq!((packet.sequence_number, packet.timestamp, packet.payload_type), expected);
+    }
+    assert_eq!(harness.sent.len(), 1000);
+}
+
+#[test]
+fn loss_among_passing_audio_is_missing_in_the_sequence() {
+    let (g722, pcmu) = (plan("G722/8000", "PCMU/8000", None), format("PCMU/8000"));
+    let mut harness = Harness::new(&g722);
+    harness.transcoder.set_companions([(&pcmu, &pcmu)].into_iter());
+    harness.push(9, 0, 0, &[0xd5; 160]);
+    for n in [1u16, 2, 5, 6, 7, 8, 9, 10, 11, 12] {
+        harness.push_marked(0, false, n, u32::from(n) * 160, &[0xd5; 160], Some(0));
+        harness.now += Duration::from_millis(100);
+    }
+    let numbers = harness.sent.iter().map(|p| p.sequence_number.wrapping_sub(FIRST_SEQUENCE));
+    assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12]);
+}
+
+#[test]
+fn digits_long_after_the_last_audio_are_digits_of_their_own() {
+    let plan = plan("PCMU/8000", "PCMA/8000", None);
+    let mut harness = Harness::new(&plan);
+    harness.push(0, 0, 0, &[0xff; 160]);
+    for digit in 1..=3u16 {
+        harness.now += Duration::from_secs(6);
+        for copy in 0..2 {
+            let timestamp = 160 + u32::from(digit) * 8000 * 6;
+            harness.push_marked(101, copy == 0, digit * 2 - 1 + copy, timestamp, &[5, 10, 0, 160], Some(101));
+        }
+    }
+    let stamps: Vec<_> = harness.sent.iter().map(|p| p.timestamp).collect();
+    assert_eq!(stamps, [0, 48_160, 48_160, 96_160, 96_160, 144_160, 144_160]);
+    harness.push(0, 7, 160 + 8000 * 19, &[0xff; 160]);
+    assert_eq!(harness.sent.last().map(|p| p.timestamp), Some(160 + 8000 * 19));
+}
+
+#[test]
 fn invalid_payloads_are_counted_and_do_not_stop_the_stream() {
     let plan = plan("GSM/8000", "PCMA/8000", None);
     let mut harness = Harness::new(&plan);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::clock::Clock;
 use super::packetiser::{Gap, Packetiser};
 use super::{DtxSettings, Emit, TranscodePlan};
 use crate::coder::new_decoder_for;
@@ -11,19 +12,13 @@ use crate::resample::{Resampler, convert_channels};
 use crate::sequencer::SequencedPacket;
 use crate::{CodecError, Decoder, DecoderOptions};
 
-/// A gap in timestamps that may be followed; larger ones are a discontinuity.
-const MAX_GAP_SECONDS: u32 = 5;
-/// A stream that stays behind its own clock by more than this has moved, not jittered.
-const MAX_BACKSTEP_MS: u64 = 200;
-
 /// From payload to samples in the encoder's rate and channels, with the source's clock.
 pub(super) struct Input {
     pub(super) plan: TranscodePlan,
     pub(super) decoder: Box<dyn Decoder>,
     resampler: Resampler,
     sink_channels: u8,
-    /// The timestamp that follows the last decoded sample; `None` before the first packet.
-    pub(super) expected_timestamp: Option<u32>,
+    pub(super) clock: Clock,
     decoded: Vec<i16>,
     /// What was decoded of the packet behind a loss while that is being replaced.
     behind: Vec<i16>,
@@ -59,7 +54,7 @@ impl Input {
             decoder,
             resampler,
             sink_channels: channels,
-            expected_timestamp: None,
+            clock: Clock::new(plan.source.clock_rate),
             decoded: Vec::new(),
             behind: Vec::new(),
             mixed: Vec::new(),
@@ -67,22 +62,14 @@ impl Input {
         })
     }
 
-    /// Ticks from the end of what was decoded to `timestamp`; 0 for a discontinuity or a step back.
-    pub(super) fn ticks_ahead(&self, timestamp: u32) -> u32 {
-        let ahead = self.expected_timestamp.map_or(0, |expected| timestamp.wrapping_sub(expected));
-        if ahead > self.plan.source.clock_rate.saturating_mul(MAX_GAP_SECONDS) { 0 } else { ahead }
+    /// Ticks from the end of what was decoded to a packet.
+    pub(super) fn ticks_ahead(&self, timestamp: u32, now: Instant) -> u32 {
+        self.clock.ahead(timestamp, now, self.packet_ticks().0)
     }
 
     /// Moves the source's clock to a packet and gives the gap before it in ticks.
-    pub(super) fn follow(&mut self, timestamp: u32) -> u32 {
-        let gap = self.ticks_ahead(timestamp);
-        let behind = self.expected_timestamp.map_or(0, |expected| expected.wrapping_sub(timestamp));
-        let is_jitter = u64::from(behind) * 1000 <= MAX_BACKSTEP_MS * u64::from(self.plan.source.clock_rate);
-        // A small step back is kept as debt, so that later packets with right timestamps do not count twice.
-        if gap > 0 || !is_jitter || self.expected_timestamp.is_none() {
-            self.expected_timestamp = Some(timestamp);
-        }
-        gap
+    pub(super) fn follow(&mut self, timestamp: u32, now: Instant) -> u32 {
+        self.clock.follow(timestamp, now, self.packet_ticks().0)
     }
 
     /// Decodes the payload of a packet behind a gap, so that what was lost can be joined with it; gives the samples per channel.
@@ -169,9 +156,9 @@ impl Input {
         payload: &[u8],
         packetiser: &mut Packetiser,
     ) -> Result<(), CodecError> {
-        let (expected, queued) = (self.expected_timestamp, packetiser.queue().len());
+        let (clock, queued) = (self.clock, packetiser.queue().len());
         let result = self.decode(payload, packetiser);
-        self.expected_timestamp = expected;
+        self.clock = clock;
         packetiser.queue().truncate(queued);
         result.map(|_| ())
     }
@@ -228,7 +215,7 @@ impl Input {
             // Before it is remembered: what is lost right behind must not be replaced with it.
             self.decoded.fill(0);
         }
-        self.expected_timestamp = self.expected_timestamp.map(|expected| expected.wrapping_add(ticks));
+        self.clock.advance(ticks);
         if let Some(concealment) = &mut self.concealment {
             concealment.heard(&mut self.decoded);
         }
@@ -255,6 +242,6 @@ impl Input {
     }
 
     pub(super) fn clock_rate(&self) -> u32 {
-        self.plan.source.clock_rate.max(1)
+        self.clock.rate()
     }
 }

@@ -330,7 +330,7 @@ impl Packetiser {
         }
     }
 
-    /// Emits a companion packet between the encoded ones, behind what waits for digits to be found in it.
+    /// Emits a companion packet between the encoded ones, behind what waits for digits to be found in it, or did until now.
     pub(super) fn pass(
         &mut self,
         now: Instant,
@@ -340,9 +340,7 @@ impl Packetiser {
         payload: &[u8],
         emit: Emit<'_>,
     ) {
-        if self.tones.is_some() {
-            self.flush(now, emit);
-        }
+        self.flush(now, emit);
         let Departure { send_at, follows } = self.schedule.send_soon(now);
         emit(OutPacket {
             send_at,

@@ -58,6 +58,12 @@ struct Companion {
     sink: PayloadFormat,
 }
 
+impl Companion {
+    fn formats(&self) -> (&PayloadFormat, &PayloadFormat) {
+        (&self.source, &self.sink)
+    }
+}
+
 /// One ingress SSRC.
 pub struct Source {
     pub ssrc: u32,
@@ -141,9 +147,7 @@ impl Transcoding {
     pub fn adopt(&mut self, old: &mut Transcoding) {
         self.sources = std::mem::take(&mut old.sources);
         for source in &mut self.sources {
-            for companion in &self.companions {
-                source.transcoder.set_companion(&companion.source, &companion.sink);
-            }
+            source.transcoder.set_companions(self.companions.iter().map(Companion::formats));
             source.transcoder.set_dtmf(self.dtmf.as_deref().unwrap_or(&NO_DTMF));
             // The filter of the edge says so again with each packet, if there still is one.
             source.transcoder.hold(false);
@@ -186,9 +190,7 @@ impl Transcoding {
         let ssrc_out = rng.random_range(1..=u32::MAX);
         let result = Transcoder::with_settings(&codecs.plan, ssrc_out, rng.random(), &self.settings);
         let mut transcoder = codecs.opened(now, result)?;
-        for companion in &self.companions {
-            transcoder.set_companion(&companion.source, &companion.sink);
-        }
+        transcoder.set_companions(self.companions.iter().map(Companion::formats));
         if let Some(dtmf) = &self.dtmf {
             transcoder.set_dtmf(dtmf);
         }
@@ -230,14 +232,11 @@ impl Transcoding {
         ssrc: u32,
         payload_type: u8,
     ) -> Option<Result<&mut Source, DropReason>> {
-        let index = self.sources.iter().position(|s| s.ssrc == ssrc);
-        // What an earlier plan converted would still be, now that it is to pass.
-        let is_converted = index.is_some_and(|i| self.sources[i].plan.source.payload_type == payload_type);
-        if let Some(index) = index.filter(|_| !is_converted) {
+        if let Some(index) = self.sources.iter().position(|s| s.ssrc == ssrc) {
             self.sources[index].used = now;
             return Some(Ok(&mut self.sources[index]));
         }
-        if self.passes_codec && !is_converted {
+        if self.passes_codec {
             return None;
         }
         let companion = self.companions.iter().find(|c| c.source.payload_type == payload_type)?;

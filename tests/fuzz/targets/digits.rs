@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
     let plan = TranscodePlan::new(format(0, "PCMU"), format(8, "PCMA"), EncoderOptions::default());
     let Ok(mut transcoder) = Transcoder::new(&plan, 1, 1) else { return };
     let event = format(101, "telephone-event");
-    transcoder.set_companion(&event, &event);
+    transcoder.set_companions([(&event, &event)].into_iter());
     let instead = [Instead::Same, Instead::Random, Instead::Silence, Instead::Digit(7)][usize::from(choice >> 6)].clone();
     let events = (choice & 1 != 0).then_some((101, 8000));
     transcoder.set_dtmf(&DtmfPlan {
