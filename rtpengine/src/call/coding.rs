@@ -403,8 +403,9 @@ pub fn player_format(media: &Media) -> Option<PayloadFormat> {
     let state = &media.coding.negotiated.codecs;
     let own = media.remote.as_ref()?.formats.iter();
     let agreed = match media.coding.side {
-        Side::Offerer => &state.towards_offerer,
-        Side::Answerer => &state.answerer,
+        Side::Offerer if state.towards_offerer.is_empty() => Cow::default(),
+        Side::Offerer => Cow::Owned(state.taken_by_offerer()),
+        Side::Answerer => Cow::Borrowed(&state.answerer[..]),
     };
     agreed.iter().map(|f| &f.format).chain(own).find(|format| Registry::BUILD.encodes(format)).cloned()
 }

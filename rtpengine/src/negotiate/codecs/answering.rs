@@ -86,7 +86,9 @@ fn answerer_list(state: &CodecState, received: &[MediaFormat], options: &CodecOp
             }
         }
     }
-    if list.is_empty() { received.to_vec() } else { list }
+    // Digits or comfort noise alone are no call.
+    let is_audible = |list: &[MediaFormat]| list.iter().any(|f| !f.format.is_supplemental());
+    if is_audible(&list) || !(list.is_empty() || is_audible(received)) { list } else { received.to_vec() }
 }
 
 impl CodecState {

@@ -57,7 +57,8 @@ impl CodecState {
     /// For what the offerer sends to the answerer. Before the answer everything that was offered passes.
     pub fn handlers_from_offerer(&self, times: PacketTimes, registry: &Registry) -> Vec<PayloadHandler> {
         let sink = self.receiver_list();
-        let sends: Vec<_> = self.offerer.iter().map(|f| &f.format).collect();
+        let own: Vec<_> = self.offerer.iter().map(|f| &f.format).collect();
+        let sends = with_numbers_shown(own, &self.towards_offerer);
         let first = sink.iter().find(|f| registry.encodes(&f.format));
         let route = |sent: &MediaFormat| {
             let same = find_same(sink, &sent.format);
@@ -73,13 +74,10 @@ impl CodecState {
     /// For what the answerer sends to the offerer. Before it has answered that may be anything of what it was offered: early media, and
     /// what goes on while a running call is negotiated again.
     pub fn handlers_from_answerer(&self, times: PacketTimes, registry: &Registry) -> Vec<PayloadHandler> {
-        let sends: Vec<_> = self.receiver_list().iter().collect();
-        let accepts = self.offerer_list();
+        let sends = with_numbers_shown(self.receiver_list().iter().collect(), &self.offered);
+        let accepts = self.taken_by_offerer();
         let route = |sent: &MediaFormat| match self.target(&sent.format, registry) {
-            TargetFormat::Same => {
-                let same = accepts.iter().find(|f| f.format.payload_type == sent.format.payload_type);
-                same.map_or(Route::Unchanged, Route::Same)
-            }
+            TargetFormat::Same => find_same(&accepts, &sent.format).map_or(Route::Unchanged, Route::Same),
             TargetFormat::Other(target) => Route::Other(Cow::Owned(target)),
         };
         self.handlers(&sends, &accepts, times, registry, &route)
@@ -174,6 +172,24 @@ fn join_comfort_noise(handlers: &mut [Option<Handler>], sends: &[&MediaFormat], 
         // One plan stands for all codecs of that clock rate.
         handlers[from].get_or_insert(Handler::Transcode(plan));
     }
+}
+
+/// The numbers under which a party may send: those under which it was shown the codecs that it has, which are the right ones (RFC 3264
+/// §5.1), and else its own.
+fn with_numbers_shown<'f>(own: Vec<&'f MediaFormat>, shown: &'f [MediaFormat]) -> Vec<&'f MediaFormat> {
+    let has = |f: &MediaFormat| own.iter().any(|o| compatible(&o.format, &f.format));
+    let known: Vec<_> = shown.iter().filter(|f| has(f)).collect();
+    let is_under = |f: &MediaFormat, list: &[&MediaFormat]| {
+        list.iter().any(|l| l.format.payload_type == f.format.payload_type)
+    };
+    let is_same = |f: &&MediaFormat| {
+        let shown = known.iter().find(|s| s.format.payload_type == f.format.payload_type);
+        shown.is_none_or(|shown| compatible(&shown.format, &f.format))
+    };
+    let mut sent: Vec<_> = own.iter().copied().filter(is_same).collect();
+    let further: Vec<_> = known.iter().copied().filter(|f| !is_under(f, &sent)).collect();
+    sent.extend(further);
+    sent
 }
 
 /// Where an ordinary codec goes.

@@ -65,6 +65,22 @@ impl CodecState {
             self.towards_offerer.clone()
         }
     }
+
+    /// What the offerer takes: what it was shown, under the numbers that it gave these codecs itself.
+    pub fn taken_by_offerer(&self) -> Vec<MediaFormat> {
+        let own = |shown: &MediaFormat| {
+            let own = || self.offerer.iter().map(|f| &f.format);
+            let is_same = |f: &&MediaFormat| compatible(&f.format, &shown.format);
+            let same_number =
+                own().find(|f| is_same(f) && f.format.payload_type == shown.format.payload_type);
+            let mut taken = shown.clone();
+            if let Some(own) = same_number.or_else(|| own().find(is_same)) {
+                taken.format.payload_type = own.format.payload_type;
+            }
+            taken
+        };
+        self.offerer_list().iter().map(own).collect()
+    }
 }
 
 /// A payload type of the offerer.

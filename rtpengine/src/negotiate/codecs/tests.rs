@@ -113,6 +113,55 @@ fn handlers_follow_the_answer_in_both_directions() {
 }
 
 #[test]
+fn each_side_gets_its_own_numbers_and_may_send_those_it_was_shown() {
+    let free = CodecOptions { allow_asymmetric_codecs: true, ..CodecOptions::default() };
+    for (offered, answered, shown, from_offerer, from_answerer) in [
+        (
+            "96:opus/48000/2 0",
+            "97:opus/48000/2 0",
+            &[97, 0][..],
+            &["96 pass as 97", "0 pass", "97 pass"][..],
+            &["97 pass as 96", "0 pass", "96 pass"][..],
+        ),
+        // The answerer uses a number that the offerer gave another codec.
+        (
+            "96:opus/48000/2 97:L16/8000",
+            "96:L16/8000",
+            &[96],
+            &["97 pass as 96", "96 pass"],
+            &["96 pass as 97", "97 pass"],
+        ),
+    ] {
+        let offer = offer(&formats(offered), "audio", None, &free, &TEST);
+        let result = answer(&offer.state, &formats(answered), &free, &TEST);
+        assert_eq!(numbers(&result.towards_offerer), shown, "{offered} → {answered}");
+        let times = PacketTimes::default();
+        assert_eq!(summary(&result.state.handlers_from_offerer(times, &TEST)), from_offerer, "{offered}");
+        assert_eq!(summary(&result.state.handlers_from_answerer(times, &TEST)), from_answerer, "{answered}");
+    }
+}
+
+#[test]
+fn a_list_that_was_kept_gives_the_offerer_its_own_numbers() {
+    let keep = CodecOptions { static_codecs: true, ..CodecOptions::default() };
+    let previous = formats("96:L16/8000 9");
+    let offer = offer(&formats("8 108:L16/8000"), "audio", Some(&previous), &keep, &TEST);
+    assert_eq!(numbers(&offer.towards_receiver), [96, 9]);
+    let state = answer(&offer.state, &formats("96:L16/8000"), &CodecOptions::default(), &TEST).state;
+    assert_eq!(summary(&state.handlers_from_answerer(PacketTimes::default(), &TEST))[0], "96 pass as 108");
+    assert_eq!(numbers(&state.taken_by_offerer()), [108]);
+}
+
+#[test]
+fn an_answer_of_which_only_digits_are_left_is_taken_as_it_is() {
+    let strip = CodecOptions { strip: specs(&["G722"]), ..CodecOptions::default() };
+    let offered =
+        offer(&formats("9 101:telephone-event/8000"), "audio", None, &CodecOptions::default(), &TEST);
+    let answered = answer(&offered.state, &formats("9 101:telephone-event/8000"), &strip, &TEST);
+    assert_eq!(numbers(&answered.towards_offerer), [9, 101]);
+}
+
+#[test]
 fn an_answerer_who_has_not_answered_may_send_what_it_was_offered() {
     let options =
         CodecOptions { mask: specs(&["PCMU"]), transcode: specs(&["opus"]), ..CodecOptions::default() };
@@ -315,10 +364,14 @@ mod properties {
             let result = answer(&offered.state, &answered, &options, &TEST);
             prop_assert!(are_distinct(&result.towards_offerer));
             let times = PacketTimes::default();
+            let covers = |handled: Vec<PayloadHandler>, own: &[u8]| {
+                own.iter().all(|own| handled.iter().any(|h| h.payload_type == *own))
+            };
             let handled = result.state.handlers_from_answerer(times, &TEST);
-            prop_assert_eq!(handled.len(), result.state.receiver_list().len());
+            prop_assert!(covers(handled, &numbers(result.state.receiver_list())));
             let handled = result.state.handlers_from_offerer(times, &TEST);
-            prop_assert_eq!(handled.len(), result.state.offerer.len());
+            let own: Vec<_> = result.state.offerer.iter().map(|f| f.format.format.payload_type).collect();
+            prop_assert!(covers(handled, &own));
         }
     }
 }
