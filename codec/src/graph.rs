@@ -183,6 +183,7 @@ impl Transcoder {
                 clock_rate: None,
                 clock_rate_out: None,
                 is_event: true,
+                is_noise: false,
             }),
         }
         self.push(now, packet, emit);
@@ -236,6 +237,7 @@ impl Transcoder {
             clock_rate: Some(source.clock_rate),
             clock_rate_out: Some(sink.clock_rate),
             is_event: source.kind() == Kind::TelephoneEvent,
+            is_noise: source.kind() == Kind::ComfortNoise,
         }));
     }
 
@@ -255,9 +257,8 @@ impl Transcoder {
             None => stages.packetiser.input_format(),
         };
         let mut input = Input::for_format(plan, rate, channels)?;
-        if input.plan.source.clock_rate == stages.input.plan.source.clock_rate {
-            input.clock = stages.input.clock;
-        }
+        input.clock = stages.input.clock;
+        input.clock.set_rate(plan.source.clock_rate);
         input.silent = stages.input.silent;
         stages.input = input;
         if let Some(encoder) = encoder {
@@ -315,6 +316,7 @@ struct Companion {
     clock_rate: Option<u32>,
     clock_rate_out: Option<u32>,
     is_event: bool,
+    is_noise: bool,
 }
 
 /// Everything behind the sequencer.
@@ -354,6 +356,7 @@ impl Stages {
             self.decode_errors += 1;
             return;
         }
+        self.use_clocks_of_plan();
         self.packetiser.start_at(packet.timestamp);
         if self.event_tones.as_mut().is_some_and(|tones| tones.replaces_audio(packet.timestamp)) {
             if let Err(_refused) = self.input.decode_unheard(&packet.payload, &mut self.packetiser) {
@@ -367,6 +370,12 @@ impl Stages {
             Err(_) => self.decode_errors += 1,
         }
         self.packetiser.drain(now, emit);
+    }
+
+    /// Audio of another clock may have passed.
+    fn use_clocks_of_plan(&mut self) {
+        self.input.clock.set_rate(self.input.plan.source.clock_rate);
+        self.packetiser.set_clock_rate(self.input.plan.sink.clock_rate);
     }
 
     /// A companion whose timestamps stand still.
@@ -384,6 +393,7 @@ impl Stages {
     /// Comfort noise that the sink does not take: as long as a packet of audio.
     fn noise(&mut self, now: Instant, packet: &SequencedPacket, emit: Emit<'_>) {
         self.packets_in += 1;
+        self.use_clocks_of_plan();
         self.packetiser.start_at(packet.timestamp);
         let gap = self.input.follow(packet.timestamp, now);
         self.input.fill_gap(gap, packet, &mut self.packetiser, now, emit);
@@ -397,9 +407,12 @@ impl Stages {
     fn pass(&mut self, now: Instant, index: usize, packet: &SequencedPacket, emit: Emit<'_>) {
         self.packetiser.start_at(packet.timestamp);
         let Some(companion) = self.companions.get(index) else { return };
-        let Companion { is_event, payload_type_out, .. } = *companion;
+        let Companion { is_event, is_noise, payload_type_out, .. } = *companion;
         let clock_rate = companion.clock_rate.unwrap_or(self.input.plan.source.clock_rate);
         let clock_rate_out = companion.clock_rate_out.unwrap_or_else(|| self.packetiser.clock_rate());
+        if !is_event {
+            self.input.clock.set_rate(clock_rate);
+        }
         // Before the first audio a companion starts the clock, so that the time up to the audio is kept.
         self.input.clock.start_at(packet.timestamp, now);
         if is_event && self.event_tones.is_some() && !self.held {
@@ -411,15 +424,21 @@ impl Stages {
         if !is_event || (present.is_none() && self.input.clock.is_far(packet.timestamp)) {
             self.advance_passing(now, packet, emit);
         }
+        if !is_event {
+            self.packetiser.end_part(is_noise, now, emit);
+            self.input.clock.leave_open();
+            self.packetiser.set_clock_rate(clock_rate_out);
+        }
         if self.held {
             return;
         }
         let timestamp = match present {
             Some((_, out)) => out,
-            None => self.packetiser.timestamp_after(
-                self.input.ticks_ahead(packet.timestamp, now),
-                self.input.plan.source.clock_rate,
-            ),
+            None if !is_event => self.packetiser.timestamp_after(0, clock_rate),
+            None => {
+                let ahead = self.input.ticks_ahead(packet.timestamp, now);
+                self.packetiser.timestamp_after(ahead, self.input.clock_rate())
+            }
         };
         self.pending.clear();
         self.pending.extend_from_slice(&packet.payload);

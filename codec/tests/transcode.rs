@@ -294,6 +294,58 @@ fn audio_that_passes_between_transcoded_audio_keeps_time_however_long() {
 }
 
 #[test]
+fn audio_of_another_clock_that_passes_has_its_own_steps() {
+    let (opus, pcmu) = (plan("opus/48000/2", "PCMA/8000", None), format("PCMU/8000"));
+    let mut harness = Harness::new(&opus);
+    harness.transcoder.set_companions([(&pcmu, &pcmu)].into_iter());
+    let (frame, mut stamp) = (tone(&opus.source, 20, 1).remove(0).1, 5000u32);
+    for n in 0..30u16 {
+        let passes = (10..20).contains(&n);
+        let (payload_type, payload) = if passes { (0, &[0x55; 160][..]) } else { (96, &frame[..]) };
+        harness.push_marked(payload_type, false, n, stamp, payload, passes.then_some(0));
+        stamp = stamp.wrapping_add(if passes { 160 } else { 960 });
+        harness.now += Duration::from_millis(20);
+    }
+    let stamps: Vec<_> = harness.sent.iter().map(|p| p.timestamp).collect();
+    assert_eq!(stamps, (0..30).map(|n| 5000 + n * 160).collect::<Vec<_>>());
+    // What passes has another clock than what is made.
+    let (pcmu, opus) = (plan("PCMU/8000", "PCMA/8000", None), format("opus/48000/2"));
+    let mut harness = Harness::new(&pcmu);
+    harness.transcoder.set_companions([(&opus, &opus)].into_iter());
+    for n in 0..9u16 {
+        let passes = (3..6).contains(&n);
+        let forward_as = passes.then_some(96);
+        let stamp = if passes { 77_777 + u32::from(n) * 960 } else { 5000 + u32::from(n) * 160 };
+        harness.push_marked(if passes { 96 } else { 0 }, false, n, stamp, &[0xd5; 160], forward_as);
+        harness.now += Duration::from_millis(20);
+    }
+    let steps: Vec<_> = harness.sent.windows(2).map(|pair| pair[1].timestamp - pair[0].timestamp).collect();
+    assert_eq!(steps, [160, 160, 160, 960, 960, 160, 160, 160]);
+}
+
+#[test]
+fn an_incomplete_packet_does_not_overtake_or_overlap_what_passes() {
+    for (name, falls_silent) in [("PCMU/8000", false), ("CN/8000", true)] {
+        let (g722, passing) = (plan("G722/8000", "PCMU/8000", Some(30)), format(name));
+        let mut harness = Harness::new(&g722);
+        harness.transcoder.set_companions([(&passing, &passing)].into_iter());
+        for n in 0..8u32 {
+            let passes = n >= 5;
+            let payload_type = if passes { passing.payload_type } else { 9 };
+            let forward_as = passes.then_some(payload_type);
+            harness.push_marked(payload_type, false, n as u16, n * 160, &[0xd5; 160], forward_as);
+            harness.now += Duration::from_millis(20);
+        }
+        let got: Vec<_> = harness.sent.iter().map(|p| (p.payload_type, p.timestamp)).collect();
+        let rest = if falls_silent { &[(0, 720)][..] } else { &[] };
+        let pt = passing.payload_type;
+        let expected =
+            [&[(0, 0), (0, 240), (0, 480)][..], rest, &[(pt, 800), (pt, 960), (pt, 1120)]].concat();
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+#[test]
 fn loss_among_passing_audio_is_missing_in_the_sequence() {
     let (g722, pcmu) = (plan("G722/8000", "PCMU/8000", None), format("PCMU/8000"));
     let mut harness = Harness::new(&g722);

@@ -100,6 +100,18 @@ impl Packetiser {
         self.marker = true;
     }
 
+    /// Timestamps go on in this clock: that of what leaves next (RFC 7160 §4.1).
+    pub(super) fn set_clock_rate(&mut self, clock_rate: u32) {
+        if clock_rate == self.clock_rate {
+            return;
+        }
+        let present = self.timestamp();
+        self.clock_rate = clock_rate;
+        let passed = self.to_clock(self.position) as u32;
+        self.first_timestamp = self.first_timestamp.map(|_| present.wrapping_sub(passed));
+        self.schedule.forget_line();
+    }
+
     /// The first packet of the source gives the first timestamp.
     pub(super) fn start_at(&mut self, timestamp: u32) {
         self.first_timestamp.get_or_insert(timestamp);
@@ -292,6 +304,24 @@ impl Packetiser {
         if samples - lost >= self.packet_samples() {
             self.marker = true;
         }
+    }
+
+    /// Nothing follows what is left of an incomplete packet. If that `falls_silent`, the packet is completed with silence; where other audio
+    /// comes next, the part, less than a packet, is left out: the two would overlap.
+    pub(super) fn end_part(&mut self, falls_silent: bool, now: Instant, emit: Emit<'_>) {
+        self.flush(now, emit);
+        if self.queue.is_empty() {
+            return;
+        }
+        let end = self.position + self.queued();
+        if falls_silent {
+            let whole = self.frame_values() * self.frames_per_packet;
+            self.queue.resize(whole, 0);
+            self.send(whole, now, emit);
+        }
+        self.queue.clear();
+        self.position = end;
+        self.made();
     }
 
     /// Emits what takes the place of the next audio packet, if a digit does; `false` when the audio packet leaves, too.
