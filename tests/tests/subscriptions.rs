@@ -83,6 +83,42 @@ fn a_subscriber_of_everybody_hears_both_sides_in_sections_of_their_own() {
 }
 
 #[test]
+fn a_subscriber_to_audio_gets_no_fax() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "fax", Setup::default());
+    call.learn();
+    let request = json!({"command": "subscribe request", "call-id": "fax", "from-tag": "a"});
+    let listener = subscribe(&relay, request, json!({"call-id": "fax"}));
+    assert!(heard(&mut call.a, 0, 1, &listener));
+    assert!(call.b.receive(WAIT).is_some());
+
+    let image = |party: &Party| {
+        sdp::audio(party.local(), &["0 PCMU/8000"], &[])
+            .replace("audio", "image")
+            .replace("RTP/AVP 0", "udptl t38")
+            .replace("a=rtpmap:0 PCMU/8000\r\n", "")
+    };
+    let (offer, answer) = (image(&call.a), image(&call.b));
+    call.re_offer(&offer, &answer, &json!({}));
+    let receive = |party: &Party| {
+        let mut octets = [0; 64];
+        let _ = party.rtp.set_read_timeout(Some(NOTHING));
+        party.rtp.recv(&mut octets).map(|length| octets[..length].to_vec()).ok()
+    };
+    let datagram = [0, 0, 1, 2, 0, 0];
+    call.a.rtp.send_to(&datagram, call.answered.rtp).expect("sent");
+    assert_eq!(receive(&call.b).as_deref(), Some(&datagram[..]), "the callee gets the fax");
+    assert_eq!(receive(&listener), None);
+
+    let (offer, answer) = (
+        sdp::audio(call.a.local(), &["0 PCMU/8000"], &[]),
+        sdp::audio(call.b.local(), &["0 PCMU/8000"], &[]),
+    );
+    call.re_offer(&offer, &answer, &json!({}));
+    assert!(heard(&mut call.a, 0, 2, &listener), "audio again");
+}
+
+#[test]
 fn a_subscriber_may_be_given_another_codec() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(&relay, "codec", Setup::default());

@@ -361,8 +361,8 @@ fn edges(
         }
         return;
     }
-    if from.is_rtp() && to.is_rtp() && from.media_type != to.media_type {
-        // Connected parties with other sections at the same place.
+    // Connected parties may have other sections at the same place.
+    if from.is_rtp() && to.is_rtp() && is_of_another_kind(from, to) {
         return;
     }
     let open = from.may_send() && to.may_receive() && !closed;
@@ -381,6 +381,11 @@ fn edges(
     way(plan, (position, from), to, open, handling);
 }
 
+/// What one sends is nothing that the other was told of.
+fn is_of_another_kind(from: &Media, to: &Media) -> bool {
+    from.is_rtp() != to.is_rtp() || (from.is_rtp() && from.media_type != to.media_type)
+}
+
 /// The edges of a subscription: one way, but RTCP may go back.
 fn subscribed(
     plan: &mut CallPlan,
@@ -389,7 +394,9 @@ fn subscribed(
     (sink, mixer): (&Media, Option<&MixerPlan>),
     drop_traffic: bool,
 ) {
-    if source.ports.current().is_none() || sink.ports.current().is_none() {
+    // Who subscribed to audio has no use for the fax that its source goes over to.
+    if source.ports.current().is_none() || sink.ports.current().is_none() || is_of_another_kind(source, sink)
+    {
         return;
     }
     let open = source.may_send() && sink.may_receive() && !drop_traffic;
