@@ -153,6 +153,12 @@ fn numbers_of_a_port_are_those_of_the_call_that_has_it() {
         spray(call.answered.rtp, rtp, 40_000);
         await_drops(&call, "over budget", 10_000);
         call.delete();
+        // The worker closes its sockets behind the reply.
+        let used = || {
+            relay.ng.ok(json!({"command": "statistics"}))["statistics"]["interfaces"][0]["ports"]["used"]
+                .clone()
+        };
+        assert!(wait_for(SOON, || (used() == 0).then_some(())).is_some(), "{}", used());
     }
 }
 

@@ -87,14 +87,18 @@ fn there_are_as_many_threads_of_each_kind_as_configured() {
         &format!("--listen-http={}", crate::free()),
         "--http-threads=4",
     ]);
-    assert_eq!(count(&relay.process, "media-"), 2 + 3, "workers for packets, workers for codecs");
-    assert_eq!(count(&relay.process, "http"), 4);
+    // Each thread gives itself its name. Workers for packets, workers for codecs.
+    let are_there = |name: &str, threads| {
+        let is_complete = || (count(&relay.process, name) == threads).then_some(());
+        wait_for(SOON, is_complete).is_some()
+    };
+    assert!(are_there("media-", 2 + 3) && are_there("http", 4));
     // Players begin with the first announcement.
     for number in 0..4 {
         let call = Call::establish(&relay, &format!("play-{number}"), Setup::default());
         assert_eq!(play(&call, &relay)["result"], "ok");
     }
-    assert!(wait_for(SOON, || (count(&relay.process, "player-") == 2).then_some(())).is_some());
+    assert!(are_there("player-", 2));
 }
 
 #[test]

@@ -80,7 +80,9 @@ fn what_no_recorder_takes_waits_on_disk_if_there_may_be_something() {
         }
         let spilled = || (!files_below(&relay.path("spool"), ".spill").is_empty()).then_some(());
         let limit = if waits { SOON } else { Duration::from_secs(2) };
-        assert_eq!(wait_for(limit, spilled).is_some(), waits, "{option}");
+        // What is left of a disk that is nearly full is for others.
+        let found = wait_for(limit, spilled).is_some();
+        assert_eq!(found, waits, "{option}; is a twentieth of the disk free?");
     }
 }
 
