@@ -7,9 +7,9 @@
 //!
 //! Numbering: the outgoing timestamp is the source's first timestamp plus the encoder's position in the sink's
 //! clock. Gaps in the incoming timestamps advance that position, those of more than five seconds if time has passed as they say: else they
-//! are a discontinuity, which advances it by the time in which nothing came. Sequence numbers have no gap of their own making. Lost packets are replaced up to an
-//! eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by a signal that leads from what
-//! was heard to what follows ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
+//! are a discontinuity, which advances it by the time in which nothing came. Sequence numbers have no gap of their own making. Lost
+//! packets are replaced up to an eighth of a second, by the codec's own means, in-band redundancy of the next packet included, or else by
+//! a signal that leads from what was heard to what follows ([`crate::plc`]); longer losses are missing in the outgoing sequence, too.
 
 mod clock;
 mod dtx;
@@ -447,8 +447,6 @@ impl Stages {
             if clock_rate != clock_rate_out {
                 rescale_durations(&mut self.pending, clock_rate, clock_rate_out);
             }
-        }
-        if is_event {
             self.packetiser.silence_queue();
         }
         self.packetiser.pass(now, packet.marker, payload_type_out, timestamp, &self.pending, emit);
