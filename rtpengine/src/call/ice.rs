@@ -44,7 +44,7 @@ pub(super) fn plan(media: &Media) -> Option<Arc<IcePlan>> {
 
 /// The agent of a media section has found something out.
 pub(super) fn learn(call: &mut Call, stream: StreamId, generation: u32, news: IceNews) {
-    let (call_id, parties) = (call.id.as_str(), &mut call.parties);
+    let (call_id, foreign, parties) = (call.id.as_str(), call.foreign, &mut call.parties);
     let of_stream = |media: &&mut Media| !media.is_carried() && media.streams.iter().any(|s| s.id == stream);
     let Some(media) = parties.iter_mut().flat_map(|party| party.media.iter_mut()).find(of_stream) else {
         return;
@@ -59,16 +59,14 @@ pub(super) fn learn(call: &mut Call, stream: StreamId, generation: u32, news: Ic
         }
         IceNews::ConsentLost { component } => {
             if media.ice.take_selected(generation, component, None) {
-                tracing::info!(
-                    call_id,
-                    media = media.number,
-                    ?component,
-                    "ICE peer does not answer any more"
-                );
+                let media = media.number;
+                tell!(foreign, call_id, media, ?component, "ICE peer does not answer any more");
             }
         }
         IceNews::RoleChanged(role) => media.ice.take_role(generation, role),
-        IceNews::Failed => tracing::info!(call_id, media = media.number, "ICE has found no path"),
+        IceNews::Failed => {
+            tell!(foreign, call_id, media = media.number, "ICE has found no path");
+        }
     }
 }
 

@@ -58,12 +58,7 @@ impl Engine {
             return false;
         }
         self.relays.take(call, handle);
-        if call.foreign {
-            // Its own instance tells about it.
-            tracing::debug!(call_id = %call.id, "new foreign call");
-        } else {
-            tracing::info!(call_id = %call.id, "new call");
-        }
+        tell!(call.foreign, call_id = %call.id, "new call");
         true
     }
 
@@ -155,7 +150,7 @@ impl Engine {
                     }
                 }
                 Due::Call(reason) => {
-                    tracing::info!(call_id = %call.id, ?reason, "closing call");
+                    tell!(call.foreign, call_id = %call.id, ?reason, "closing call");
                     self.end(&mut call, handle, reason);
                 }
             }
@@ -259,10 +254,6 @@ impl Engine {
             self.store.remove_alias(&merged.id, handle);
             by_key.remove(&merged.key.0);
         }
-        if call.foreign {
-            tracing::debug!(call_id = %call.id, ?reason, "foreign call ended");
-        } else {
-            tracing::info!(call_id = %call.id, ?reason, "call ended");
-        }
+        tell!(call.foreign, call_id = %call.id, ?reason, "call ended");
     }
 }

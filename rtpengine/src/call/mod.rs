@@ -9,6 +9,13 @@
 //! engine (command) → dialogue (who talks to whom) → exchange (media by media) → output (SDP) → compile (CallPlan)
 //! ```
 
+/// What becomes of a call, for the log. Calls of another instance are told about there; here they are for who looks for a fault.
+macro_rules! tell {
+    ($foreign:expr, $($line:tt)+) => {
+        if $foreign { tracing::debug!($($line)+) } else { tracing::info!($($line)+) }
+    };
+}
+
 mod alarms;
 mod audio_player;
 mod away;
