@@ -170,6 +170,32 @@ fn hold_and_resume_keep_the_ports_and_the_media() {
 }
 
 #[test]
+fn a_hold_that_is_refused_leaves_the_media_as_they_were() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "refused", Setup::default());
+    both_ways_unchanged(&mut call);
+    let describe = |party: &Party, direction| sdp::audio(party.local(), &["0 PCMU/8000"], &[direction]);
+    for direction in ["inactive", "sendonly", "recvonly"] {
+        // The other party says 491, and nobody tells the relay.
+        for (party, from, to) in [(&call.a, "a", "b"), (&call.b, "b", "a")] {
+            let offer = describe(party, direction);
+            call.command("offer", &json!({"from-tag": from, "to-tag": to, "sdp": offer}));
+        }
+        both_ways_unchanged(&mut call);
+    }
+    let (offer, answer) = (describe(&call.a, "inactive"), describe(&call.b, "inactive"));
+    call.re_offer(&offer, &answer, &json!({}));
+    let packet = call.b.next_packet(0, &[3; 160], 160);
+    call.b.send(&packet);
+    let held = || (e2e::call::dropped(&call.query(), "no sink") == 1).then_some(());
+    assert!(e2e::daemon::wait_for(Duration::from_secs(2), held).is_some(), "held: {}", call.query());
+    let offer = describe(&call.a, "sendrecv");
+    call.command("offer", &json!({"from-tag": "a", "to-tag": "b", "sdp": offer}));
+    call.command("answer", &json!({"from-tag": "a", "to-tag": "b", "sdp": describe(&call.b, "sendrecv")}));
+    both_ways_unchanged(&mut call);
+}
+
+#[test]
 fn a_party_that_moves_is_followed_after_its_re_offer() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(&relay, "move", Setup::default());

@@ -312,6 +312,35 @@ fn a_mesh_lets_parties_of_several_calls_hear_each_other() {
 }
 
 #[test]
+fn what_cannot_be_joined_stays_apart() {
+    let relay = Relay::start(&[]);
+    for (id, tags) in [("one", ["a", "b"]), ("two", ["c", "d"]), ("three", ["e", "a"])] {
+        let offer = sdp::audio(Party::new("127.0.0.1").local(), &["0 PCMU/8000"], &[]);
+        let base = json!({"call-id": id, "from-tag": tags[0], "sdp": offer});
+        for extra in [json!({"command": "offer"}), json!({"command": "answer", "to-tag": tags[1]})] {
+            let mut request = base.clone();
+            e2e::call::extend(&mut request, &extra);
+            relay.ng.ok(request);
+        }
+    }
+    let (connect, inject) = ("connect", "inject start");
+    for request in [
+        json!({"command": connect, "call-id": "one", "from-tag": "x", "to-tag": "d", "to-call-id": "two"}),
+        json!({"command": connect, "call-id": "one", "from-tags": ["a", "x"], "to-tag": "d", "to-call-id": "two"}),
+        json!({"command": inject, "call-id": "one", "to-tag": "x", "source-tag": "c", "source-call-id": "two"}),
+        json!({"command": inject, "call-id": "one", "to-tag": "a", "source-tag": "x", "source-call-id": "two"}),
+        json!({"command": "mesh", "calls": ["one", "two"], "tags": [{"from": "a", "to": ["x"]}]}),
+        json!({"command": "mesh", "calls": ["one", "two"], "tags": [{"from": "x", "to": ["a"]}]}),
+        json!({"command": "mesh", "calls": ["one", "two", "three"], "tags": [{"from": "a", "to": ["c"]}]}),
+    ] {
+        let reply = relay.ng.request(&request);
+        assert_eq!(reply["result"], "error", "{request}: {reply}");
+        let tags = relay.ng.ok(json!({"command": "query", "call-id": "one"}))["tags"].clone();
+        assert_eq!(tags.as_object().map(serde_json::Map::len), Some(2), "{request}: {tags}");
+    }
+}
+
+#[test]
 fn injected_audio_is_heard_beside_the_partner_until_it_is_stopped() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(&relay, "call", Setup::default());

@@ -1,5 +1,7 @@
 //! `connect`, `mesh`, `inject start`, `inject stop`: parties that negotiated with others, or with the daemon alone, hear each other.
 
+use std::sync::Arc;
+
 use smol_str::SmolStr;
 
 use super::audio_player;
@@ -24,6 +26,7 @@ impl Engine {
         let to_tag = identity.to_tag.as_deref().ok_or(CommandError::NoToTag)?;
         if let Some(other) = signal.selection.to_call_id.as_deref() {
             let other = self.store.get(other).ok_or(CommandError::UnknownCalls)?;
+            check_connecting([&handle, &other], signal)?;
             self.merge(&handle, &other).map_err(|Collision| CommandError::TagCollision)?;
         }
         let mut call = lock(&handle);
@@ -61,11 +64,21 @@ impl Engine {
         let Some((first, others)) = handles.split_first() else {
             return Err(CommandError::UnknownMeshCalls);
         };
+        // Everything is looked up before anything is changed.
+        let all: Vec<&CallHandle> = handles.iter().collect();
+        for (from, to) in &selection.tags {
+            known(&all, from).ok_or(CommandError::NoSuchMeshSource)?;
+            to.iter().try_for_each(|tag| known(&all, tag)).ok_or(CommandError::NoSuchMeshSink)?;
+        }
+        for (position, other) in others.iter().enumerate() {
+            if handles[..=position].iter().any(|one| is_other_call_with_same_tag(one, other)) {
+                return Err(CommandError::MeshTagCollision);
+            }
+        }
         for other in others {
             self.merge(first, other).map_err(|Collision| CommandError::MeshTagCollision)?;
         }
         let mut call = lock(first);
-        // Everything is looked up before anything is changed.
         let mut wanted = Vec::new();
         for (from, to) in &selection.tags {
             let from = call.by_tag(from).ok_or(CommandError::NoSuchMeshSource)?;
@@ -131,6 +144,9 @@ impl Engine {
         let source_tag = selection.source_tag.as_deref().ok_or(CommandError::NoSourceTag)?;
         if let Some(other) = selection.source_call_id.as_deref() {
             let other = self.store.get(other).ok_or(CommandError::UnknownCalls)?;
+            let both = [&handle, &other];
+            known(&both, to_tag).ok_or(CommandError::NoSuchToTag)?;
+            known(&both, source_tag).ok_or(CommandError::NoSuchSourceTag)?;
             self.merge(&handle, &other).map_err(|Collision| CommandError::InjectMerge)?;
         }
         let call = lock(&handle);
@@ -145,7 +161,7 @@ impl Engine {
 
     /// Makes two calls one; the ids of both are valid afterwards. Nothing is changed when a tag is in both.
     pub(super) fn merge(&self, into: &CallHandle, other: &CallHandle) -> Result<(), Collision> {
-        if std::sync::Arc::ptr_eq(into, other) {
+        if Arc::ptr_eq(into, other) {
             return Ok(());
         }
         // Two commands that merge the same calls the other way round take the locks in the same order.
@@ -160,12 +176,8 @@ impl Engine {
         if call.ended || gone.ended {
             return Ok(());
         }
-        let tags = |call: &Call| -> Vec<SmolStr> {
-            let open = call.parties.iter().filter(|party| !party.closed);
-            open.flat_map(|party| party.tag.iter().chain(&party.aliases)).cloned().collect()
-        };
-        let present = tags(&call);
-        if tags(&gone).iter().any(|tag| present.contains(tag)) {
+        let present = open_tags(&call);
+        if open_tags(&gone).iter().any(|tag| present.contains(tag)) {
             return Err(Collision);
         }
         // The ports change hands between workers: the old one lets go of them first, and nothing that is sent from now on is lost to it.
@@ -179,10 +191,10 @@ impl Engine {
         self.store.merge(&gone.id, into);
         self.forget(&gone.id);
         let mut by_key = lock(&self.by_key);
-        by_key.insert(gone.key.0, std::sync::Arc::downgrade(into));
+        by_key.insert(gone.key.0, Arc::downgrade(into));
         for merged in std::mem::take(&mut gone.merged) {
             self.store.rename(&merged.id, into);
-            by_key.insert(merged.key.0, std::sync::Arc::downgrade(into));
+            by_key.insert(merged.key.0, Arc::downgrade(into));
             call.merged.push(merged);
         }
         drop(by_key);
@@ -196,6 +208,37 @@ impl Engine {
         self.install(&call);
         Ok(())
     }
+}
+
+/// Whoever is to be connected is in one of two calls that are to become one: a command that fails must not merge them.
+fn check_connecting([into, other]: [&CallHandle; 2], signal: &Signal) -> Result<(), CommandError> {
+    let tags = &signal.selection.from_tags;
+    if tags.is_empty() || signal.flags.all != AllSelector::None {
+        let selected = playback::select(&lock(into), signal);
+        return match selected {
+            Err(error) => playback::select(&lock(other), signal).map(drop).map_err(|_| error),
+            Ok(_) => Ok(()),
+        };
+    }
+    tags.iter().try_for_each(|tag| known(&[into, other], tag)).ok_or(CommandError::NoSuchFromTag)
+}
+
+/// Somebody in one of the calls has this tag.
+fn known(calls: &[&CallHandle], tag: &str) -> Option<()> {
+    calls.iter().any(|call| lock(call).by_tag(tag).is_some()).then_some(())
+}
+
+fn is_other_call_with_same_tag(one: &CallHandle, other: &CallHandle) -> bool {
+    if Arc::ptr_eq(one, other) {
+        return false;
+    }
+    let tags = open_tags(&lock(one));
+    open_tags(&lock(other)).iter().any(|tag| tags.contains(tag))
+}
+
+fn open_tags(call: &Call) -> Vec<SmolStr> {
+    let open = call.parties.iter().filter(|party| !party.closed);
+    open.flat_map(|party| party.tag.iter().chain(&party.aliases)).cloned().collect()
 }
 
 /// The same tag is in both calls.

@@ -81,7 +81,11 @@ impl Exchange<'_> {
             let kept = to.transport.clone();
             self.retype(from, &described.media_type);
             self.retype(to, gateway.map_or(described.media_type.as_str(), |gateway| gateway.answerer_type()));
+            let former = from.remote.as_ref().map(Remote::allows);
             self.take_remote(from, described)?;
+            if let Some(remote) = &mut from.remote {
+                remote.until_answered = former;
+            }
             agree_direction(from, to);
             take_own_family(from);
             self.transport_of_offer(from, to, described);
@@ -120,6 +124,9 @@ impl Exchange<'_> {
             let (from, to) = (&mut sender.media[position], &mut offerer.media[position]);
             from.media_type.clone_from(&described.media_type);
             self.take_remote(from, described)?;
+            if let Some(remote) = &mut to.remote {
+                remote.until_answered = None;
+            }
             agree_direction(from, to);
             self.transport_of_answer(from, to, described);
             self.mux_of_answer(from, to, described);
@@ -222,6 +229,7 @@ impl Exchange<'_> {
             rtp,
             rtcp,
             direction,
+            until_answered: None,
             zero_address,
             rejected,
             ptime_ms: described.attributes.ptime_ms,

@@ -267,6 +267,9 @@ pub struct Remote {
     pub rtcp: SocketAddr,
     /// Direction with a zero connection address already taken into account.
     pub direction: Direction,
+    /// What was allowed before this offer goes on until it is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_answered: Option<Direction>,
     /// The connection address was unspecified (hold of RFC 2543).
     pub zero_address: bool,
     pub rejected: bool,
@@ -280,6 +283,18 @@ pub struct Remote {
     pub other_formats: Vec<SmolStr>,
     /// From `a=ssrc`, of sections that share a port.
     pub ssrcs: Arc<[u32]>,
+}
+
+impl Remote {
+    /// The ways that media may flow now. An offer that is refused changes none of them (RFC 3264 §8), and nobody tells us; one that
+    /// opens a way may be taken up before we see its answer.
+    pub fn allows(&self) -> Direction {
+        let former = self.until_answered.unwrap_or(self.direction);
+        Direction::from_parts(
+            self.direction.sends() || former.sends(),
+            self.direction.receives() || former.receives(),
+        )
+    }
 }
 
 /// One component (RTP or RTCP) of a media.
@@ -501,16 +516,12 @@ impl Media {
 
     /// The party may send on this section as far as its own SDP goes.
     pub fn may_send(&self) -> bool {
-        self.remote
-            .as_ref()
-            .is_none_or(|remote| matches!(remote.direction, Direction::SendRecv | Direction::SendOnly))
+        self.remote.as_ref().is_none_or(|remote| remote.allows().sends())
     }
 
     /// The party wants to receive on this section.
     pub fn may_receive(&self) -> bool {
-        self.remote
-            .as_ref()
-            .is_none_or(|remote| matches!(remote.direction, Direction::SendRecv | Direction::RecvOnly))
+        self.remote.as_ref().is_none_or(|remote| remote.allows().receives())
     }
 }
 

@@ -381,6 +381,7 @@ fn remote(rtp: SocketAddr) -> Remote {
         rtp,
         rtcp: SocketAddr::new(rtp.ip(), rtcp_port),
         direction: if zero_address { Direction::SendOnly } else { Direction::SendRecv },
+        until_answered: None,
         zero_address,
         rejected: rtp.port() == 0,
         ptime_ms: None,

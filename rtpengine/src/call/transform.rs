@@ -157,6 +157,7 @@ fn remote(peer: SocketAddr, entry: &MediaEntry) -> Remote {
         rtp: peer,
         rtcp: peer,
         direction: Direction::SendRecv,
+        until_answered: None,
         zero_address: false,
         rejected: false,
         ptime_ms: None,
