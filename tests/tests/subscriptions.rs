@@ -329,6 +329,7 @@ fn what_cannot_be_joined_stays_apart() {
         json!({"command": connect, "call-id": "one", "from-tags": ["a", "x"], "to-tag": "d", "to-call-id": "two"}),
         json!({"command": inject, "call-id": "one", "to-tag": "x", "source-tag": "c", "source-call-id": "two"}),
         json!({"command": inject, "call-id": "one", "to-tag": "a", "source-tag": "x", "source-call-id": "two"}),
+        json!({"command": "inject stop", "call-id": "one", "to-tag": "a", "source-tag": "c", "source-call-id": "two"}),
         json!({"command": "mesh", "calls": ["one", "two"], "tags": [{"from": "a", "to": ["x"]}]}),
         json!({"command": "mesh", "calls": ["one", "two"], "tags": [{"from": "x", "to": ["a"]}]}),
         json!({"command": "mesh", "calls": ["one", "two", "three"], "tags": [{"from": "a", "to": ["c"]}]}),

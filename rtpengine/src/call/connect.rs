@@ -110,7 +110,10 @@ impl Engine {
 
     /// `inject start`: a party hears another one beside its own partner.
     pub fn inject_start(&self, signal: &Signal) -> Result<(), CommandError> {
-        let (handle, sink, source) = self.injection(signal)?;
+        let merge = |one: &CallHandle, other: &CallHandle| {
+            self.merge(one, other).map_err(|Collision| CommandError::InjectMerge)
+        };
+        let (handle, sink, source) = self.injection(signal, merge)?;
         let mut call = lock(&handle);
         let talking =
             call.party(sink).partner == Some(source) || call.sources_of(sink).contains(&source) || call.ended;
@@ -123,7 +126,11 @@ impl Engine {
 
     /// `inject stop`
     pub fn inject_stop(&self, signal: &Signal) -> Result<(), CommandError> {
-        let (handle, sink, source) = self.injection(signal)?;
+        let same = |one: &CallHandle, other: &CallHandle| match Arc::ptr_eq(one, other) {
+            true => Ok(()),
+            false => Err(CommandError::InjectStop),
+        };
+        let (handle, sink, source) = self.injection(signal, same)?;
         let mut call = lock(&handle);
         let before = call.subscriptions.len();
         call.subscriptions
@@ -135,8 +142,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Call, sink and source of an injection; merges the calls if there are two.
-    fn injection(&self, signal: &Signal) -> Result<(CallHandle, PartyId, PartyId), CommandError> {
+    /// Call, sink and source of an injection; if they are in two calls, `merge` makes one of them.
+    fn injection(
+        &self,
+        signal: &Signal,
+        merge: impl FnOnce(&CallHandle, &CallHandle) -> Result<(), CommandError>,
+    ) -> Result<(CallHandle, PartyId, PartyId), CommandError> {
         let (identity, selection) = (&signal.identity, &signal.selection);
         let call_id = identity.call_id.as_deref().ok_or(CommandError::NoCallId)?;
         let handle = self.store.get(call_id).ok_or(CommandError::UnknownCalls)?;
@@ -147,7 +158,7 @@ impl Engine {
             let both = [&handle, &other];
             known(&both, to_tag).ok_or(CommandError::NoSuchToTag)?;
             known(&both, source_tag).ok_or(CommandError::NoSuchSourceTag)?;
-            self.merge(&handle, &other).map_err(|Collision| CommandError::InjectMerge)?;
+            merge(&handle, &other)?;
         }
         let call = lock(&handle);
         let sink = call.by_tag(to_tag).ok_or(CommandError::NoSuchToTag)?;
