@@ -27,6 +27,8 @@ pub struct Tag {
 pub struct Stream {
     /// Number of the participant who sends it.
     pub tag: Option<u32>,
+    /// Number of the media section that it belongs to.
+    pub media: Option<u32>,
     /// Position of its media description in the SDP, from 0.
     pub media_sdp_id: Option<u32>,
     /// Slot of the mix that it belongs to, from 1.
@@ -41,7 +43,15 @@ pub struct Stream {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { tag: None, media_sdp_id: None, slot: 1, slots: 1, forwarding: false, interface: None }
+        Self {
+            tag: None,
+            media: None,
+            media_sdp_id: None,
+            slot: 1,
+            slots: 1,
+            forwarding: false,
+            interface: None,
+        }
     }
 }
 
@@ -104,7 +114,9 @@ pub struct CallInfo {
     pub tags: BTreeMap<u32, Tag>,
     /// Streams by number.
     pub streams: BTreeMap<u32, Stream>,
-    /// The meanings of payload types that the call has defined.
+    /// What payload types of a media section mean.
+    pub media_formats: BTreeMap<(u32, u8), PayloadFormat>,
+    /// What they mean somewhere in the call, the newest of each.
     pub payload_formats: BTreeMap<u8, PayloadFormat>,
 }
 
@@ -141,8 +153,8 @@ impl CallInfo {
             ["TAG", number] => return self.with_tag(number, |tag| tag.name = text()),
             ["LABEL", number] => return self.with_tag(number, |tag| tag.label = text()),
             ["METADATA-TAG", number] => return self.with_tag(number, |tag| tag.metadata = text()),
-            ["MEDIA", _, "PAYLOAD", "TYPE", number] => return self.payload_type(number, &text()),
-            ["MEDIA", _, "FMTP", number] => return self.format_parameters(number, text()),
+            ["MEDIA", media, "PAYLOAD", "TYPE", number] => return self.payload_type(media, number, &text()),
+            ["MEDIA", media, "FMTP", number] => return self.format_parameters(media, number, text()),
             ["STREAM", number, "details"] => return self.stream_details(number, &text()),
             ["STREAM", number, "interface"] => {
                 let Some(number) = parse_number(number) else { return Change::Invalid };
@@ -164,18 +176,17 @@ impl CallInfo {
         Change::State
     }
 
-    /// What an RTP payload type of this call means: the call's own table, then the static types of RFC 3551 §6.
-    pub fn payload_format(&self, payload_type: u8) -> Option<PayloadFormat> {
-        self.payload_formats.get(&payload_type).cloned().or_else(|| {
+    /// What a payload type means in a stream: what its media section says (RFC 3264 §5.1: each has numbers of its own), then the static
+    /// types of RFC 3551 §6, then what other sections of the call say.
+    pub fn payload_format(&self, stream: u32, payload_type: u8) -> Option<PayloadFormat> {
+        let media = self.streams.get(&stream).and_then(|stream| stream.media);
+        let own = media.and_then(|media| self.media_formats.get(&(media, payload_type)));
+        let fixed = || {
             let (name, clock_rate, channels) = codec::def::static_payload_type(payload_type)?;
-            Some(PayloadFormat {
-                payload_type,
-                name: name.into(),
-                clock_rate,
-                channels,
-                fmtp: Default::default(),
-            })
-        })
+            let name = name.into();
+            Some(PayloadFormat { payload_type, name, clock_rate, channels, fmtp: Default::default() })
+        };
+        own.cloned().or_else(fixed).or_else(|| self.payload_formats.get(&payload_type).cloned())
     }
 
     /// Label of the participant who sends a stream; empty when there is none.
@@ -201,10 +212,8 @@ impl CallInfo {
         Change::State
     }
 
-    fn payload_type(&mut self, number: &str, content: &str) -> Change {
-        let Some(payload_type) = number.parse::<u8>().ok().filter(|&pt| pt < 128) else {
-            return Change::Invalid;
-        };
+    fn payload_type(&mut self, media: &str, number: &str, content: &str) -> Change {
+        let Some((media, payload_type)) = section_and_type(media, number) else { return Change::Invalid };
         let mut parts = content.splitn(3, '/');
         let name = parts.next().unwrap_or_default().to_owned();
         let clock_rate = parts.next().and_then(|rate| rate.parse::<u32>().ok()).filter(|&rate| rate > 0);
@@ -215,20 +224,25 @@ impl CallInfo {
         };
         let mut format =
             PayloadFormat { payload_type, name: name.into(), clock_rate, channels, fmtp: Default::default() };
-        if let Some(known) = self.payload_formats.get(&payload_type).filter(|known| known.same_codec(&format))
-        {
+        let known = self.media_formats.get(&(media, payload_type));
+        if let Some(known) = known.filter(|known| known.same_codec(&format)) {
             format.fmtp.clone_from(&known.fmtp);
         }
-        self.payload_formats.insert(payload_type, format);
+        self.set_format(media, format);
         Change::State
     }
 
-    fn format_parameters(&mut self, number: &str, fmtp: String) -> Change {
-        let format =
-            number.parse().ok().and_then(|payload_type: u8| self.payload_formats.get_mut(&payload_type));
-        let Some(format) = format else { return Change::Invalid };
-        format.fmtp = fmtp.into();
+    fn format_parameters(&mut self, media: &str, number: &str, fmtp: String) -> Change {
+        let known = section_and_type(media, number)
+            .and_then(|(media, number)| Some((media, self.media_formats.get(&(media, number))?.clone())));
+        let Some((media, format)) = known else { return Change::Invalid };
+        self.set_format(media, PayloadFormat { fmtp: fmtp.into(), ..format });
         Change::State
+    }
+
+    fn set_format(&mut self, media: u32, format: PayloadFormat) {
+        self.payload_formats.insert(format.payload_type, format.clone());
+        self.media_formats.insert((media, format.payload_type), format);
     }
 
     fn stream_details(&mut self, number: &str, content: &str) -> Change {
@@ -242,6 +256,7 @@ impl CallInfo {
             let value = u32::try_from(value).unwrap_or(u32::MAX);
             match key {
                 "TAG" => stream.tag = Some(value),
+                "MEDIA" => stream.media = Some(value),
                 "MEDIA-SDP-ID" => stream.media_sdp_id = Some(value),
                 "MEDIA-REC-SLOT" => stream.slot = value.max(1),
                 "MEDIA-REC-SLOTS" => stream.slots = value.max(1),
@@ -261,6 +276,10 @@ impl CallInfo {
 pub fn parse_metadata(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('|').filter_map(|part| part.split_once(':'));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn section_and_type(media: &str, payload_type: &str) -> Option<(u32, u8)> {
+    Some((parse_number(media)?, payload_type.parse().ok().filter(|&number: &u8| number < 128)?))
 }
 
 fn parse_number(text: &str) -> Option<u32> {
@@ -298,7 +317,14 @@ mod tests {
         let mut info = CallInfo::default();
         let long = "TAG 1 MEDIA 2 COMPONENT 1 FLAGS 18446744073709551615 MEDIA-SDP-ID 1 MEDIA-REC-SLOT 2 MEDIA-REC-SLOTS 2";
         assert_eq!(apply(&mut info, "STREAM 4 details", long), Change::State);
-        let expected = Stream { tag: Some(1), media_sdp_id: Some(1), slot: 2, slots: 2, ..Stream::default() };
+        let expected = Stream {
+            tag: Some(1),
+            media: Some(2),
+            media_sdp_id: Some(1),
+            slot: 2,
+            slots: 2,
+            ..Stream::default()
+        };
         assert_eq!(info.streams[&4], expected);
     }
 
@@ -324,17 +350,24 @@ mod tests {
     }
 
     #[test]
-    fn payload_types_of_the_call_win_over_static_ones() {
+    fn payload_types_are_those_of_the_media_section_then_static_then_of_others() {
         let mut info = CallInfo::default();
+        apply(&mut info, "STREAM 0 details", "TAG 0 MEDIA 1 COMPONENT 1");
+        apply(&mut info, "STREAM 2 details", "TAG 1 MEDIA 2 COMPONENT 1");
         apply(&mut info, "MEDIA 1 PAYLOAD TYPE 96", "opus/48000/2");
         apply(&mut info, "MEDIA 1 FMTP 96", "useinbandfec=1");
+        apply(&mut info, "MEDIA 2 PAYLOAD TYPE 96", "H264/90000");
         apply(&mut info, "MEDIA 2 PAYLOAD TYPE 0", "L16/16000");
-        let opus = info.payload_format(96).expect("opus");
+        apply(&mut info, "MEDIA 2 PAYLOAD TYPE 97", "iLBC/8000");
+        let opus = info.payload_format(0, 96).expect("opus");
         assert_eq!((opus.name.as_str(), opus.clock_rate, opus.channels), ("opus", 48_000, 2));
         assert_eq!(opus.fmtp, "useinbandfec=1");
-        let zero = info.payload_format(0).expect("overridden");
-        assert_eq!((zero.name.as_str(), zero.clock_rate), ("L16", 16_000));
-        assert_eq!(info.payload_format(127), None);
+        let name = |stream, payload_type| Some(info.payload_format(stream, payload_type)?.name.to_string());
+        assert_eq!(name(2, 96).as_deref(), Some("H264"));
+        assert_eq!((name(0, 0).as_deref(), name(2, 0).as_deref()), (Some("PCMU"), Some("L16")));
+        // Nothing is said about 97 here, or about stream 7 at all: what there is.
+        assert_eq!((name(0, 97).as_deref(), name(7, 97).as_deref()), (Some("iLBC"), Some("iLBC")));
+        assert_eq!(name(0, 127), None);
     }
 
     #[test]

@@ -260,8 +260,8 @@ impl Source {
             let Some(packet) = next else { return };
             self.lost += u64::from(packet.lost_before);
             let decoders = &mut self.decoders;
-            let Some(slot) = decoder_slot(decoders, call, self.ssrc, packet.payload_type, &mut self.codecs)
-            else {
+            let key = (self.ssrc, self.stream);
+            let Some(slot) = decoder_slot(decoders, call, key, packet.payload_type, &mut self.codecs) else {
                 continue;
             };
             let clock_rate = slot.format.clock_rate;
@@ -291,11 +291,11 @@ impl Source {
 fn decoder_slot<'a>(
     decoders: &'a mut HashMap<u8, DecoderSlot>,
     call: &CallInfo,
-    ssrc: u32,
+    (ssrc, stream): (u32, u32),
     payload_type: u8,
     codecs: &mut Vec<String>,
 ) -> Option<&'a mut DecoderSlot> {
-    let format = call.payload_format(payload_type).unwrap_or_else(|| PayloadFormat {
+    let format = call.payload_format(stream, payload_type).unwrap_or_else(|| PayloadFormat {
         payload_type,
         name: Default::default(),
         clock_rate: 8000,

@@ -426,6 +426,12 @@ pub fn player_options(
     options
 }
 
+/// What the packets of a party mean.
+pub fn formats_sent(media: &Media) -> Arc<[PayloadFormat]> {
+    let own = media.remote.as_ref().map(|remote| &remote.formats);
+    codecs::formats_sent(own, media.coding.shown())
+}
+
 /// telephone-event as a party takes it: it was told of it and has it itself.
 pub fn event_format(to: &Media) -> Option<&PayloadFormat> {
     let own = |format: &PayloadFormat| {

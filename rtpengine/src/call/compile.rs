@@ -291,11 +291,10 @@ fn stream_security(media: &Media) -> StreamSecurity {
 
 /// What comes in on a media's port: its own formats, and those of the sections that are bundled behind it.
 fn formats(party: &Party, media: &Media) -> Arc<[PayloadFormat]> {
-    let of = |media: &Media| media.remote.as_ref().map_or_else(|| [].into(), |remote| remote.formats.clone());
     if !media.bundling.is_shared() {
-        return of(media);
+        return coding::formats_sent(media);
     }
-    on_same_port(party, media).flat_map(|(_, other)| of(other).to_vec()).collect()
+    on_same_port(party, media).flat_map(|(_, other)| coding::formats_sent(other).to_vec()).collect()
 }
 
 /// The sections on a media's port, with their positions.

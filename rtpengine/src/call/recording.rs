@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use smol_str::SmolStr;
 
+use super::coding;
 use super::model::{Call, PartyId};
 use crate::negotiate::signal::{PlaybackOptions, RecordCall, RecordingOptions, Signal};
 use crate::record::{
@@ -229,11 +230,11 @@ pub fn describe(call: &Call) {
         });
         let (slot, slots) = slots(party.recording_slots);
         for media in &party.media {
-            let Some(remote) = &media.remote else { continue };
+            // Whoever has not described itself yet may be heard all the same (early media).
             description.media.push(RecordedMedia {
                 number: media.number,
-                ptime_ms: remote.ptime_ms.unwrap_or(20),
-                formats: remote.formats.to_vec(),
+                ptime_ms: media.remote.as_ref().and_then(|remote| remote.ptime_ms).unwrap_or(20),
+                formats: coding::formats_sent(media).to_vec(),
             });
             if !media.is_rtp() || media.is_carried() || media.ports.current().is_none() {
                 continue;

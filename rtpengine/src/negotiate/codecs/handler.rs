@@ -1,6 +1,7 @@
 //! What the data plane does with each payload type that a side may send.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use codec::def::Kind;
 use codec::graph::TranscodePlan;
@@ -190,6 +191,25 @@ fn with_numbers_shown<'f>(own: Vec<&'f MediaFormat>, shown: &'f [MediaFormat]) -
     let further: Vec<_> = known.iter().copied().filter(|f| !is_under(f, &sent)).collect();
     sent.extend(further);
     sent
+}
+
+/// What the packets of a party mean that has described itself with `own` (`None`: not yet) and was shown a list: the numbers that it may send
+/// as above, then what else it was shown and has not said that it has.
+pub fn formats_sent(own: Option<&Arc<[PayloadFormat]>>, shown: &[MediaFormat]) -> Arc<[PayloadFormat]> {
+    if let Some(own) = own
+        && shown.iter().all(|shown| own.contains(&shown.format))
+    {
+        return Arc::clone(own);
+    }
+    let plain = |format: &PayloadFormat| MediaFormat { format: format.clone(), feedback: Vec::new() };
+    let own: Vec<_> = own.iter().flat_map(|own| own.iter()).map(plain).collect();
+    let mut sent = with_numbers_shown(own.iter().collect(), shown);
+    let is_free = |sent: &[&MediaFormat], f: &MediaFormat| {
+        sent.iter().all(|sent| sent.format.payload_type != f.format.payload_type)
+    };
+    let further: Vec<_> = shown.iter().filter(|f| is_free(&sent, f)).collect();
+    sent.extend(further);
+    sent.into_iter().map(|f| f.format.clone()).collect()
 }
 
 /// Where an ordinary codec goes.

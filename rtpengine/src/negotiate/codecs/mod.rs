@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use answering::{AnsweredCodecs, answer};
 pub use compare::compatible;
-pub use handler::{Handler, PacketTimes, PayloadHandler, configure};
+pub use handler::{Handler, PacketTimes, PayloadHandler, configure, formats_sent};
 pub use offering::{OfferedCodecs, offer};
 pub use proposal::{choose, propose, without_stripped};
 pub use registry::Registry;

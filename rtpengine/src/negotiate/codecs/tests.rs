@@ -142,6 +142,22 @@ fn each_side_gets_its_own_numbers_and_may_send_those_it_was_shown() {
 }
 
 #[test]
+fn packets_mean_what_their_sender_was_shown_then_what_it_has_then_what_else_it_was_shown() {
+    for (own, shown, sent) in [
+        (Some("0 8"), "0 8", "0 8"),
+        (Some("96:L16/16000 101"), "98:L16/16000 101", "96:L16/16000 101 98:L16/16000"),
+        (Some("96:L16/16000 97:L16/8000"), "96:L16/8000", "97:L16/8000 96:L16/8000"),
+        // A codec that it has not spoken of, under a number of its own and under another one.
+        (Some("96:L16/8000"), "96:opus/48000/2 97:opus/48000/2", "96:L16/8000 97:opus/48000/2"),
+        (None, "0 96:L16/8000", "0 96:L16/8000"),
+    ] {
+        let plain = |text| formats(text).into_iter().map(|f| f.format).collect::<Vec<_>>();
+        let given = own.map(|own| plain(own).into());
+        assert_eq!(formats_sent(given.as_ref(), &formats(shown))[..], plain(sent), "{own:?}, shown {shown}");
+    }
+}
+
+#[test]
 fn a_list_that_was_kept_gives_the_offerer_its_own_numbers() {
     let keep = CodecOptions { static_codecs: true, ..CodecOptions::default() };
     let previous = formats("96:L16/8000 9");
