@@ -434,6 +434,8 @@ impl Call {
         }
         if has_new_output {
             self.publish();
+            // Whoever comes after a crash goes on in this file.
+            self.save_state();
         }
     }
 

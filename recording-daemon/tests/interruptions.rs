@@ -86,6 +86,32 @@ fn a_killed_recorder_goes_on_with_the_same_files() {
 }
 
 #[test]
+fn a_recorder_that_is_killed_as_soon_as_a_file_is_there_goes_on_with_it() {
+    let bench = Bench::new();
+    let recorder = bench.start(&["--output-single"]);
+    let mut call = FakeCall::begin(&bench, "at-once", &[]);
+    call.add_party("a");
+    let start = Instant::now();
+    // Nine sources, one after the other.
+    let one = |ssrc: u32| talk(0, ssrc, Voice::Noise { seed: 18 }, ssrc * 20 * MS, 1);
+    call.speak(start, (1..=9).flat_map(one).collect());
+    wait_for("the last file", || bench.files().len() == 9);
+    recorder.kill();
+    let recorder = bench.start(&["--output-single"]);
+    // All of them but the last, which came to be in these microseconds, say more.
+    call.speak(
+        start,
+        (1..=8).flat_map(|ssrc| talk(0, ssrc, Voice::Noise { seed: 19 }, 400 * MS, 1)).collect(),
+    );
+    call.end();
+    bench.wait_until_finished();
+    let files = bench.files();
+    let of = |ssrc: u32| files.iter().filter(|file| file.contains(&format!("-{ssrc:08x}"))).count();
+    assert!((1..=8).all(|ssrc| of(ssrc) == 1), "{files:?}");
+    assert!(recorder.terminate().success());
+}
+
+#[test]
 fn a_call_that_ends_while_the_recorder_is_dead_is_completed() {
     let bench = Bench::new();
     let recorder = bench.start(&[]);
