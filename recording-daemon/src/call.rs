@@ -25,7 +25,7 @@ use crate::recording::{Ending, LOST_IN_MEMORY, OutputMedium, OutputState, Party,
 use crate::resume::SavedState;
 use crate::rtcp;
 use crate::settings::OutputSettings;
-use crate::ssrc::{DecodedFrame, Frame, Source};
+use crate::ssrc::{DecodedFrame, Frame, Source, SourceId};
 use crate::timeline::CallTime;
 
 /// Sources of one call at most; more look like an attack.
@@ -66,7 +66,7 @@ pub struct Call {
     recording: Recording,
     handle: Option<RecordingHandle>,
     origin: Origin,
-    sources: BTreeMap<u32, Source>,
+    sources: BTreeMap<SourceId, Source>,
     mix: Option<MixOutput>,
     live: Option<LiveMix>,
     packets: PacketForward,
@@ -177,31 +177,44 @@ impl Call {
         }
         let Ok(datagram) = framing::parse(octets) else { return self.invalid_packet() };
         if rtp::is_rtcp(datagram.payload) {
-            return self.reports(datagram.payload);
+            return self.reports(stream, datagram.payload);
         }
         let Ok(packet) = RtpPacket::parse(datagram.payload) else { return self.invalid_packet() };
         // A metafile of the older kind never says that it is complete.
         self.start();
-        let ssrc = packet.ssrc();
-        if !self.sources.contains_key(&ssrc) {
+        let id = self.source_id(packet.ssrc(), stream);
+        if !self.sources.contains_key(&id) {
             if self.sources.len() >= MAX_SOURCES {
                 self.too_many_sources += 1;
                 return;
             }
-            self.sources.insert(ssrc, Source::new(ssrc, stream, None));
+            self.sources.insert(id, Source::new(id.ssrc, stream, None));
         }
         let arrival = datagram.arrival_us.map_or(read_at, |arrival| self.clock.arrival(arrival, read_at));
         let seen_at = self.clock.unix_seconds(self.clock.at(arrival));
-        let Some(source) = self.sources.get_mut(&ssrc) else { return };
+        let Some(source) = self.sources.get_mut(&id) else { return };
         source.saw_packet_at(seen_at);
         source.push(&self.info, packet, arrival, &mut self.decoded);
-        self.write_decoded(ssrc, read_at);
+        self.write_decoded(id, read_at);
+    }
+
+    fn source_id(&mut self, ssrc: u32, stream: u32) -> SourceId {
+        let id = SourceId { ssrc, party: self.info.streams.get(&stream).and_then(|stream| stream.tag) };
+        let nameless = SourceId { ssrc, party: None };
+        // An earlier version did not say whose it was.
+        if !self.sources.contains_key(&id)
+            && let Some(source) = self.sources.remove(&nameless)
+        {
+            self.sources.insert(id, source);
+        }
+        id
     }
 
     /// Sender reports tie timestamps to the sender's wall clock.
-    fn reports(&mut self, octets: &[u8]) {
+    fn reports(&mut self, stream: u32, octets: &[u8]) {
         for report in rtcp::sender_reports(octets) {
-            if let Some(source) = self.sources.get_mut(&report.ssrc) {
+            let id = self.source_id(report.ssrc, stream);
+            if let Some(source) = self.sources.get_mut(&id) {
                 source.timeline.sender_report(report.ntp_ns, report.timestamp);
             }
         }
@@ -216,16 +229,16 @@ impl Call {
         }
         self.last_flush = now;
         let _entered = self.span.clone().entered();
-        let ssrcs: Vec<u32> = self.sources.keys().copied().collect();
+        let ids: Vec<SourceId> = self.sources.keys().copied().collect();
         let mut changed = false;
-        for ssrc in ssrcs {
-            let Some(source) = self.sources.get_mut(&ssrc) else { continue };
+        for id in ids {
+            let Some(source) = self.sources.get_mut(&id) else { continue };
             if now.checked_sub(GIVE_UP_WAITING).is_some_and(|then| source.is_silent_since(then)) {
                 source.flush(&self.info, &mut self.decoded);
             }
             source.timeline.poll(self.clock.at(now), &mut self.placed);
-            self.write_decoded(ssrc, now);
-            if let Some(source) = self.sources.get_mut(&ssrc)
+            self.write_decoded(id, now);
+            if let Some(source) = self.sources.get_mut(&id)
                 && source.flush_single()
             {
                 source.describe(&mut self.recording);
@@ -255,16 +268,16 @@ impl Call {
     pub fn finish(mut self, end: Instant) {
         let _entered = self.span.clone().entered();
         tracing::info!("Recording for call '{}.meta' finished", self.recording.prefix);
-        let ssrcs: Vec<u32> = self.sources.keys().copied().collect();
-        for ssrc in ssrcs {
-            let Some(source) = self.sources.get_mut(&ssrc) else { continue };
+        let ids: Vec<SourceId> = self.sources.keys().copied().collect();
+        for id in ids {
+            let Some(source) = self.sources.get_mut(&id) else { continue };
             source.flush(&self.info, &mut self.decoded);
-            self.write_decoded(ssrc, end);
-            let Some(source) = self.sources.get_mut(&ssrc) else { continue };
+            self.write_decoded(id, end);
+            let Some(source) = self.sources.get_mut(&id) else { continue };
             source.timeline.finish(&mut self.placed);
-            self.write_decoded(ssrc, end);
-            if let (Some(source), Some(mix)) = (self.sources.get_mut(&ssrc), &mut self.mix) {
-                mix.flush_feed(&mut source.feed, ssrc);
+            self.write_decoded(id, end);
+            if let (Some(source), Some(mix)) = (self.sources.get_mut(&id), &mut self.mix) {
+                mix.flush_feed(&mut source.feed, id);
             }
         }
         if let Some(live) = &mut self.live {
@@ -371,11 +384,11 @@ impl Call {
     }
 
     /// Writes what was decoded, and what the timeline has placed.
-    fn write_decoded(&mut self, ssrc: u32, now: Instant) {
+    fn write_decoded(&mut self, id: SourceId, now: Instant) {
         if self.decoded.is_empty() && self.placed.is_empty() {
             return;
         }
-        let Some(source) = self.sources.get_mut(&ssrc) else { return };
+        let Some(source) = self.sources.get_mut(&id) else { return };
         let settings = &self.shared.output;
         let forwards = self.shared.pcm.is_some() && self.info.is_forwarded(source.stream());
         let pcm = self.shared.pcm.as_ref().filter(|_| forwards);
@@ -424,12 +437,12 @@ impl Call {
                     let sink = PcmSink::open(self.shared.hub.runtime(), config, text, mix.channels());
                     LiveMix { mix, sink }
                 });
-                live.mix.push(&mut source.live_feed, ssrc, &stream, now, audio);
+                live.mix.push(&mut source.live_feed, id.ssrc, &stream, now, audio);
             }
             // The timeline goes on in a pause: what follows it lies where it belongs.
             if settings.mixed && frame.is_recorded {
                 let mix = self.mix.get_or_insert_with(|| MixOutput::new(settings, frame.format));
-                mix.push(&mut source.feed, ssrc, &stream, now, audio);
+                mix.push(&mut source.feed, id.ssrc, &stream, now, audio);
             }
         }
         if has_new_output {

@@ -13,6 +13,7 @@ use crate::output::{AudioFormat, Budget, Contents, Finished, OutputFile};
 use crate::recording::Recording;
 use crate::resume::MixedState;
 use crate::settings::OutputSettings;
+use crate::ssrc::SourceId;
 use crate::staging::{InOrder, Staging};
 use crate::timeline::CallTime;
 
@@ -65,10 +66,16 @@ pub enum Written {
 struct Owner {
     ssrc: u32,
     last_used: CallTime,
-    /// Whose it is.
+    /// Whose it is; not known before it is heard again after an interruption.
     tag: Option<u32>,
     /// First input and distance of the inputs of its slot.
     slot: (usize, usize),
+}
+
+impl Owner {
+    fn is(&self, ssrc: u32, tag: Option<u32>) -> bool {
+        self.ssrc == ssrc && (self.tag.is_none() || self.tag == tag)
+    }
 }
 
 /// The mixed output of one call.
@@ -164,9 +171,8 @@ impl MixOutput {
     }
 
     /// Gives the mixer what the source's resampler holds back.
-    pub fn flush_feed(&mut self, feed: &mut Feed, ssrc: u32) {
-        let input = self.owners.iter().position(|owner| owner.is_some_and(|owner| owner.ssrc == ssrc));
-        if let Some(input) = input {
+    pub fn flush_feed(&mut self, feed: &mut Feed, SourceId { ssrc, party }: SourceId) {
+        if let Some(input) = self.own_input(ssrc, party) {
             feed.flush(&mut self.mixer, input);
         }
     }
@@ -345,6 +351,10 @@ impl MixOutput {
         file.flush()
     }
 
+    fn own_input(&self, ssrc: u32, tag: Option<u32>) -> Option<usize> {
+        self.owners.iter().position(|owner| owner.is_some_and(|owner| owner.is(ssrc, tag)))
+    }
+
     /// The input of an SSRC: its own, else a free one of its slot, else the one that was not used for longest. `was_owner`
     /// sources that lost their input get none.
     fn input_of(&mut self, ssrc: u32, stream: &Stream, now: CallTime, refused: bool) -> Option<usize> {
@@ -353,8 +363,8 @@ impl MixOutput {
         } else {
             (stream.slot.max(1) as usize - 1, stream.slots.max(1) as usize)
         };
-        if let Some(at) = self.owners.iter().position(|owner| owner.is_some_and(|owner| owner.ssrc == ssrc)) {
-            self.owners[at].iter_mut().for_each(|owner| owner.last_used = now);
+        if let Some(at) = self.own_input(ssrc, stream.tag) {
+            self.owners[at].iter_mut().for_each(|owner| (owner.last_used, owner.tag) = (now, stream.tag));
             return Some(at);
         }
         if refused {

@@ -58,6 +58,9 @@ pub struct SingleState {
     pub ssrc: u32,
     /// Number of the stream.
     pub stream: u32,
+    /// Number of the participant who sends it.
+    #[serde(default)]
+    pub party: Option<u32>,
     /// Position among the recording's outputs.
     pub output: usize,
 }
@@ -69,6 +72,9 @@ pub struct AnchorState {
     pub ssrc: u32,
     /// Number of the stream.
     pub stream: u32,
+    /// Number of the participant who sends it.
+    #[serde(default)]
+    pub party: Option<u32>,
     /// RTP timestamp.
     pub timestamp: u32,
     /// Clock rate of the timestamp, in Hz.
@@ -145,7 +151,7 @@ mod tests {
                 active: vec![Some(-17), None],
                 owners: vec![Some(1), None],
             }),
-            singles: vec![SingleState { ssrc: 1, stream: 0, output: 1 }],
+            singles: vec![SingleState { ssrc: 1, stream: 0, party: Some(0), output: 1 }],
             anchors: vec![],
         };
         let recording = Recording::new("call-9%40host-0011223344556677", 1_795_227_866.664_137);

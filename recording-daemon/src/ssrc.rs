@@ -45,7 +45,16 @@ pub struct DecodedFrame {
     pub frame: Frame,
 }
 
-/// State of one SSRC.
+/// Which source: parties that do not know of each other may have the same SSRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceId {
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Number of the participant who sends it; `None` as long as that is not known.
+    pub party: Option<u32>,
+}
+
+/// State of one SSRC of one party.
 pub struct Source {
     ssrc: u32,
     stream: u32,
@@ -234,15 +243,17 @@ impl Source {
     }
 
     /// What the next run needs to go on.
-    pub fn state(&self) -> (Option<SingleState>, Option<AnchorState>) {
+    pub fn state(&self, party: Option<u32>) -> (Option<SingleState>, Option<AnchorState>) {
         let single = self.single.as_ref().map(|single| SingleState {
             ssrc: self.ssrc,
             stream: self.stream,
+            party,
             output: single.file.index(),
         });
         let anchor = self.timeline.anchor().map(|anchor| AnchorState {
             ssrc: self.ssrc,
             stream: self.stream,
+            party,
             timestamp: anchor.timestamp,
             clock_rate: anchor.clock_rate,
             time: anchor.time,

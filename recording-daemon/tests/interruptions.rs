@@ -111,6 +111,48 @@ fn a_recorder_that_is_killed_as_soon_as_a_file_is_there_goes_on_with_it() {
     assert!(recorder.terminate().success());
 }
 
+/// Parties choose their SSRCs without knowing of each other (RFC 3550 section 8.2); some always have the same.
+#[test]
+fn parties_with_the_same_ssrc_are_two_speakers_also_after_an_interruption() {
+    let bench = Bench::new();
+    let recorder = bench.start(&["--mix-method=channels"]);
+    let (first, second) = (Voice::Noise { seed: 21 }, Voice::Noise { seed: 22 });
+    let mut call = FakeCall::begin(&bench, "same", &[]);
+    call.add_party("a");
+    call.add_party("b");
+    let mut packets = talk(0, 7, first, START, 200);
+    let other = talk(1, 7, second, 200 * MS, 190);
+    // Other numbers, as those of another stream are.
+    packets.extend(other.into_iter().map(|mut packet| {
+        packet.sequence_number = packet.sequence_number.wrapping_add(30);
+        packet.timestamp = packet.timestamp.wrapping_add(90_000);
+        packet
+    }));
+    packets.sort_by_key(|packet| packet.at);
+    let (before, after) = packets.split_at(packets.partition_point(|packet| packet.at < 2000 * MS));
+    let start = Instant::now();
+    call.speak(start, before.to_vec());
+    recorder.kill();
+    let recorder = bench.start(&["--mix-method=channels"]);
+    call.speak(start, after.to_vec());
+    call.end();
+    bench.wait_until_finished();
+    assert_eq!(bench.files().len(), 3, "{:?}", bench.files());
+    let lost = 50 * PACKET;
+    for (ending, packets) in [("00000007.wav", 200), ("00000007-1.wav", 190)] {
+        let frames = bench.wav(ending).frames();
+        assert!((packets * PACKET - lost..=packets * PACKET).contains(&frames), "{ending}: {frames}");
+    }
+    let mix = bench.wav("mix.wav");
+    for (channel, voice, begins) in [(0, first, 0), (1, second, 10)] {
+        for from in [20, 150] {
+            let lag = lag(&mix.channel(channel), voice, from..from + 30, (from + begins) * PACKET);
+            assert!(lag.abs() <= EXACT, "channel {channel}, packet {from} lies {lag} samples off");
+        }
+    }
+    assert!(recorder.terminate().success());
+}
+
 #[test]
 fn a_call_that_ends_while_the_recorder_is_dead_is_completed() {
     let bench = Bench::new();

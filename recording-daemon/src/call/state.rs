@@ -5,7 +5,7 @@ use crate::mix_output::MixOutput;
 use crate::output::OutputFile;
 use crate::recording::OutputMedium;
 use crate::resume::{self, AnchorState, Progress, SavedState};
-use crate::ssrc::Source;
+use crate::ssrc::{Source, SourceId};
 use crate::timeline::Anchor;
 
 /// Movements of an anchor below this are not worth saving.
@@ -16,11 +16,12 @@ impl Call {
     pub(super) fn take_up(&mut self, progress: &Progress) {
         for anchor in &progress.anchors {
             let known = known_anchor(anchor);
-            self.sources.insert(anchor.ssrc, Source::new(anchor.ssrc, anchor.stream, Some(known)));
+            let id = SourceId { ssrc: anchor.ssrc, party: anchor.party };
+            self.sources.insert(id, Source::new(anchor.ssrc, anchor.stream, Some(known)));
         }
         for single in &progress.singles {
             if let Some(file) = self.reopen(single.output) {
-                let source = self.sources.entry(single.ssrc);
+                let source = self.sources.entry(SourceId { ssrc: single.ssrc, party: single.party });
                 source.or_insert_with(|| Source::new(single.ssrc, single.stream, None)).resume_single(file);
             }
         }
@@ -55,8 +56,8 @@ impl Call {
             singles: Vec::new(),
             anchors: Vec::new(),
         };
-        for source in self.sources.values() {
-            let (single, anchor) = source.state();
+        for (id, source) in &self.sources {
+            let (single, anchor) = source.state(id.party);
             progress.singles.extend(single);
             progress.anchors.extend(anchor);
         }
