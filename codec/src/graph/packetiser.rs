@@ -264,10 +264,23 @@ impl Packetiser {
         payload: &[u8],
         emit: Emit<'_>,
     ) {
-        let Departure { send_at, follows } = self.schedule.send_at(now, timestamp, self.clock_rate);
+        let departure = self.schedule.send_at(now, timestamp, self.clock_rate);
+        self.depart(departure, payload_type, marker, timestamp, payload, emit);
+    }
+
+    /// Emits a packet under the next sequence number.
+    fn depart(
+        &mut self,
+        departure: Departure,
+        payload_type: u8,
+        marker: bool,
+        timestamp: u32,
+        payload: &[u8],
+        emit: Emit<'_>,
+    ) {
         emit(OutPacket {
-            send_at,
-            follows,
+            send_at: departure.send_at,
+            follows: departure.follows,
             marker,
             payload_type,
             sequence_number: self.next_sequence,
@@ -333,20 +346,12 @@ impl Packetiser {
             tones.event(begin, begin + self.packet_samples(), timestamp, |samples| samples * clock / rate);
         self.tones = Some(tones);
         let Some(event) = event else { return false };
-        let Departure { send_at, follows } = self.schedule.send_at(now, timestamp, self.clock_rate);
+        let Departure { send_at, mut follows } = self.schedule.send_at(now, timestamp, self.clock_rate);
         for copy in 0..event.copies {
-            emit(OutPacket {
-                send_at,
-                follows: if copy == 0 { follows } else { send_at },
-                marker: event.marker && copy == 0,
-                payload_type: event.payload_type,
-                sequence_number: self.next_sequence,
-                timestamp: event.timestamp,
-                ssrc: self.ssrc,
-                payload: &event.payload,
-            });
-            self.next_sequence = self.next_sequence.wrapping_add(1);
-            self.packets_out += 1;
+            let marker = event.marker && copy == 0;
+            let departure = Departure { send_at, follows };
+            self.depart(departure, event.payload_type, marker, event.timestamp, &event.payload, emit);
+            follows = send_at;
         }
         !event.keeps_audio
     }
@@ -371,19 +376,8 @@ impl Packetiser {
         emit: Emit<'_>,
     ) {
         self.flush(now, emit);
-        let Departure { send_at, follows } = self.schedule.send_soon(now);
-        emit(OutPacket {
-            send_at,
-            follows,
-            marker,
-            payload_type,
-            sequence_number: self.next_sequence,
-            timestamp,
-            ssrc: self.ssrc,
-            payload,
-        });
-        self.next_sequence = self.next_sequence.wrapping_add(1);
-        self.packets_out += 1;
+        let departure = self.schedule.send_soon(now);
+        self.depart(departure, payload_type, marker, timestamp, payload, emit);
     }
 
     /// Outgoing timestamp of a moment `ticks` of the source clock after the last queued sample.
