@@ -2,11 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::daemon::wait_for;
 use crate::rtp::{Packet, Received};
+
+/// For what a machine that is busy with other things does late.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sockets for RTP and, on the next port, RTCP.
 #[derive(Debug)]
@@ -147,15 +151,17 @@ impl Party {
     /// Receives in a thread until told to stop.
     pub fn listen(&self) -> Listener {
         let (socket, stop) = (Arc::clone(&self.rtp), Arc::new(AtomicBool::new(false)));
-        let stopped = Arc::clone(&stop);
+        let (stopped, count) = (Arc::clone(&stop), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&count);
         let thread = std::thread::spawn(move || {
             let mut packets = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 packets.extend(receive(&socket, Duration::from_millis(20)));
+                counted.store(packets.len(), Ordering::Relaxed);
             }
             packets
         });
-        Listener { stop, thread }
+        Listener { stop, count, thread }
     }
 }
 
@@ -163,10 +169,31 @@ impl Party {
 #[derive(Debug)]
 pub struct Listener {
     stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     thread: JoinHandle<Vec<Received>>,
 }
 
 impl Listener {
+    /// Waits until it has received so many packets, but not for ever, and ends it.
+    pub fn stop_at(self, count: usize) -> Vec<Received> {
+        let _ = wait_for(PATIENCE, || (self.count.load(Ordering::Relaxed) >= count).then_some(()));
+        self.stop()
+    }
+
+    /// Waits until something has come and then nothing for this time, and ends it.
+    pub fn stop_behind(self, pause: Duration) -> Vec<Received> {
+        let begun = Instant::now();
+        let (mut count, mut last) = (0, begun);
+        let _ = wait_for(PATIENCE * 3, || {
+            let present = self.count.load(Ordering::Relaxed);
+            if present != count {
+                (count, last) = (present, Instant::now());
+            }
+            (last.elapsed() >= if count == 0 { PATIENCE } else { pause }).then_some(())
+        });
+        self.stop()
+    }
+
     /// Ends it and returns what it received.
     pub fn stop(self) -> Vec<Received> {
         self.stop.store(true, Ordering::Relaxed);

@@ -78,8 +78,7 @@ fn the_stream_goes_on_in_silence_and_from_the_answer_on() {
     let relay = Relay::start(&["--audio-player=always"]);
     let call = Call::establish(&relay, "silence", Setup::default());
     let at_a = call.a.listen();
-    std::thread::sleep(Duration::from_millis(800));
-    let heard = at_a.stop();
+    let heard = at_a.stop_at(40);
     is_one_stream(&heard, 8000);
     let (audio, _) = rtp::decode(&heard, &sdp::format(PCMU));
     assert!(signal::level_dbfs(&audio) < -70.0, "silence");
@@ -212,8 +211,7 @@ fn what_is_on_hold_hears_music_through_the_player() {
     let [a, b] = [describe(&call.a, "sendonly"), describe(&call.b, "recvonly")];
     let at_b = call.b.listen();
     call.re_offer(&a, &b, &Value::Object(Default::default()));
-    std::thread::sleep(Duration::from_millis(1200));
-    let heard = at_b.stop();
+    let heard = at_b.stop_at(60);
     is_one_stream(&heard, 8000);
     let (audio, rate) = rtp::decode(&heard, &sdp::format(PCMU));
     assert!(signal::typical_tone_share(&audio[audio.len() / 2..], rate, 800.0) > 0.9);

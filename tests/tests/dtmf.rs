@@ -16,6 +16,9 @@ const BOTH: &[&str] = &["0 PCMU/8000", "101 telephone-event/8000 0-15"];
 const PTIME: Duration = Duration::from_millis(20);
 const SILENCE: [u8; 160] = [0xff; 160];
 
+/// So long nothing comes when all has been sent.
+const QUIET: Duration = Duration::from_millis(150);
+
 /// Packets of silence, one digit, and silence again.
 fn digit(code: u8, level: u8, packets: usize) -> Vec<Vec<u8>> {
     let mut sines = Sines::digit(8000, code, level);
@@ -29,8 +32,7 @@ fn digit(code: u8, level: u8, packets: usize) -> Vec<Vec<u8>> {
 fn say(call: &mut Call<'_>, payloads: Vec<Vec<u8>>) -> Vec<Received> {
     let listener = call.b.listen();
     call.a.send_paced(0, payloads, 160, PTIME).join().expect("sent");
-    std::thread::sleep(Duration::from_millis(150));
-    listener.stop()
+    listener.stop_behind(QUIET)
 }
 
 /// (code, level, ms) of the digits that are heard in PCMU.
@@ -107,8 +109,7 @@ fn tones_become_events_for_who_takes_them_and_events_tones_for_who_does_not() {
     }
     call.b.timestamp = timestamp.wrapping_add(960);
     call.b.send_paced(0, vec![SILENCE.to_vec(); 10], 160, PTIME).join().expect("sent");
-    std::thread::sleep(Duration::from_millis(150));
-    let packets = listener.stop();
+    let packets = listener.stop_behind(QUIET);
     assert!(events(&packets).is_empty());
     let digits = heard(&packets);
     assert!(
@@ -183,8 +184,7 @@ fn audio_goes_on_beside_digits_when_that_is_wanted() {
     std::thread::sleep(Duration::from_millis(200));
     call.command("play DTMF", &json!({"from-tag": "a", "code": 4, "duration": 200}));
     talk.join().expect("sent");
-    std::thread::sleep(Duration::from_millis(100));
-    let packets = listener.stop();
+    let packets = listener.stop_behind(QUIET);
     assert!(events(&packets).len() >= 12);
     let audio = packets.iter().filter(|received| received.packet.payload_type == 0).count();
     assert_eq!(audio, 40, "all of it");
@@ -212,8 +212,7 @@ fn press(
     }
     from.timestamp = timestamp.wrapping_add(6 * ticks);
     from.send_paced(audio.0, vec![audio.1.to_vec(); 5], ticks, PTIME).join().expect("sent");
-    std::thread::sleep(Duration::from_millis(150));
-    listener.stop().into_iter().map(|received| received.packet).collect()
+    listener.stop_behind(QUIET).into_iter().map(|received| received.packet).collect()
 }
 
 #[test]

@@ -28,8 +28,7 @@ fn the_held_party_hears_music_and_nothing_else_until_the_caller_resumes() {
     call.command("play media", &json!({"from-tag": "b", "blob64": "AAAA"}));
     // Holding again must not begin anew.
     hold(&mut call);
-    std::thread::sleep(Duration::from_millis(1000));
-    let heard = at_b.stop();
+    let heard = at_b.stop_at(70);
     is_music(&heard, 60);
     assert!(heard.iter().all(|received| received.packet.ssrc != call.a.ssrc), "the holder is not heard");
     resume(&mut call);
@@ -48,8 +47,7 @@ fn the_callee_may_hold_too_with_music_of_its_own_or_of_the_other() {
         let mut call = with_music(&relay, id, offer, answer);
         let at_a = call.a.listen();
         exchange(&relay, &mut call, "sendonly", "recvonly", &extra);
-        std::thread::sleep(Duration::from_millis(800));
-        is_music(&at_a.stop(), 30);
+        is_music(&at_a.stop_at(40), 30);
         exchange(&relay, &mut call, "sendrecv", "sendrecv", &json!({}));
         silence(&call.a);
         call.learn();
@@ -62,8 +60,7 @@ fn music_ends_after_the_configured_time() {
     let mut call = with_music(&relay, "limit", json!({"moh": {"file": music(&relay)}}), json!({}));
     let at_b = call.b.listen();
     hold(&mut call);
-    std::thread::sleep(Duration::from_millis(900));
-    let heard = at_b.stop();
+    let heard = at_b.stop_behind(Duration::from_millis(500));
     assert_eq!(heard.len(), 20, "400 ms in packets of 20 ms");
 }
 

@@ -10,6 +10,9 @@ use e2e::speech::{self, Speaker};
 use e2e::{numbered, sdp, signal, wav};
 use serde_json::{Value, json};
 
+/// So long nothing comes when an announcement is over.
+const QUIET: Duration = Duration::from_millis(300);
+
 #[test]
 fn an_announcement_reaches_the_party_it_is_for_and_only_that() {
     let relay = Relay::start(&[]);
@@ -23,8 +26,7 @@ fn an_announcement_reaches_the_party_it_is_for_and_only_that() {
         (reply["duration"].as_i64().expect("a duration") - expected).abs() <= 30,
         "{reply}, {expected} ms"
     );
-    std::thread::sleep(Duration::from_millis(expected as u64 + 300));
-    let (heard, by_the_other) = (at_a.stop(), at_b.stop());
+    let (heard, by_the_other) = (at_a.stop_behind(QUIET), at_b.stop());
     assert!(by_the_other.is_empty(), "the other party got {} packets", by_the_other.len());
     contains(&heard, "0 PCMU/8000", &spoken, 0.97);
     assert!((heard.len() as i64 - expected / 20).abs() <= 2, "{} packets", heard.len());
@@ -54,9 +56,8 @@ fn all_parties_hear_it_each_in_its_own_codec() {
     }
     let (at_a, at_b) = (call.a.listen(), call.b.listen());
     call.command("play media", &json!({"all": "all", "file": file}));
-    std::thread::sleep(Duration::from_millis(spoken.len() as u64 / 8 + 300));
-    contains(&at_a.stop(), "8 PCMA/8000", &spoken, 0.97);
-    contains(&at_b.stop(), "9 G722/8000", &spoken, 0.95);
+    contains(&at_a.stop_behind(QUIET), "8 PCMA/8000", &spoken, 0.97);
+    contains(&at_b.stop_behind(QUIET), "9 G722/8000", &spoken, 0.95);
 }
 
 #[test]
@@ -71,8 +72,7 @@ fn opus_parties_hear_announcements_too() {
     assert!(call.b.receive(Duration::from_secs(2)).is_some());
     let at_a = call.a.listen();
     call.command("play media", &json!({"from-tag": "a", "file": file}));
-    std::thread::sleep(Duration::from_millis(spoken.len() as u64 / 8 + 300));
-    contains(&at_a.stop(), opus[0], &spoken, 0.9);
+    contains(&at_a.stop_behind(QUIET), opus[0], &spoken, 0.9);
 }
 
 #[test]
@@ -84,8 +84,7 @@ fn it_is_repeated_as_often_as_asked_and_stops_when_told() {
     call.learn();
     let at_a = call.a.listen();
     call.command("play media", &json!({"from-tag": "a", "file": file, "repeat-times": 3}));
-    std::thread::sleep(Duration::from_millis(1300));
-    let heard = at_a.stop();
+    let heard = at_a.stop_behind(QUIET);
     assert!((44..=47).contains(&heard.len()), "three times 300 ms in packets of 20 ms: {}", heard.len());
     let (audio, rate) = rtp::decode(&heard, &sdp::format("0 PCMU/8000"));
     assert!(signal::tone_share(&audio, rate, 1000.0) > 0.9);
@@ -110,8 +109,7 @@ fn a_new_announcement_replaces_the_running_one_and_the_call_goes_on() {
     assert!(call.a.receive(Duration::from_secs(2)).is_some());
     let at_a = call.a.listen();
     call.command("play media", &json!({"from-tag": "a", "file": file}));
-    std::thread::sleep(Duration::from_millis(spoken.len() as u64 / 8 + 300));
-    contains(&at_a.stop(), "0 PCMU/8000", &spoken, 0.95);
+    contains(&at_a.stop_behind(QUIET), "0 PCMU/8000", &spoken, 0.95);
     call.learn();
 }
 

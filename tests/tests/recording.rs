@@ -139,8 +139,7 @@ fn a_killed_recorder_loses_nothing_that_it_had_and_finishes_the_files_after_its_
     recorder.process.kill();
     let recorder = Recorder::start(&relay, &["--output-single", "--output-mixed"]);
     sending.join().expect("sent");
-    std::thread::sleep(Duration::from_millis(100));
-    let relayed = listener.stop();
+    let relayed = listener.stop_at(200);
     assert_eq!(relayed.len(), 200, "the relay does not notice");
     call.delete();
     let gone = wait_for(Duration::from_secs(10), || {
@@ -243,8 +242,7 @@ fn a_secured_call_is_recorded_in_clear() {
         a.rtp.send_to(&secured, answered.rtp).expect("loopback");
     }
     other.join().expect("sent");
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(heard.stop().len(), a_says.len());
+    assert_eq!(heard.stop_at(a_says.len()).len(), a_says.len());
     relay.ng.ok(json!({"command": "delete", "call-id": "secured", "delete-delay": 0}));
 
     let files = recorder.await_files(".wav", 3, Duration::from_secs(10));

@@ -126,8 +126,7 @@ fn digits_stay_blocked_and_replaced() {
             call.a.send(&packet);
             std::thread::sleep(Duration::from_millis(20));
         }
-        std::thread::sleep(Duration::from_millis(200));
-        let heard = listener.stop();
+        let heard = listener.stop_behind(Duration::from_millis(200));
         let events: Vec<u8> =
             heard.iter().filter(|r| r.packet.payload_type == 101).map(|r| r.packet.payload[0]).collect();
         assert!(heard.len() > 5, "{id}: {} packets", heard.len());

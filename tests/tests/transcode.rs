@@ -165,8 +165,7 @@ fn dtmf_events_pass_through_a_transcoding_call() {
         call.a.send(&packet);
         std::thread::sleep(Duration::from_millis(10));
     }
-    std::thread::sleep(Duration::from_millis(200));
-    let heard = listener.stop();
+    let heard = listener.stop_behind(Duration::from_millis(200));
     let events: Vec<_> = heard.iter().filter(|r| r.packet.payload_type == 101).collect();
     assert!(events.len() >= 4, "{} event packets", events.len());
     assert!(events.iter().all(|r| r.packet.payload[0] == 5));
@@ -254,8 +253,7 @@ fn talk(
         .send_paced(format.payload_type, payloads, ticks, Duration::from_millis(pace))
         .join()
         .expect("sent");
-    std::thread::sleep(Duration::from_millis(200));
-    let heard = listening.stop();
+    let heard = listening.stop_behind(Duration::from_millis(200));
     assert!(!heard.is_empty(), "nothing was heard");
     (heard, said)
 }

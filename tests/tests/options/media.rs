@@ -122,8 +122,7 @@ fn silence_becomes_the_configured_noise_for_who_takes_it() {
     let mut call = transcoded(&relay, &[PCMA, "13 CN/8000"]);
     let listener = call.b.listen();
     call.a.send_paced(0, vec![vec![0xff; 160]; 10], 160, PACKET).join().expect("sent");
-    std::thread::sleep(Duration::from_millis(300));
-    let heard = listener.stop();
+    let heard = listener.stop_behind(Duration::from_millis(300));
     let noise: Vec<_> = heard.iter().filter(|received| received.packet.payload_type == 13).collect();
     assert!(
         !noise.is_empty() && noise.iter().all(|received| received.packet.payload == [45, 100]),
@@ -146,8 +145,7 @@ fn through(arguments: &[&str], arrivals: &[(u64, usize)]) -> (Vec<Received>, Vec
         call.a.send(&packets[*number]);
         sent.push((packets[*number].sequence, Instant::now()));
     }
-    std::thread::sleep(Duration::from_millis(700));
-    let heard = listener.stop();
+    let heard = listener.stop_behind(Duration::from_millis(700));
     assert_eq!(heard.len(), arrivals.len());
     (heard, sent)
 }
@@ -258,8 +256,7 @@ fn music_on_hold_is_repeated_as_often_as_configured_and_announced() {
     let listener = call.b.listen();
     let told = hold(&relay, &call);
     assert!(told.contains("\r\na=music-plays\r\n"), "{told}");
-    std::thread::sleep(Duration::from_millis(2000));
-    let heard = listener.stop();
+    let heard = listener.stop_behind(Duration::from_millis(1000));
     assert!((48..=52).contains(&heard.len()), "{} packets of twice half a second", heard.len());
 }
 
@@ -304,8 +301,7 @@ fn media_files_are_read_again_and_dropped_in_time() {
     let heard = || {
         let listener = call.a.listen();
         call.command("play media", &json!({"from-tag": "a", "file": file}));
-        std::thread::sleep(Duration::from_millis(600));
-        let (audio, rate) = rtp::decode(&listener.stop(), &sdp::format(PCMU));
+        let (audio, rate) = rtp::decode(&listener.stop_at(20), &sdp::format(PCMU));
         [500.0, 1100.0].map(|frequency| signal::tone_share(&audio, rate, frequency) > 0.7)
     };
     assert!(cli(&relay, "media list files").contains("announcement.wav"));

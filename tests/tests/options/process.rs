@@ -263,8 +263,7 @@ fn together(option: &str) -> usize {
     let call = Call::establish(&relay, "pace", Setup::default());
     let listener = call.a.listen();
     assert_eq!(play(&call, &relay)["result"], "ok");
-    std::thread::sleep(Duration::from_millis(1500));
-    let heard = listener.stop();
+    let heard = listener.stop_at(60);
     assert!(heard.len() > 50, "{} packets", heard.len());
     let gap = |pair: &[e2e::rtp::Received]| pair[1].at.saturating_duration_since(pair[0].at);
     heard.windows(2).filter(|pair| gap(pair) < Duration::from_millis(4)).count() * 100 / heard.len()
