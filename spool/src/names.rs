@@ -33,6 +33,11 @@ pub fn stream_name(tag: u32, media_index: u32, component: u8, rtcp_only: bool, s
     format!("tag-{tag}-media-{media_index}-component-{component}-{kind}-id-{stream}")
 }
 
+/// `<s>` of [`stream_name`].
+pub fn stream_number(name: &str) -> Option<u32> {
+    name.strip_prefix("tag-")?.rsplit_once("-id-")?.1.parse().ok()
+}
+
 /// Where user space exposes a call's streams: `<spool>/calls/<prefix>/`.
 pub fn exposure_dir(spool: &Path, prefix: &str) -> PathBuf {
     spool.join("calls").join(prefix)
@@ -57,6 +62,8 @@ mod tests {
         assert_eq!(prefix("call-1@host/x", 0xc89c_0ac2_015d_c6f3), "call-1%40host%2Fx-c89c0ac2015dc6f3");
         assert_eq!(random_tag("call-1%40host%2Fx-c89c0ac2015dc6f3"), Some("c89c0ac2015dc6f3"));
         assert_eq!(random_tag("call"), None);
+        assert_eq!(stream_number(&stream_name(3, 1, 2, true, 17)), Some(17));
+        assert_eq!(stream_number("tag-3-media-1-component-2-RTCP-id-17.spill"), None);
     }
 
     #[test]

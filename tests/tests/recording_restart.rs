@@ -216,6 +216,42 @@ fn one_recording_when_the_daemon_is_replaced_and_not_a_packet_missing() {
     bench.check(&said, a.ssrc, 0);
 }
 
+/// The recorder is dead meanwhile: what the party said waits for it beyond the hand-over.
+#[test]
+fn a_party_that_has_gone_before_the_daemon_is_replaced_is_recorded() {
+    let mut bench = Bench::new();
+    let own = [format!("--handover-socket={}", bench.folder.path().join("next").display())];
+    let mut former =
+        Relay::start(&words(&[&own, &bench.options()]).iter().map(String::as_str).collect::<Vec<_>>());
+    let (a, mut c) = (Party::new("127.0.0.1"), Party::new("127.0.0.1"));
+    let branch = |command: &str, to: &str, party: &Party| {
+        let sdp = e2e::sdp::audio(party.local(), &["0 PCMU/8000"], &["ptime:20"]);
+        let mut request = json!({"command": command, "call-id": "gone", "from-tag": "a", "via-branch": to,
+            "record-call": "yes", "sdp": sdp});
+        if command == "answer" {
+            request["to-tag"] = json!(to);
+        }
+        former.ng.ok(request)
+    };
+    bench.recorder.process.kill();
+    for to in ["b", "c"] {
+        let offered = branch("offer", to, &a);
+        c.remote = Some(e2e::call::media_of(&offered).rtp);
+        branch("answer", to, &c);
+    }
+    let said = speech_of(3);
+    say(&mut c, &said).join().expect("sent");
+    former.ng.ok(
+        json!({"command": "delete", "call-id": "gone", "from-tag": "a", "to-tag": "c", "via-branch": "c",
+        "delete-delay": 0}),
+    );
+    let next = start("127.0.0.1", &words(&[&own, &bench.options(), &ports_of(&former)]));
+    former.process.wait(LIMIT).expect("the former one ends");
+    bench.restart_recorder();
+    delete(&next, "gone");
+    bench.check(&said, c.ssrc, 0);
+}
+
 #[test]
 fn nothing_is_lost_while_the_recorder_is_stopped_for_long() {
     let mut bench = Bench::new();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::Level;
 
 use super::dump::CallDump;
@@ -39,7 +40,8 @@ impl Engine {
             callback: call.xmlrpc_callback,
             ssrcs: CallSnapshot::take(call, None).ssrcs,
         };
-        if ended.try_send(Box::new(report)).is_err() {
+        // Nobody listens any more when the daemon is shutting down.
+        if let Err(TrySendError::Full(_)) = ended.try_send(Box::new(report)) {
             tracing::error!(call_id = %call.id, limit = true, "too many calls end at once: no record of this one");
         }
     }

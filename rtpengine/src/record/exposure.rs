@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use spool::framing;
+use spool::{framing, names};
 
 use super::exposed::ExposedStream;
 use super::stats::Shared;
@@ -80,6 +80,36 @@ impl Exposure {
         self.streams[index] = Some(exposed);
         self.by_stream.insert(stream.stream, index);
         Ok(true)
+    }
+
+    /// Exposes what another process has left of streams that nobody describes any more, since their party has gone: packets may wait
+    /// there. Returns numbers and names.
+    pub fn adopt(&mut self, poller: &Poller, shared: &Shared) -> Vec<(u32, String)> {
+        let mut adopted = Vec::new();
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            let name = file.strip_suffix(".spill").unwrap_or(&file);
+            let Some(number) = names::stream_number(name).filter(|number| *number as usize <= MAX_NUMBER)
+            else {
+                continue;
+            };
+            let index = number as usize;
+            self.streams.resize_with(self.streams.len().max(index + 1), || None);
+            if self.streams[index].is_some() {
+                continue;
+            }
+            let key = poll_key(self.recording, number);
+            match ExposedStream::listen(&self.directory, name.to_owned(), poller, key, shared) {
+                Ok(stream) => {
+                    self.streams[index] = Some(Exposed::Socket(Box::new(stream)));
+                    adopted.push((number, name.to_owned()));
+                }
+                Err(error) => {
+                    tracing::warn!(stream = name, %error, "packets of an earlier process stay behind")
+                }
+            }
+        }
+        adopted
     }
 
     /// Whether packets of a data plane stream have a place here.

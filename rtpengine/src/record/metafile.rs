@@ -130,7 +130,12 @@ pub(super) fn stream_details(out: &mut Vec<u8>, before: Option<&RecordedStream>,
 
 /// The stream can be connected to.
 pub(super) fn stream_interface(out: &mut Vec<u8>, stream: &RecordedStream) {
-    append(out, &format!("STREAM {} interface", stream.number), stream_name(stream).as_bytes());
+    stream_named(out, stream.number, &stream_name(stream));
+}
+
+/// The same of a stream of which only number and name are known.
+pub(super) fn stream_named(out: &mut Vec<u8>, number: u32, name: &str) {
+    append(out, &format!("STREAM {number} interface"), name.as_bytes());
 }
 
 /// File name of the stream below its call.

@@ -67,6 +67,8 @@ struct ExposureSide {
     streams: Exposure,
     failing: bool,
     retry_at: Option<Instant>,
+    /// Another process may have left streams.
+    may_adopt: bool,
 }
 
 /// A recording that has ended, but whose readers have not taken everything yet.
@@ -138,6 +140,7 @@ impl Session {
                 described: CallDescription::default(),
                 failing: false,
                 retry_at: None,
+                may_adopt: goes_on,
             }
         });
         Self {
@@ -323,6 +326,11 @@ impl ExposureSide {
             metafile::stream_details(self.metafile.pending(), old, stream);
         }
         self.listen(flags, env);
+        if std::mem::take(&mut self.may_adopt) {
+            for (number, name) in self.streams.adopt(env.poller, env.shared) {
+                metafile::stream_named(self.metafile.pending(), number, &name);
+            }
+        }
         self.metafile.flush(env.now, env.shared);
     }
 
