@@ -212,6 +212,26 @@ fn a_party_that_moves_is_followed_after_its_re_offer() {
 }
 
 #[test]
+fn a_party_whose_nat_gives_it_other_ports_is_followed_with_its_rtcp() {
+    let relay = Relay::start(&[]);
+    let mut call = Call::establish(&relay, "nat", Setup::default());
+    both_ways_unchanged(&mut call);
+    rtcp_both_ways(&call);
+    let former = std::mem::replace(&mut call.a, Party::new("127.0.0.1"));
+    (call.a.ssrc, call.a.sequence, call.a.timestamp) = (former.ssrc, former.sequence, former.timestamp);
+    call.a.remote = former.remote;
+    let is_followed = || {
+        for from in [&mut call.a, &mut call.b] {
+            let packet = from.next_packet(0, &[4; 160], 160);
+            from.send(&packet);
+        }
+        call.a.receive(Duration::from_millis(60)).map(drop)
+    };
+    assert!(e2e::daemon::wait_for(Duration::from_secs(5), is_followed).is_some());
+    rtcp_both_ways(&call);
+}
+
+#[test]
 fn a_party_that_is_told_another_port_is_heard_at_the_former_one_too() {
     let relay = Relay::start(&[]);
     let formats: &[&str] = &["8 PCMA/8000"];

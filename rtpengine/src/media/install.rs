@@ -173,12 +173,12 @@ impl Worker {
     /// Tells the stream of a party's RTCP from where its RTP comes.
     pub(super) fn tell_companion(&mut self, slot: u32) {
         let Some(stream) = self.streams.get(slot) else { return };
-        let (call, host) = (stream.call, stream.learner.host());
-        if let Some(host) = host
+        let (call, home) = (stream.call, stream.learner.home());
+        if let Some(home) = home
             && let Some(rtcp) = self.rtcp_slot(call, slot).filter(|rtcp| *rtcp != slot)
             && let Some(rtcp) = self.streams.get_mut(rtcp)
         {
-            rtcp.learner.companion_is_at(host);
+            rtcp.learner.companion_is_at(home);
             rtcp.publish_peer();
         }
     }

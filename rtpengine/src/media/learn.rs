@@ -198,7 +198,7 @@ pub struct Learner {
     phase: Phase,
     rules: PeerRules,
     /// Where the party's RTP comes from, if this is its RTCP.
-    companion: Option<IpAddr>,
+    companion: Option<(IpAddr, u16)>,
     /// Sources on trial; nothing while nobody is.
     trials: Option<Box<Trials>>,
     moved_at: Option<Instant>,
@@ -271,11 +271,11 @@ impl Learner {
         }
     }
 
-    /// The host that the party sends from. A stranger, who is heard for want of a better source, says nothing about it.
-    pub fn host(&self) -> Option<IpAddr> {
+    /// Where the party sends from. A stranger, who is heard for want of a better source, says nothing about it.
+    pub fn home(&self) -> Option<SocketAddr> {
         match self.phase {
             Phase::Candidate { rank: Rank::Stranger, .. } => None,
-            _ => self.source().map(|source| source.ip()),
+            _ => self.source(),
         }
     }
 
@@ -321,14 +321,18 @@ impl Learner {
         self.rules.strict_source && matches!(self.phase, Phase::Fixed | Phase::Confirmed { .. })
     }
 
-    /// The party's RTP comes from this host now: its RTCP may as well, and may have moved with it.
-    pub fn companion_is_at(&mut self, host: IpAddr) {
-        if self.companion == Some(host) {
+    /// The party's RTP comes from there now: its RTCP may come from the same host, and may have moved with it. A NAT that has given the
+    /// RTP another port has given one to the RTCP, too.
+    pub fn companion_is_at(&mut self, rtp: SocketAddr) {
+        let (host, port) = (rtp.ip(), rtp.port());
+        let former = self.companion.replace((host, port));
+        if former == Some((host, port)) {
             return;
         }
-        let moved = self.companion.replace(host).is_some();
-        let is_elsewhere = self.source().is_some_and(|source| source.ip() != host);
-        if moved && is_elsewhere && !self.rules.strict_source && !matches!(self.phase, Phase::Fixed) {
+        let may_have_moved =
+            |source: SocketAddr| source.ip() != host || former.is_none_or(|(before, _)| before == host);
+        let is_free = !self.rules.strict_source && !matches!(self.phase, Phase::Fixed);
+        if is_free && self.source().is_some_and(may_have_moved) {
             (self.phase, self.settled) = (Phase::Open, None);
         }
     }
@@ -575,7 +579,7 @@ impl Learner {
             Some(signalled) if signalled == source => Rank::Exact,
             _ if known == Some(source) => Rank::Known,
             Some(signalled) if signalled.ip() == source.ip() => Rank::SameHost,
-            _ if signalling_host == host || self.companion == host => Rank::KnownHost,
+            _ if signalling_host == host || self.companion.map(|(host, _)| host) == host => Rank::KnownHost,
             Some(signalled) if !may_be_behind_nat(signalled.ip(), source.ip()) => Rank::Stranger,
             None if !self.rules.described => Rank::Stranger,
             _ => Rank::BehindNat,

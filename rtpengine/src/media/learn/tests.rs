@@ -404,10 +404,10 @@ fn stranger_who_is_heard_says_nothing_about_the_party_s_host() {
     let (now, stranger) = (Instant::now(), STRANGER.parse::<SocketAddr>().unwrap());
     learner.observe(now, stranger, || evidence(Rtp(1, 1)));
     assert_eq!(learner.observe(now, stranger, || evidence(Rtp(1, 2))), Changed);
-    assert_eq!((learner.source(), learner.host()), (Some(stranger), None));
+    assert_eq!((learner.source(), learner.home()), (Some(stranger), None));
     let party = SIGNALLED.parse::<SocketAddr>().unwrap();
     assert_eq!(learner.observe(now, party, || evidence(Rtp(2, 1))), Changed);
-    assert_eq!(learner.host(), Some(party.ip()));
+    assert_eq!(learner.home(), Some(party));
 }
 
 #[test]
@@ -415,12 +415,28 @@ fn rtcp_follows_the_host_that_rtp_comes_from() {
     let mut learner = Learner::new(rules(Heuristic));
     let (now, stranger) = (Instant::now(), STRANGER.parse().unwrap());
     assert_eq!(learner.observe(now, stranger, || evidence(Sent::Rtcp)), Unproven);
-    learner.companion_is_at(stranger.ip());
+    learner.companion_is_at(stranger);
     assert_eq!(learner.observe(now, stranger, || evidence(Sent::Rtcp)), Changed);
     assert_eq!(learner.peer(), Some(stranger));
-    learner.companion_is_at(SIGNALLING.parse::<SocketAddr>().unwrap().ip());
+    learner.companion_is_at(SIGNALLING.parse().unwrap());
     assert_eq!(learner.observe(now, stranger, || evidence(Sent::Rtcp)), Unproven);
     assert_eq!(learner.observe(now, SIGNALLING.parse().unwrap(), || evidence(Sent::Rtcp)), Changed);
+}
+
+#[test]
+fn rtcp_moves_with_the_port_of_rtp() {
+    let signalled = SIGNALLED.parse::<SocketAddr>().unwrap();
+    let port = |offset| SocketAddr::new(signalled.ip(), signalled.port() + offset);
+    let mut learner = Learner::new(rules(Heuristic));
+    let now = Instant::now();
+    assert_eq!(learner.observe(now, signalled, || evidence(Sent::Rtcp)), Changed);
+    assert_eq!(learner.observe(now, port(301), || evidence(Sent::Rtcp)), WrongSource, "RTP has not moved");
+    learner.companion_is_at(port(300));
+    assert_eq!(learner.peer(), Some(signalled), "until it is heard elsewhere");
+    assert_eq!(learner.observe(now, port(301), || evidence(Sent::Rtcp)), Changed);
+    assert_eq!(learner.peer(), Some(port(301)));
+    learner.companion_is_at(port(400));
+    assert_eq!(learner.observe(now, port(401), || evidence(Sent::Rtcp)), Changed);
 }
 
 #[test]
