@@ -78,6 +78,15 @@ impl Side {
         sdp::audio(self.party.local(), &["0 PCMU/8000"], &lines).replace("RTP/AVP", self.transport())
     }
 
+    /// Of the crypto line that it answers.
+    fn chosen_tag(&self, offered: &Media) -> u32 {
+        let Protection::Sdes(key) = &self.protection else { return 1 };
+        let suite =
+            |line: &&String| line.starts_with("crypto:") && line.contains(&format!(" {} ", key.suite));
+        let line = offered.attributes.iter().find(suite).expect("our suite");
+        line["crypto:".len()..].split(' ').next().and_then(|tag| tag.parse().ok()).expect("a tag")
+    }
+
     /// Takes what the daemon said, and shakes hands if that is agreed on.
     fn connect(&mut self, media: Media, answering: bool) {
         self.party.remote = Some(media.rtp);
@@ -203,16 +212,7 @@ impl<'r> Call<'r> {
         offer[other] = json!("off");
         extend(&mut offer, extra);
         let offered = media_of(&self.relay.ng.ok(offer));
-        let tag = match &b.protection {
-            Protection::Sdes(key) => {
-                let suite = |line: &&String| {
-                    line.starts_with("crypto:") && line.contains(&format!(" {} ", key.suite))
-                };
-                let line = offered.attributes.iter().find(suite).expect("our suite");
-                line["crypto:".len()..].split(' ').next().and_then(|tag| tag.parse().ok()).expect("a tag")
-            }
-            _ => 1,
-        };
+        let tag = b.chosen_tag(&offered);
         let answer = json!({
             "command": "answer", "call-id": self.id, "from-tag": "a", "to-tag": "b", "sdp": b.sdp(true, tag),
         });
@@ -381,6 +381,61 @@ fn re_offer_keeps_the_association_and_another_certificate_starts_a_new_one() {
 fn tls_id(media: &Media) -> String {
     let line = media.attributes.iter().find_map(|line| line.strip_prefix("tls-id:"));
     line.expect("an identifier").to_owned()
+}
+
+#[test]
+fn forked_calls_have_an_association_with_each_branch_and_one_with_the_caller() {
+    let relay = Relay::start(&[]);
+    let sdes = || Protection::Sdes(Key::random("AES_CM_128_HMAC_SHA1_80"));
+    let mut count = 0;
+    for (setup, muxed) in [("actpass", true), ("active", false), ("passive", true), ("passive", false)] {
+        for kinds in [
+            [dtls("active"), dtls("active")],
+            [dtls("active"), dtls("passive")],
+            [dtls("passive"), Protection::Plain],
+            [sdes(), dtls("passive")],
+        ] {
+            for caller in [dtls(setup), Protection::Plain] {
+                count += 1;
+                early_media_of_both(&relay, &format!("fork {count}"), caller, kinds.clone(), muxed);
+            }
+        }
+    }
+}
+
+/// Both branches answer early, then the first one finally; whoever has answered talks to the caller.
+fn early_media_of_both(relay: &Relay, id: &str, caller: Protection, kinds: [Protection; 2], muxed: bool) {
+    let mut caller = Side::new(caller, muxed);
+    let mut branches = kinds.map(|kind| Side::new(kind, muxed));
+    let offered = [0, 1].map(|index: usize| {
+        let side = &branches[index];
+        let mut offer = json!({
+            "command": "offer", "call-id": id, "from-tag": "a", "via-branch": format!("v{index}"),
+            "transport-protocol": side.transport(), "sdp": caller.sdp(false, 1),
+        });
+        offer[if matches!(side.protection, Protection::Sdes(_)) { "DTLS" } else { "SDES" }] = json!("off");
+        media_of(&relay.ng.ok(offer))
+    });
+    for (turn, index) in [0, 1, 0].into_iter().enumerate() {
+        let (branch, offered) = (&mut branches[index], &offered[index]);
+        let sdp = branch.sdp(true, branch.chosen_tag(offered));
+        let told = media_of(&relay.ng.ok(json!({
+            "command": "answer", "call-id": id, "from-tag": "a", "to-tag": format!("b{index}"),
+            "via-branch": format!("v{index}"), "sdp": sdp,
+        })));
+        if turn == 0 {
+            caller.connect(told, false);
+        } else {
+            // The daemon is the same, whatever port the branch has there.
+            caller.remote = Some(told);
+        }
+        if turn < 2 {
+            branch.connect(offered.clone(), true);
+        }
+        exchange(&mut caller, branch);
+        exchange(branch, &mut caller);
+    }
+    relay.ng.ok(json!({"command": "delete", "call-id": id, "delete-delay": 0}));
 }
 
 #[test]
