@@ -134,12 +134,23 @@ impl Party {
         ticks: u32,
         ptime: Duration,
     ) -> JoinHandle<()> {
+        self.send_paced_from(Instant::now(), payload_type, payloads, ticks, ptime)
+    }
+
+    /// The same, the first of them at `start`.
+    pub fn send_paced_from(
+        &mut self,
+        start: Instant,
+        payload_type: u8,
+        payloads: Vec<Vec<u8>>,
+        ticks: u32,
+        ptime: Duration,
+    ) -> JoinHandle<()> {
         let packets: Vec<_> =
             payloads.iter().map(|payload| self.next_packet(payload_type, payload, ticks)).collect();
         let socket = Arc::clone(&self.rtp);
         let remote = self.remote.expect("the remote side is known");
         std::thread::spawn(move || {
-            let start = Instant::now();
             for (i, packet) in packets.iter().enumerate() {
                 let due = start + ptime * i as u32;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
