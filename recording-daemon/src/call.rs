@@ -199,7 +199,8 @@ impl Call {
     }
 
     fn source_id(&mut self, ssrc: u32, stream: u32) -> SourceId {
-        let id = SourceId { ssrc, party: self.info.streams.get(&stream).and_then(|stream| stream.tag) };
+        let party = self.info.streams.get(&stream).and_then(|stream| stream.tag);
+        let id = SourceId { ssrc, party: party.filter(|_| self.info.exposed_once) };
         let nameless = SourceId { ssrc, party: None };
         // An earlier version did not say whose it was.
         if !self.sources.contains_key(&id)
@@ -277,7 +278,8 @@ impl Call {
             source.timeline.finish(&mut self.placed);
             self.write_decoded(id, end);
             if let (Some(source), Some(mix)) = (self.sources.get_mut(&id), &mut self.mix) {
-                mix.flush_feed(&mut source.feed, id);
+                let tag = self.info.streams.get(&source.stream()).and_then(|stream| stream.tag);
+                mix.flush_feed(&mut source.feed, id.ssrc, tag);
             }
         }
         if let Some(live) = &mut self.live {

@@ -106,6 +106,8 @@ pub struct CallInfo {
     pub metadata: Vec<(String, String)>,
     /// Names asked for.
     pub names: OutputNames,
+    /// No packet comes in two streams, so that the same SSRC of two parties is two sources.
+    pub exposed_once: bool,
     /// The call-level information is complete.
     pub started: bool,
     /// When the recording ended, microseconds since the epoch; told when it has.
@@ -142,6 +144,7 @@ impl CallInfo {
             ["RECORDING_FILE"] => self.names.file = Some(text()),
             ["RECORDING_PATH"] => self.names.directory = Some(text()),
             ["RECORDING_PATTERN"] => self.names.pattern = Some(text()),
+            ["EXPOSED", "ONCE"] => self.exposed_once = true,
             ["STARTED"] => {
                 self.started = true;
                 return Change::Started;

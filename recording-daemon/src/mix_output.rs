@@ -13,7 +13,6 @@ use crate::output::{AudioFormat, Budget, Contents, Finished, OutputFile};
 use crate::recording::Recording;
 use crate::resume::MixedState;
 use crate::settings::OutputSettings;
-use crate::ssrc::SourceId;
 use crate::staging::{InOrder, Staging};
 use crate::timeline::CallTime;
 
@@ -171,8 +170,8 @@ impl MixOutput {
     }
 
     /// Gives the mixer what the source's resampler holds back.
-    pub fn flush_feed(&mut self, feed: &mut Feed, SourceId { ssrc, party }: SourceId) {
-        if let Some(input) = self.own_input(ssrc, party) {
+    pub fn flush_feed(&mut self, feed: &mut Feed, ssrc: u32, tag: Option<u32>) {
+        if let Some(input) = self.own_input(ssrc, tag) {
             feed.flush(&mut self.mixer, input);
         }
     }

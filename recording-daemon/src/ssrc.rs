@@ -50,7 +50,7 @@ pub struct DecodedFrame {
 pub struct SourceId {
     /// Synchronisation source.
     pub ssrc: u32,
-    /// Number of the participant who sends it; `None` as long as that is not known.
+    /// Number of the participant who sends it; `None` when that is not known, or packets of one source may come from several.
     pub party: Option<u32>,
 }
 

@@ -117,7 +117,7 @@ fn parties_with_the_same_ssrc_are_two_speakers_also_after_an_interruption() {
     let bench = Bench::new();
     let recorder = bench.start(&["--mix-method=channels"]);
     let (first, second) = (Voice::Noise { seed: 21 }, Voice::Noise { seed: 22 });
-    let mut call = FakeCall::begin(&bench, "same", &[]);
+    let mut call = FakeCall::begin(&bench, "same", &[("EXPOSED ONCE", "")]);
     call.add_party("a");
     call.add_party("b");
     let mut packets = talk(0, 7, first, START, 200);

@@ -20,8 +20,9 @@ fn says(hertz: f64, format: &str) -> (u8, Vec<Vec<u8>>, u32) {
 }
 
 /// The party's own file has half a second of its tone. The first packet of somebody whose address is unknown may have been a stranger's.
-fn assert_recorded(recorder: &Recorder, party: &Party, hertz: f64, files: usize) {
-    let files = recorder.await_files(".wav", files, Duration::from_secs(10));
+fn assert_recorded(recorder: &Recorder, party: &Party, hertz: f64, count: usize) {
+    let files = recorder.await_files(".wav", count, Duration::from_secs(10));
+    assert_eq!(files.len(), count, "{files:?}");
     let own = files.iter().find(|file| file.to_string_lossy().contains(&format!("{:08x}", party.ssrc)));
     let wav =
         wav::read(own.unwrap_or_else(|| panic!("{:08x} among {files:?}", party.ssrc))).expect("a WAV file");
@@ -75,4 +76,17 @@ fn whoever_speaks_before_the_answer_is_recorded() {
     assert!(a.receive(Duration::from_secs(1)).is_some(), "the caller hears it");
     relay.ng.ok(json!({"command": "delete", "call-id": "early", "delete-delay": 0}));
     assert_recorded(&recorder, &b, 500.0, 1);
+}
+
+/// What the caller says is exposed twice then: as it comes, and as it goes to the callee.
+#[test]
+fn a_speaker_who_is_recorded_in_both_directions_is_in_one_file() {
+    let relay = Relay::start(&[PROC, &["--record-both"]].concat());
+    let recorder = Recorder::start(&relay, &["--output-single"]);
+    let record = json!({"record-call": "yes"});
+    let mut call = Call::establish(&relay, "both", Setup { offer: record, ..Setup::default() });
+    let (number, payloads, ticks) = says(500.0, "0 PCMU/8000");
+    call.a.send_paced(number, payloads, ticks, STEP).join().expect("sent");
+    call.delete();
+    assert_recorded(&recorder, &call.a, 500.0, 1);
 }

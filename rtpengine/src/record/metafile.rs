@@ -10,19 +10,23 @@ use spool::names;
 
 use super::{CallDescription, RecordedSdp, RecordedStream, RecordingDetails, RecordingFlags, sys};
 
-/// The chunks about the call as a whole that a recording begins with.
+/// The chunks about the call as a whole that a recording begins with. `once`: no packet is exposed in two streams.
 pub(super) fn begin(
     out: &mut Vec<u8>,
     call_id: &str,
     prefix: &str,
     flags: RecordingFlags,
     details: &RecordingDetails,
+    once: bool,
 ) {
     append(out, "CALL-ID", call_id.as_bytes());
     append(out, "PARENT", prefix.as_bytes());
     append(out, "RANDOM_TAG", names::random_tag(prefix).unwrap_or_default().as_bytes());
     switches(out, flags);
     texts(out, details);
+    if once {
+        append(out, "EXPOSED ONCE", b"");
+    }
     append(out, "STARTED", b"");
 }
 
@@ -208,7 +212,7 @@ mod tests {
         let details =
             RecordingDetails { metadata: Some("caller:alice|callee:bob".into()), ..Default::default() };
         let mut out = Vec::new();
-        begin(&mut out, "call-9@host", "call-9%40host-0011223344556677", FLAGS, &details);
+        begin(&mut out, "call-9@host", "call-9%40host-0011223344556677", FLAGS, &details, true);
         parties_and_media(&mut out, &nothing, &call);
         for stream in &call.streams {
             stream_details(&mut out, None, stream);
@@ -223,6 +227,7 @@ mod tests {
             ("RECORDING 1", ""),
             ("FORWARDING 1", ""),
             ("METADATA", "caller:alice|callee:bob"),
+            ("EXPOSED ONCE", ""),
             ("STARTED", ""),
             ("TAG 0", "ftag"),
             ("LABEL 0", "labA"),

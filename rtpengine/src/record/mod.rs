@@ -38,7 +38,7 @@ use codec::PayloadFormat;
 use serde::{Deserialize, Serialize};
 use spool::names;
 
-use crate::config::{RecordingConfig, RecordingMethod};
+use crate::config::{RecordDirection, RecordingConfig, RecordingMethod};
 use crate::media::offload::module::KernelStreams;
 use crate::media::tap;
 
@@ -251,6 +251,7 @@ impl Recorder {
             details: start.details,
             pcap: pcap.clone(),
             exposed: method != RecordingMethod::Pcap,
+            once: self.inner.config.direction != RecordDirection::Both,
         };
         let recording = Recording {
             id,

@@ -41,6 +41,8 @@ pub(super) struct Opening {
     pub details: RecordingDetails,
     pub pcap: Option<PathBuf>,
     pub exposed: bool,
+    /// No packet is exposed in two streams.
+    pub once: bool,
 }
 
 /// One recording of one call.
@@ -124,6 +126,7 @@ impl Session {
                     &opening.prefix,
                     opening.flags,
                     &opening.details,
+                    opening.once,
                 );
             }
             metafile.flush(env.now, env.shared);

@@ -238,7 +238,7 @@ fn pause_stops_packets_and_is_announced() {
     eventually("resumption", || (labels(&metafile).len() > 16).then_some(()));
     fixture.tap.push(&recording, 77, b"after");
     assert_eq!(next(&reader), Some(b"after".to_vec()));
-    let expected = "CALL-ID PARENT RANDOM_TAG RECORDING_1 FORWARDING_0 STARTED TAG_0 MEDIA_1_PTIME_20 \
+    let expected = "CALL-ID PARENT RANDOM_TAG RECORDING_1 FORWARDING_0 EXPOSED_ONCE STARTED TAG_0 MEDIA_1_PTIME_20 \
                     STREAM_0_details STREAM_0_interface STREAM_0_FORWARDING_0 \
                     RECORDING_0 FORWARDING_0 METADATA STREAM_0_FORWARDING_0 \
                     RECORDING_1 FORWARDING_0 METADATA STREAM_0_FORWARDING_0";
