@@ -41,6 +41,7 @@ pub mod sdp;
 pub mod signal;
 pub mod speech;
 pub mod srtp;
+pub mod threads;
 pub mod tls;
 pub mod transcoding;
 pub mod wav;

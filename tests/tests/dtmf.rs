@@ -17,7 +17,7 @@ const PTIME: Duration = Duration::from_millis(20);
 const SILENCE: [u8; 160] = [0xff; 160];
 
 /// So long nothing comes when all has been sent.
-const QUIET: Duration = Duration::from_millis(150);
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Packets of silence, one digit, and silence again.
 fn digit(code: u8, level: u8, packets: usize) -> Vec<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! The daemon is replaced while calls go on: sockets and state go from the old process to the new one.
 
+use std::fs;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use e2e::offload::move_down;
 use e2e::party::Party;
 use e2e::replacement::{hear, replace, stream};
 use e2e::sdp;
+use e2e::threads::{thread_named, with_hanging_thread};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -203,6 +205,34 @@ fn audio_goes_on_when_the_daemon_is_replaced_between_the_offer_of_fax_and_its_an
         let length = machines[to].recv(&mut buffer).expect("it arrives");
         assert_eq!(&buffer[..length], b"\0\0\x01\x02\0\0");
     }
+}
+
+#[test]
+fn a_worker_that_is_slow_to_let_go_loses_no_call() {
+    let mut old = Relay::start(&["--handover-socket={DIR}/next", "--num-threads=1"]);
+    let mut call = Call::establish(&old, "slow", Setup::default());
+    call.learn();
+    let Call { mut a, b, .. } = call;
+    let worker = thread_named(old.process.id(), "media-0");
+    let log = old.path("relay.log");
+    let next = thread::scope(|scope| {
+        let (hang, hangs) = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            with_hanging_thread(worker, || {
+                hang.send(()).expect("somebody waits for this");
+                let is_asked = || fs::read_to_string(&log).ok()?.contains("takes over").then_some(());
+                assert!(wait_for(LIMIT, is_asked).is_some());
+                // Longer than a worker that is merely busy.
+                thread::sleep(Duration::from_secs(1));
+            });
+        });
+        hangs.recv().expect("the worker hangs");
+        replace(&mut old, &[])
+    });
+    assert_eq!(next.ng.ok(json!({"command": "list"}))["calls"], json!(["slow"]), "{}", old.process.log());
+    let packet = a.next_packet(0, &[0xd5; 160], 160);
+    a.send(&packet);
+    assert!(b.receive(LIMIT).is_some());
 }
 
 #[test]

@@ -94,14 +94,14 @@ fn both_speakers_are_in_the_mix_at_the_right_time_and_alone_in_their_files() {
     let format = e2e::sdp::format("0 PCMU/8000");
     let (a_says, ticks) = speech::encode(caller, 8000, &format);
     let (b_says, _) = speech::encode(callee, 8000, &format);
-    let started = Instant::now();
+    let (at_a, at_b) = (call.a.listen(), call.b.listen());
     let first = call.a.send_paced(0, a_says, ticks, Duration::from_millis(20));
     std::thread::sleep(Duration::from_secs(1));
-    let later = started.elapsed().as_secs_f64();
     let second = call.b.send_paced(0, b_says, ticks, Duration::from_millis(20));
     first.join().expect("sent");
     second.join().expect("sent");
-    std::thread::sleep(Duration::from_millis(100));
+    let [from_b, from_a] = [at_a, at_b].map(|listener| listener.stop_at(100)[0].at);
+    let later = from_b.duration_since(from_a).as_secs_f64();
     call.delete();
 
     let files = recorder.await_files(".wav", 3, Duration::from_secs(10));

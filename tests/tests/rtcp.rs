@@ -18,7 +18,7 @@ fn answer(from: u32, report: &[u32]) -> Vec<u8> {
 
 #[test]
 fn generated_reports_come_and_their_answers_are_shown_as_quality() {
-    let relay = Relay::start(&["--rtcp-interval=50"]);
+    let relay = Relay::start(&["--rtcp-interval=300"]);
     let setup = Setup { offer: json!({"generate RTCP": "on"}), ..Setup::default() };
     let mut call = Call::establish(&relay, "generated", setup);
     call.learn();

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::daemon::{Process, Relay, recorder_binary, relay_binary, wait_for};
+use e2e::threads::{thread_named, with_hanging_thread};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -58,34 +59,6 @@ impl Manager {
         }
         false
     }
-}
-
-fn thread_named(pid: u32, name: &str) -> i32 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks");
-    let named = tasks
-        .flatten()
-        .find(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name));
-    let named = named.unwrap_or_else(|| panic!("no thread {name}"));
-    named.file_name().to_string_lossy().parse().expect("a number")
-}
-
-/// Stops one thread for the time of `meanwhile`.
-fn with_hanging_thread<T>(thread: i32, meanwhile: impl FnOnce() -> T) -> T {
-    let none = std::ptr::null_mut::<libc::c_void>();
-    let trace = |request| {
-        // SAFETY: these requests take no pointers; the thread is one of a child that is not waited for yet.
-        let answer = unsafe { libc::ptrace(request, thread, none, none) };
-        assert_eq!(answer, 0, "ptrace: {}", std::io::Error::last_os_error());
-    };
-    trace(libc::PTRACE_SEIZE);
-    trace(libc::PTRACE_INTERRUPT);
-    let mut status = 0;
-    // SAFETY: the status is ours and lives through the call.
-    let stopped = unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL) };
-    assert_eq!(stopped, thread, "the thread stops");
-    let result = meanwhile();
-    trace(libc::PTRACE_DETACH);
-    result
 }
 
 #[test]

@@ -10,11 +10,12 @@ use super::engine::Engine;
 use super::model::Call;
 use super::store::lock;
 use super::stored::Writer;
+use crate::media::WorkerId;
 use crate::media::port_pool::LocalPort;
 use crate::proto::value::Dict;
 
-/// How long a worker may take to let go of a call.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a worker may take to let go of a call: a machine on which another instance starts may be busy. The next instance waits for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A call that nobody works on any more.
 pub struct HandedCall {
@@ -38,17 +39,27 @@ impl Engine {
         calls
     }
 
-    /// Takes a call from its worker. It is not told about as ended, and stays in the store of calls if there is one.
-    pub async fn hand_out(&self, id: &str) -> Option<HandedCall> {
+    /// Takes a call from its worker. It is not told about as ended, and stays in the store of calls if there is one. A worker that does not
+    /// answer becomes one of the `hanging`, which are not asked again: their calls cannot go on anywhere.
+    pub async fn hand_out(&self, id: &str, hanging: &mut Vec<WorkerId>) -> Option<HandedCall> {
         let handle = self.store.get(id)?;
-        let asked = {
+        let (worker, asked) = {
             let call = lock(&handle);
             if call.ended {
                 return None;
             }
-            self.plane.detach(call.worker, call.key)
+            let is_asked = !hanging.contains(&call.worker);
+            (call.worker, is_asked.then(|| self.plane.detach(call.worker, call.key)))
         };
-        let progress = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+        let answer = match asked {
+            Some(asked) => tokio::time::timeout(PATIENCE, asked).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        let Some(progress) = answer else {
+            tracing::error!(call_id = id, worker = worker.0, "media worker hangs: the call is lost");
+            hanging.push(worker);
+            return None;
+        };
         let mut call = lock(&handle);
         call.ended = true;
         let hosted_db = call.keyspace.unwrap_or(-1);

@@ -307,8 +307,9 @@ impl Given {
         for call in &self.calls {
             write_frame(stream, call)?;
         }
+        let mut hanging = Vec::new();
         for (id, is_recorded) in engine.own_calls() {
-            let Some(call) = runtime.block_on(engine.hand_out(&id)) else { continue };
+            let Some(call) = runtime.block_on(engine.hand_out(&id, &mut hanging)) else { continue };
             if is_recorded {
                 self.recorded.push(call);
                 continue;
