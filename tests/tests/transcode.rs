@@ -122,6 +122,35 @@ fn a_codec_that_was_converted_passes_when_both_have_agreed_on_it() {
 }
 
 #[test]
+fn what_is_converted_stays_as_agreed_until_another_offer_is_answered() {
+    let relay = Relay::start(&[]);
+    let keys = json!({"codec": {"transcode": ["PCMU"], "mask": ["PCMA"]}});
+    let setup = setup("8 PCMA/8000", "0 PCMU/8000", &keys);
+    let mut call = Call::establish(&relay, "waits", setup);
+    let hears = |call: &mut Call<'_>, from_a: bool, payload_type: u8| {
+        let (from, to) = if from_a { (&mut call.a, &call.b) } else { (&mut call.b, &call.a) };
+        let packet = from.next_packet(payload_type, &[0xd5; 160], 160);
+        from.send(&packet);
+        to.receive(Duration::from_secs(2)).map(|received| received.packet.payload_type)
+    };
+    assert_eq!((hears(&mut call, true, 8), hears(&mut call, false, 0)), (Some(0), Some(8)));
+    // The callee asks for something without the keys of the first offer, as for a session timer, and perhaps is refused.
+    let plain = sdp::audio(call.b.local(), &["0 PCMU/8000", "8 PCMA/8000", "9 G722/8000"], &["ptime:20"]);
+    let message = |call: &Call<'_>, command: &str, sdp: &str| {
+        call.command(command, &json!({"from-tag": "b", "to-tag": "a", "sdp": sdp}));
+    };
+    message(&call, "offer", &plain);
+    assert_eq!((hears(&mut call, true, 8), hears(&mut call, false, 0)), (Some(0), Some(8)));
+    assert_eq!(call.query()["tags"]["a"]["medias"][0]["codec"], "PCMA");
+    // Once more, and the caller, who accepts, is heard in the new codec before its answer is seen here.
+    message(&call, "offer", &plain);
+    assert_eq!(hears(&mut call, true, 9), Some(9));
+    assert_eq!(hears(&mut call, false, 0), Some(8));
+    message(&call, "answer", &sdp::audio(call.a.local(), &["8 PCMA/8000"], &["ptime:20"]));
+    assert_eq!((hears(&mut call, true, 8), hears(&mut call, false, 8)), (Some(8), Some(8)));
+}
+
+#[test]
 fn no_packet_overtakes_others_when_a_burst_has_been_made_up_for() {
     let relay = Relay::start(&[]);
     let mut call = Call::establish(&relay, "burst", setup("8 PCMA/8000", "0 PCMU/8000", &Value::Null));

@@ -237,7 +237,7 @@ fn conversion(edge: &EdgePlan, from: &Media, groups: &[TransformGroup]) -> Optio
     let to = edge.rtp_to.filter(|_| edge.dtmf.is_none())?;
     let mut target: Option<&TransformTarget> = None;
     let mut pairs = Vec::new();
-    for shown in from.coding.shown().iter().map(|format| &format.format) {
+    for shown in from.coding.in_force().shown().iter().map(|format| &format.format) {
         let listed =
             edge.by_payload_type.iter().find(|(payload_type, _)| *payload_type == shown.payload_type);
         let (output, options) = match listed.map_or(&edge.default, |(_, handling)| handling) {

@@ -35,6 +35,10 @@ pub struct Negotiated {
     pub joined: bool,
     /// What happens to payload types whatever was negotiated (`transform`).
     pub fixed: Vec<PayloadHandler>,
+    /// An offer that has not been answered: what holds for its offerer and its answerer until then. It may be refused, and nobody tells us
+    /// (RFC 3264 §8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until_answered: Option<Box<[Coding; 2]>>,
     /// What comes of it for what the offerer and the answerer send, once somebody has asked.
     #[serde(skip)]
     ways: [OnceLock<Way>; 2],
@@ -96,6 +100,23 @@ impl Coding {
         }
     }
 
+    /// What holds now: the exchange before an offer that waits for its answer.
+    pub fn in_force(&self) -> &Self {
+        match (&self.negotiated.until_answered, self.side) {
+            (None, _) => self,
+            (Some(former), Side::Offerer) => &former[0],
+            (Some(former), Side::Answerer) => &former[1],
+        }
+    }
+
+    /// What a party sends as far as was negotiated, in its own preference.
+    fn sent(&self) -> Vec<MediaFormat> {
+        match self.side {
+            Side::Offerer => self.negotiated.codecs.offerer_list(),
+            Side::Answerer => self.negotiated.codecs.receiver_list().to_vec(),
+        }
+    }
+
     /// The list that this party was shown last.
     pub fn shown(&self) -> &[MediaFormat] {
         match self.side {
@@ -145,10 +166,20 @@ pub fn offer(
         printed_ptime_ms,
         without_codecs: offered.rejected,
         offer_options: kept_options(options),
+        until_answered: agreed(from, to),
         ..Negotiated::default()
     });
     from.coding = Coding { side: Side::Offerer, negotiated: negotiated.clone() };
     to.coding = Coding { side: Side::Answerer, negotiated };
+}
+
+/// What two parties have agreed on with each other.
+fn agreed(from: &Media, to: &Media) -> Option<Box<[Coding; 2]>> {
+    let former = [from, to].map(|media| media.coding.in_force());
+    let [own, other] = former;
+    let is_shared = own.side != other.side && own.negotiated == other.negotiated;
+    let is_answered = !own.negotiated.codecs.answerer.is_empty() && own.negotiated.fixed.is_empty();
+    (is_shared && is_answered).then(|| Box::new(former.map(Coding::clone)))
 }
 
 /// Remembers what a party that has published asked for, for whoever wants to know why.
@@ -188,7 +219,7 @@ pub fn offer_for_fax(from: &mut Media, to: &mut Media, signal: &Signal) {
 /// An answer of T.38 by `from` to an offer of audio: `to` gets the first of its codecs that we can speak.
 pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
     let registry = &Registry::BUILD;
-    let mut negotiated = Negotiated { ways: Default::default(), ..(*to.coding.negotiated).clone() };
+    let mut negotiated = answered(&to.coding);
     let spoken = |f: &&MediaFormat| registry.encodes(&f.format) && registry.decodes(&f.format);
     let offered: Vec<MediaFormat> = negotiated.codecs.offerer.iter().map(|f| f.format.clone()).collect();
     let chosen: Vec<MediaFormat> = offered.iter().find(spoken).cloned().into_iter().collect();
@@ -201,10 +232,15 @@ pub fn answer_by_fax(from: &mut Media, to: &mut Media) {
     to.coding = Coding { side: Side::Offerer, negotiated };
 }
 
+/// A negotiation to be completed.
+fn answered(offered: &Coding) -> Negotiated {
+    Negotiated { ways: Default::default(), until_answered: None, ..(*offered.negotiated).clone() }
+}
+
 /// An answer of `from`: makes the list for `to`, from what `from` was offered.
 pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, signal: &Signal) {
     let before = if from.coding.side == Side::Answerer { &from.coding } else { &to.coding };
-    let mut negotiated = Negotiated { ways: Default::default(), ..(*before.negotiated).clone() };
+    let mut negotiated = answered(before);
     if negotiated.codecs.offered.is_empty() && !described.formats.is_empty() {
         // An answer to an offer that we never saw: it stands for itself.
         negotiated.codecs = codecs::offer(
@@ -229,11 +265,7 @@ pub fn answer(from: &mut Media, to: &mut Media, described: &MediaDescription, si
 
 /// What a party sends as far as was negotiated, in its own preference.
 pub fn sent_formats(media: &Media) -> Vec<MediaFormat> {
-    let state = &media.coding.negotiated.codecs;
-    match media.coding.side {
-        Side::Offerer => state.offerer_list(),
-        Side::Answerer => state.receiver_list().to_vec(),
-    }
+    media.coding.in_force().sent()
 }
 
 /// Codecs of two sides that have negotiated with others, as if the first had offered to the second: what both have passes, what the
@@ -291,8 +323,7 @@ pub fn handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
 
 /// What happens to each payload type that `from` sends towards `to` when everything is decoded that can be.
 pub fn decoded_handling(from: &Media, to: &Media) -> (Handling, Vec<(u8, Handling)>) {
-    let codecs = all_decoded(&from.coding.negotiated);
-    let Way { default, listed, .. } = Way::new(handlers_by(&codecs, from, to), from.coding.shown());
+    let Way { default, listed, .. } = work_out(from, to, |negotiated| Cow::Owned(all_decoded(negotiated)));
     (default, listed)
 }
 
@@ -388,7 +419,7 @@ pub fn is_decoded(from: &Media, to: &Media) -> bool {
 
 /// Worked out once for two parties that share a negotiation: everything it depends on is in there.
 fn way<'m>(from: &'m Media, to: &Media) -> Cow<'m, Way> {
-    let work_out = || Way::new(handlers(from, to), from.coding.shown());
+    let work_out = || work_out(from, to, |negotiated| Cow::Borrowed(&negotiated.codecs));
     let shared = &from.coding.negotiated;
     let [of_offerer, of_answerer] = &shared.ways;
     match from.coding.side {
@@ -398,11 +429,26 @@ fn way<'m>(from: &'m Media, to: &Media) -> Cow<'m, Way> {
     }
 }
 
+/// Until an offer is answered, payload types that were agreed on before go the way they went. Whoever accepts it may use new ones before we
+/// see the answer.
+fn work_out(from: &Media, to: &Media, codecs: impl Fn(&Negotiated) -> Cow<'_, CodecState>) -> Way {
+    let handlers = |from: &Coding, to: &Coding| handlers(&codecs(&from.negotiated), from, to);
+    let holding = from.coding.in_force();
+    let mut all = handlers(holding, to.coding.in_force());
+    if !std::ptr::eq(holding, &from.coding) {
+        let mut new = handlers(&from.coding, &to.coding);
+        new.retain(|new| all.iter().all(|held| held.payload_type != new.payload_type));
+        all.extend(new);
+    }
+    Way::new(all, holding.shown())
+}
+
 /// The codec in which announcements for a party are encoded: the first that it takes and we can make.
 pub fn player_format(media: &Media) -> Option<PayloadFormat> {
-    let state = &media.coding.negotiated.codecs;
+    let coding = media.coding.in_force();
+    let state = &coding.negotiated.codecs;
     let own = media.remote.as_ref()?.formats.iter();
-    let agreed = match media.coding.side {
+    let agreed = match coding.side {
         Side::Offerer if state.towards_offerer.is_empty() => Cow::default(),
         Side::Offerer => Cow::Owned(state.taken_by_offerer()),
         Side::Answerer => Cow::Borrowed(&state.answerer[..]),
@@ -419,7 +465,7 @@ pub fn player_options(
 ) -> codec::EncoderOptions {
     let ptime_ms = media.remote.as_ref().and_then(|remote| remote.ptime_ms).or(Some(20));
     let mut options = codec::EncoderOptions { ptime_ms, ..Default::default() };
-    let negotiated = &media.coding.negotiated.codecs.encoder_specs;
+    let negotiated = &media.coding.in_force().negotiated.codecs.encoder_specs;
     for specs in [negotiated, specs] {
         codecs::configure(specs, format, &mut options);
     }
@@ -429,17 +475,29 @@ pub fn player_options(
 /// What the packets of a party mean.
 pub fn formats_sent(media: &Media) -> Arc<[PayloadFormat]> {
     let own = media.remote.as_ref().map(|remote| &remote.formats);
-    codecs::formats_sent(own, media.coding.shown())
+    let told = codecs::formats_sent(own, media.coding.shown());
+    let holding = media.coding.in_force();
+    if std::ptr::eq(holding, &media.coding) {
+        return told;
+    }
+    let held: Vec<PayloadFormat> = holding.sent().into_iter().map(|f| f.format).collect();
+    let is_new = |f: &&PayloadFormat| held.iter().all(|held| held.payload_type != f.payload_type);
+    held.iter().chain(told.iter().filter(is_new)).cloned().collect()
 }
 
 /// telephone-event as a party takes it: it was told of it and has it itself.
 pub fn event_format(to: &Media) -> Option<&PayloadFormat> {
+    let holding = to.coding.in_force();
+    let held = holding.sent();
     let own = |format: &PayloadFormat| {
-        to.remote.as_ref().is_none_or(|remote| {
-            remote.formats.iter().any(|f| f.payload_type == format.payload_type && f.kind() == format.kind())
-        })
+        let is_own = |f: &PayloadFormat| f.payload_type == format.payload_type && f.kind() == format.kind();
+        match &to.remote {
+            _ if !std::ptr::eq(holding, &to.coding) => held.iter().any(|f| is_own(&f.format)),
+            Some(remote) => remote.formats.iter().any(is_own),
+            None => true,
+        }
     };
-    let shown = to.coding.shown().iter().map(|f| &f.format);
+    let shown = holding.shown().iter().map(|f| &f.format);
     shown.filter(|format| format.kind() == Kind::TelephoneEvent).find(|format| own(format))
 }
 
@@ -454,7 +512,7 @@ pub fn heard_as(from: &Media, to: &Media, payload_type: u8) -> Option<PayloadFor
             let heard = to_type.unwrap_or(payload_type);
             let formats = to.remote.iter().flat_map(|remote| remote.formats.iter());
             formats
-                .chain(to.coding.shown().iter().map(|f| &f.format))
+                .chain(to.coding.in_force().shown().iter().map(|f| &f.format))
                 .find(|f| f.payload_type == heard)
                 .cloned()
         }
@@ -463,19 +521,15 @@ pub fn heard_as(from: &Media, to: &Media, payload_type: u8) -> Option<PayloadFor
     heard.filter(|format| Registry::BUILD.encodes(format)).or_else(|| player_format(to))
 }
 
-fn handlers(from: &Media, to: &Media) -> Vec<PayloadHandler> {
-    handlers_by(&from.coding.negotiated.codecs, from, to)
-}
-
-fn handlers_by(codecs: &CodecState, from: &Media, to: &Media) -> Vec<PayloadHandler> {
-    let ptime = &from.coding.negotiated.ptime;
-    match from.coding.side {
+fn handlers(codecs: &CodecState, from: &Coding, to: &Coding) -> Vec<PayloadHandler> {
+    let ptime = &from.negotiated.ptime;
+    match from.side {
         Side::Offerer => {
-            let times = times_from_offerer(ptime, to.coding.is_ptime_overridden());
+            let times = times_from_offerer(ptime, to.is_ptime_overridden());
             codecs.handlers_from_offerer(times, &Registry::BUILD)
         }
         Side::Answerer => {
-            let overridden = to.coding.is_ptime_overridden() || from.coding.is_ptime_overridden();
+            let overridden = to.is_ptime_overridden() || from.is_ptime_overridden();
             codecs.handlers_from_answerer(times_from_answerer(ptime, overridden), &Registry::BUILD)
         }
     }
