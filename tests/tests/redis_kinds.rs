@@ -93,6 +93,27 @@ fn music_on_hold_begins_again_and_ends_with_the_hold() {
 }
 
 #[test]
+fn an_offer_that_waits_for_its_answer_changes_nothing_yet() {
+    let redis = RedisServer::start();
+    let first = relay(&redis, &[]);
+    let offer = json!({"codec": {"transcode": ["PCMU"], "mask": ["PCMA"]}});
+    let mut call = Call::establish(&first, "waits", Setup { a: &["8 PCMA/8000"], offer, ..Setup::default() });
+    call.learn();
+    // Hold, and nothing said of codecs.
+    let hold = sdp::audio(call.b.local(), &[PCMU, "8 PCMA/8000"], &["ptime:20", "sendonly"]);
+    call.command("offer", &json!({"from-tag": "b", "to-tag": "a", "sdp": hold}));
+    let second = crash(&first, &redis, &["waits"]);
+    let Call { mut a, mut b, .. } = moved(call, &second);
+    for [sent, received] in [[8, 0], [0, 8]] {
+        let packet = a.next_packet(sent, &[0xd5; 160], 160);
+        a.send(&packet);
+        let heard = b.receive(SOON).expect("packets go on");
+        assert_eq!(heard.packet.payload_type, received);
+        std::mem::swap(&mut a, &mut b);
+    }
+}
+
+#[test]
 fn digits_stay_blocked_and_replaced() {
     let redis = RedisServer::start();
     let first = relay(&redis, &[]);

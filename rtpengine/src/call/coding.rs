@@ -488,13 +488,13 @@ pub fn formats_sent(media: &Media) -> Arc<[PayloadFormat]> {
 /// telephone-event as a party takes it: it was told of it and has it itself.
 pub fn event_format(to: &Media) -> Option<&PayloadFormat> {
     let holding = to.coding.in_force();
-    let held = holding.sent();
+    let held = (!std::ptr::eq(holding, &to.coding)).then(|| holding.sent());
     let own = |format: &PayloadFormat| {
         let is_own = |f: &PayloadFormat| f.payload_type == format.payload_type && f.kind() == format.kind();
-        match &to.remote {
-            _ if !std::ptr::eq(holding, &to.coding) => held.iter().any(|f| is_own(&f.format)),
-            Some(remote) => remote.formats.iter().any(is_own),
-            None => true,
+        match (&held, &to.remote) {
+            (Some(held), _) => held.iter().any(|f| is_own(&f.format)),
+            (None, Some(remote)) => remote.formats.iter().any(is_own),
+            (None, None) => true,
         }
     };
     let shown = holding.shown().iter().map(|f| &f.format);
