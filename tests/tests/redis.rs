@@ -346,6 +346,13 @@ fn media_or_signalling_make_a_call_own_with_active_switchover() {
     by_media.talk_for(1);
     let by_signal = LiveCall::establish(&first, "signal", Kind::Plain);
     await_sessions(&second, (0, 2));
+    // Its answer, too, is on the way.
+    let is_answered = || {
+        let query = second.ng.request(&json!({"command": "query", "call-id": "signal"}));
+        let tags = query["tags"].as_object()?;
+        tags.values().all(|party| party["tag"] != "").then_some(())
+    };
+    assert!(wait_for(LIMIT, is_answered).is_some());
     crash(&first);
     by_media.move_to("127.0.0.2");
     by_media.talk_for(1);

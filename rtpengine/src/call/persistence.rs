@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use smol_str::SmolStr;
+
 use super::changes::{Change, Changes};
 use super::coding;
 use super::engine::Engine;
@@ -241,6 +243,18 @@ impl Engine {
             (call.worker, call.key)
         };
         self.plane.release(worker, key);
+    }
+
+    /// Calls that came from a database of another instance.
+    pub fn foreign_calls(&self, keyspace: i64) -> Vec<SmolStr> {
+        let mut calls = Vec::new();
+        self.for_each_call(|handle| {
+            let call = lock(handle);
+            if !call.ended && call.foreign && call.keyspace == Some(keyspace) {
+                calls.push(call.id.clone());
+            }
+        });
+        calls
     }
 
     /// Ends all calls that came from a database of another instance.

@@ -14,6 +14,9 @@ use crate::call::Owner;
 /// Between attempts to reach the server.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Between attempts to leave a mark.
+const RETRY: Duration = Duration::from_millis(5);
+
 /// What a mark in the flow of notifications says; other instances take no notice of it.
 const MARK: &[u8] = b"rtpengine-mark";
 
@@ -39,6 +42,7 @@ pub fn catch_up(persistence: &Arc<Persistence>, server: &Arc<Server>, patience: 
     let channels: Vec<String> =
         keyspaces.iter().map(|keyspace| format!("__keyspace@{keyspace}{name}")).collect();
     let (reached, waiting) = channel();
+    let deadline = Instant::now() + patience;
     {
         let mut marks = persistence.marks.0.lock().unwrap_or_else(PoisonError::into_inner);
         marks.extend(channels.iter().map(|channel| (channel.clone(), reached.clone())));
@@ -50,17 +54,22 @@ pub fn catch_up(persistence: &Arc<Persistence>, server: &Arc<Server>, patience: 
             for channel in &sent {
                 let mut publish = redis::cmd("PUBLISH");
                 publish.arg(channel).arg(MARK);
-                let receivers = publish.query_async::<i64>(&mut connection).await;
-                if receivers.is_ok_and(|receivers| receivers > 0) {
-                    continue;
+                loop {
+                    match publish.query_async::<i64>(&mut connection).await {
+                        Ok(receivers) if receivers > 0 => break,
+                        // We have not subscribed yet; when we have, what was written before is read first.
+                        Ok(_) if Instant::now() < deadline => tokio::time::sleep(RETRY).await,
+                        _ => {
+                            sender.marks.forget(|other| other == channel);
+                            break;
+                        }
+                    }
                 }
-                sender.marks.forget(|other| other == channel);
             }
         } else {
             sender.marks.forget(|channel| sent.iter().any(|other| other == channel));
         }
     });
-    let deadline = Instant::now() + patience;
     let wait = || {
         for _ in &channels {
             if waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
@@ -112,22 +121,19 @@ async fn follow(
     let (mut sink, mut events) = pubsub.split();
     let mut subscribed: Vec<i64> = Vec::new();
     let mut connections: Vec<(i64, MultiplexedConnection)> = Vec::new();
-    let mut read_first = !is_first;
+    let mut is_restored = is_first;
     loop {
         let wanted = persistence.keyspaces.list();
         for keyspace in wanted.iter().filter(|keyspace| !subscribed.contains(keyspace)) {
             sink.psubscribe(pattern(*keyspace)).await?;
-            // What was written before or in the meantime is not told. At start it has just been read.
-            if read_first {
-                let owner = Owner::Other { keyspace: *keyspace };
-                restore::read_all(persistence, server, owner, *keyspace).await;
-            }
+            // What was written before is not told.
+            restore::catch_up(persistence, server, *keyspace, is_restored).await;
         }
         for keyspace in subscribed.iter().filter(|keyspace| !wanted.contains(keyspace)) {
             sink.punsubscribe(pattern(*keyspace)).await?;
         }
         subscribed = wanted;
-        read_first = true;
+        is_restored = false;
         tokio::select! {
             () = persistence.keyspaces.changed() => {}
             event = events.next() => {

@@ -1,9 +1,11 @@
 //! Reads the calls of a database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
+use smol_str::SmolStr;
 
 use super::server::Server;
 use super::{Persistence, format};
@@ -26,16 +28,58 @@ pub async fn restore(persistence: &Arc<Persistence>) {
     tracing::info!("Redis restore time = {} ms", began.elapsed().as_millis());
 }
 
-/// All calls of a database, over several connections.
-pub async fn read_all(persistence: &Arc<Persistence>, server: &Arc<Server>, owner: Owner, database: i64) {
-    let keys = match keys(server, database).await {
-        Ok(keys) => Arc::new(std::sync::Mutex::new(keys)),
+/// All calls of a database.
+async fn read_all(persistence: &Arc<Persistence>, server: &Arc<Server>, owner: Owner, database: i64) {
+    match keys(server, database).await {
+        Ok(keys) => read_keys(persistence, server, owner, database, keys).await,
+        Err(error) => tracing::error!(%error, database, "calls cannot be read"),
+    }
+}
+
+/// Reads calls of another instance, of whose changes we are told from now on: all of them, or, just after [`restore`], those that have come
+/// since; those that have gone since end. (Later, what is missing may have been lost with the server's memory, and be needed all the more.)
+pub async fn catch_up(
+    persistence: &Arc<Persistence>,
+    server: &Arc<Server>,
+    keyspace: i64,
+    is_restored: bool,
+) {
+    let owner = Owner::Other { keyspace };
+    if !is_restored {
+        return read_all(persistence, server, owner, keyspace).await;
+    }
+    let mut keys = match keys(server, keyspace).await {
+        Ok(keys) => keys,
         Err(error) => {
-            tracing::error!(%error, database, "calls cannot be read");
+            tracing::error!(%error, keyspace, "calls cannot be read");
             return;
         }
     };
-    let count = keys.lock().map_or(0, |keys| keys.len());
+    let engine = Arc::clone(&persistence.engine);
+    let comparing = tokio::task::spawn_blocking(move || {
+        let known = engine.foreign_calls(keyspace);
+        // They are sorted.
+        let is_gone = |id: &&SmolStr| keys.binary_search_by(|key| key[..].cmp(id.as_bytes())).is_err();
+        known.iter().filter(is_gone).for_each(|id| engine.drop_foreign(id));
+        let known: HashSet<&[u8]> = known.iter().map(|id| id.as_bytes()).collect();
+        keys.retain(|key| !known.contains(&key[..]));
+        keys
+    });
+    // A panic has been reported where it happened.
+    let Ok(keys) = comparing.await else { return };
+    read_keys(persistence, server, owner, keyspace, keys).await;
+}
+
+/// Calls of a database, over several connections.
+async fn read_keys(
+    persistence: &Arc<Persistence>,
+    server: &Arc<Server>,
+    owner: Owner,
+    database: i64,
+    keys: Vec<Vec<u8>>,
+) {
+    let count = keys.len();
+    let keys = Arc::new(std::sync::Mutex::new(keys));
     let connections = persistence.config.restore_connections.min(count);
     let readers = (0..connections).map(|_| {
         let (persistence, server, keys) = (Arc::clone(persistence), Arc::clone(server), Arc::clone(&keys));
