@@ -127,7 +127,7 @@ async fn follow(
         for keyspace in wanted.iter().filter(|keyspace| !subscribed.contains(keyspace)) {
             sink.psubscribe(pattern(*keyspace)).await?;
             // What was written before is not told.
-            restore::catch_up(persistence, server, *keyspace, is_restored).await;
+            restore::read_followed(persistence, server, *keyspace, is_restored).await;
         }
         for keyspace in subscribed.iter().filter(|keyspace| !wanted.contains(keyspace)) {
             sink.punsubscribe(pattern(*keyspace)).await?;

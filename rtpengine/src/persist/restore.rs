@@ -30,44 +30,36 @@ pub async fn restore(persistence: &Arc<Persistence>) {
 
 /// All calls of a database.
 async fn read_all(persistence: &Arc<Persistence>, server: &Arc<Server>, owner: Owner, database: i64) {
-    match keys(server, database).await {
-        Ok(keys) => read_keys(persistence, server, owner, database, keys).await,
-        Err(error) => tracing::error!(%error, database, "calls cannot be read"),
+    if let Some(keys) = keys(server, database).await {
+        read_keys(persistence, server, owner, database, keys).await;
     }
 }
 
 /// Reads calls of another instance, of whose changes we are told from now on: all of them, or, just after [`restore`], those that have come
 /// since; those that have gone since end. (Later, what is missing may have been lost with the server's memory, and be needed all the more.)
-pub async fn catch_up(
+pub async fn read_followed(
     persistence: &Arc<Persistence>,
     server: &Arc<Server>,
     keyspace: i64,
     is_restored: bool,
 ) {
-    let owner = Owner::Other { keyspace };
-    if !is_restored {
-        return read_all(persistence, server, owner, keyspace).await;
+    let Some(mut keys) = keys(server, keyspace).await else { return };
+    if is_restored {
+        let engine = Arc::clone(&persistence.engine);
+        let comparing = tokio::task::spawn_blocking(move || {
+            let known = engine.foreign_calls(keyspace);
+            // They are sorted.
+            let is_gone = |id: &&SmolStr| keys.binary_search_by(|key| key[..].cmp(id.as_bytes())).is_err();
+            known.iter().filter(is_gone).for_each(|id| engine.drop_foreign(id));
+            let known: HashSet<&[u8]> = known.iter().map(|id| id.as_bytes()).collect();
+            keys.retain(|key| !known.contains(&key[..]));
+            keys
+        });
+        // A panic has been reported where it happened.
+        let Ok(new) = comparing.await else { return };
+        keys = new;
     }
-    let mut keys = match keys(server, keyspace).await {
-        Ok(keys) => keys,
-        Err(error) => {
-            tracing::error!(%error, keyspace, "calls cannot be read");
-            return;
-        }
-    };
-    let engine = Arc::clone(&persistence.engine);
-    let comparing = tokio::task::spawn_blocking(move || {
-        let known = engine.foreign_calls(keyspace);
-        // They are sorted.
-        let is_gone = |id: &&SmolStr| keys.binary_search_by(|key| key[..].cmp(id.as_bytes())).is_err();
-        known.iter().filter(is_gone).for_each(|id| engine.drop_foreign(id));
-        let known: HashSet<&[u8]> = known.iter().map(|id| id.as_bytes()).collect();
-        keys.retain(|key| !known.contains(&key[..]));
-        keys
-    });
-    // A panic has been reported where it happened.
-    let Ok(keys) = comparing.await else { return };
-    read_keys(persistence, server, owner, keyspace, keys).await;
+    read_keys(persistence, server, Owner::Other { keyspace }, keyspace, keys).await;
 }
 
 /// Calls of a database, over several connections.
@@ -104,7 +96,13 @@ async fn read_keys(
     }
 }
 
-async fn keys(
+/// The names in a database, sorted; `None` when it cannot be read, which the log says.
+async fn keys(server: &Server, database: i64) -> Option<Vec<Vec<u8>>> {
+    let keys = scan(server, database).await;
+    keys.inspect_err(|error| tracing::error!(%error, database, "calls cannot be read")).ok()
+}
+
+async fn scan(
     server: &Server,
     database: i64,
 ) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
